@@ -1,0 +1,329 @@
+"""The words that leave the house: every JSON body of the wire, as msgspec Structs.
+
+`consumer`, `uploader` and `emulators` import this module and nothing else of the broker, so it imports
+msgspec alone. Requests refuse unknown fields; answers may grow new ones, which is why clients decode
+them leniently (`forbid_unknown_fields` stands on requests only). Moments are RFC 3339 in UTC.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+CHECKSUM_ALGORITHMS = ("sha256", "crc32c", "crc64nvme", "md5")
+
+MAX_BODY_BYTES = 5_500_000  # ours: the payload limit of the services this broker replaces
+MAX_METADATA_BYTES = 4_096  # ours: stays in the ledger with the session
+MAX_OBJECT_METADATA_BYTES = 1_024  # S3 allows 2 KB of user metadata; the capsule takes the rest
+MAX_RESULT_BYTES = 65_536  # ours: a result is a receipt, not a data set
+MAX_LEASE_BATCH = 100  # ours: jobs handed out by one call
+MAX_WAIT_SECONDS = 30  # ours: below the idle timeout of common load balancers (60 s)
+
+
+class State(StrEnum):
+    """Where an upload session stands."""
+
+    PENDING = "pending"
+    VERIFIED = "verified"
+    PROCESSING = "processing"
+    PROCESSED = "processed"
+    FAILED = "failed"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+    ABORTED = "aborted"
+
+
+class Level(StrEnum):
+    """Who keeps a promise about an upload."""
+
+    ENFORCED = "enforced"  # the store refuses the bytes
+    AT_HEAD = "at_head"  # the broker judges HEAD before any job exists
+    ON_READ = "on_read"  # the consumer proves it while reading
+    NONE = "none"  # nobody does
+
+
+class SignedRequest(Struct, frozen=True, kw_only=True):
+    """Permission to send one request straight to the store.
+
+    `headers` is exactly what a client must set and a browser may set: never `host` or `content-length`.
+    """
+
+    method: str
+    url: str
+    headers: dict[str, str]
+    expires_at: datetime
+
+    def __repr__(self) -> str:
+        return f"SignedRequest(method={self.method!r}, url=***, headers=***, expires_at={self.expires_at!r})"
+
+
+class Guarantees(Struct, frozen=True, kw_only=True):
+    size: Level
+    content_type: Level
+    create_only: Level
+    checksum: Level
+
+
+# --- upload sessions -------------------------------------------------------------------------------------
+
+
+class Checksum(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Declared digests of the whole object, each in standard base64 as the stores spell them."""
+
+    sha256: str | None = None
+    crc32c: str | None = None
+    crc64nvme: str | None = None
+    md5: str | None = None
+
+
+Filename = Annotated[str, Meta(min_length=1, max_length=1024, description="Any name; it never steers the path.")]
+SizeBytes = Annotated[int, Meta(ge=0, le=5 * 1024**4, description="Exact length of the object in bytes.")]
+# 127: RFC 6838 section 4.2 bounds each half so; ours bounds the whole, that it fits into a capsule.
+ContentType = Annotated[
+    str, Meta(max_length=127, pattern=r"^[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+(\s*;\s*[ -~]+)?$")
+]
+Label = Annotated[str, Meta(max_length=256)]
+DestinationName = Annotated[str, Meta(min_length=1, max_length=64)]
+
+
+class CreateUploadSession(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `POST /upload-sessions`."""
+
+    filename: Filename
+    size_bytes: SizeBytes
+    content_type: ContentType = "application/octet-stream"
+    destination: DestinationName = "default"
+    checksum: Checksum = Checksum()
+    metadata: dict[str, str] = {}
+    object_metadata: dict[str, str] = {}
+    owner: Label | None = None
+    batch: Label | None = None
+    strategy: Literal["auto", "put"] = "auto"
+
+
+class ObjectRef(Struct, frozen=True, kw_only=True):
+    destination: str
+    bucket: str
+    key: str
+
+
+class PutUpload(Struct, frozen=True, kw_only=True, tag_field="strategy", tag="put"):
+    request: SignedRequest
+
+
+class Reason(Struct, frozen=True, kw_only=True):
+    """Why a session was rejected or failed: a stable kebab-case code and a sentence."""
+
+    code: str
+    message: str
+
+
+class Step(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One line of a session's timeline."""
+
+    state: State
+    at: datetime
+    epoch: int = 0
+    note: str | None = None
+
+
+class Attempts(Struct, frozen=True, kw_only=True):
+    """How often a job was tried. Only failures dead-letter."""
+
+    leases: int
+    failures: int
+    lost_leases: int
+    infrastructure: int
+
+
+class StoredObject(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What was verified, and is therefore what will be read."""
+
+    size_bytes: int
+    content_type: str
+    etag: str
+    version: str | None = None
+    checksum: Checksum = Checksum()
+    last_modified: datetime | None = None
+
+
+class UploadSession(Struct, frozen=True, kw_only=True):
+    """An upload session as its owner sees it. `upload` and `token` come with a mint only."""
+
+    id: str
+    state: State
+    created_at: datetime
+    expires_at: datetime
+    object: ObjectRef
+    guarantees: Guarantees
+    filename: str
+    size_bytes: int
+    content_type: str
+    token: str | msgspec.UnsetType = msgspec.UNSET
+    upload: PutUpload | msgspec.UnsetType = msgspec.UNSET
+    checksum: Checksum | msgspec.UnsetType = msgspec.UNSET
+    metadata: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
+    owner: str | msgspec.UnsetType = msgspec.UNSET
+    batch: str | msgspec.UnsetType = msgspec.UNSET
+    stored: StoredObject | msgspec.UnsetType = msgspec.UNSET
+    timeline: list[Step] | msgspec.UnsetType = msgspec.UNSET
+    attempts: Attempts | msgspec.UnsetType = msgspec.UNSET
+    result: Any = msgspec.UNSET  # whatever JSON the consumer reported
+    reason: Reason | msgspec.UnsetType = msgspec.UNSET
+
+    def __repr__(self) -> str:
+        return f"UploadSession(id={self.id!r}, state={self.state.value!r})"
+
+
+class RemintUpload(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `POST /upload-sessions/{id}/upload`; empty is fine."""
+
+    destination: DestinationName | None = None
+
+
+# --- jobs ------------------------------------------------------------------------------------------------
+
+
+class LeaseRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `POST /jobs/lease`. `wait_seconds` is a long poll: the call answers early when work appears."""
+
+    max: Annotated[int, Meta(ge=1, le=MAX_LEASE_BATCH)] = 1
+    wait_seconds: Annotated[float, Meta(ge=0, le=MAX_WAIT_SECONDS)] = 0
+    worker: Annotated[str, Meta(max_length=128)] = ""
+
+
+class Lease(Struct, frozen=True, kw_only=True):
+    """The right to finish one job, fenced by its epoch."""
+
+    token: str
+    epoch: int
+    expires_at: datetime
+
+    def __repr__(self) -> str:
+        return f"Lease(token=***, epoch={self.epoch}, expires_at={self.expires_at!r})"
+
+
+class Job(Struct, frozen=True, kw_only=True):
+    """A verified upload, leased. `read` is a GET of minutes pinned to what was verified.
+
+    `prove` names the declared digests that no store has checked: the consumer does, while reading.
+    """
+
+    id: str
+    filename: str
+    size_bytes: int
+    content_type: str
+    destination: str
+    etag: str
+    version: str | None
+    checksum: Checksum
+    prove: list[str]
+    metadata: dict[str, str]
+    owner: str | None
+    batch: str | None
+    attempts: Attempts
+    lease: Lease
+    read: SignedRequest
+
+
+class LeasedJobs(Struct, frozen=True, kw_only=True):
+    jobs: list[Job]
+
+
+class RenewRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `POST /jobs/{id}/renew`."""
+
+    lease: str
+    epoch: int
+
+
+class RenewedLease(Struct, frozen=True, kw_only=True):
+    lease: Lease
+    read: SignedRequest
+
+
+class ResultRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `POST /jobs/{id}/result`.
+
+    `processed` carries `result`; `retry` counts as a failure and comes back after `retry_after_seconds`
+    until the destination's limit; `failed` ends the job now; `rejected` says the bytes are not what was declared
+    or not acceptable.
+    """
+
+    lease: str
+    epoch: int
+    outcome: Literal["processed", "failed", "retry", "rejected"]
+    result: msgspec.Raw = msgspec.Raw(b"null")
+    reason: Reason | None = None
+    retry_after_seconds: Annotated[float, Meta(ge=0, le=86_400)] | None = None
+
+
+class ReleaseRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `POST /jobs/{id}/release`: give the job back, not counted as a failure.
+
+    `drain`: the worker is stopping; `infrastructure`: store or network trouble, counted apart and backed off.
+    """
+
+    lease: str
+    epoch: int
+    cause: Literal["drain", "infrastructure"] = "drain"
+
+
+class JobState(Struct, frozen=True, kw_only=True):
+    id: str
+    state: State
+
+
+# --- notifications, health, problems ---------------------------------------------------------------------
+
+
+class NotificationReceipt(Struct, frozen=True, kw_only=True):
+    """How the records of one notification were taken. Every count is a hint; nothing was settled yet."""
+
+    accepted: int
+    ignored: int
+    malformed: int
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    max_body_bytes: int
+    max_metadata_bytes: int
+    max_object_metadata_bytes: int
+    max_result_bytes: int
+    max_lease_batch: int
+    max_wait_seconds: int
+
+
+class About(Struct, frozen=True, kw_only=True):
+    name: str
+    version: str
+    limits: Limits
+    strategies: list[str]
+
+
+class Readiness(Struct, frozen=True, kw_only=True):
+    is_ready: bool
+    problems: list[str]
+
+
+class FieldProblem(Struct, frozen=True, kw_only=True):
+    """One fault of a request, named by RFC 6901 pointer into its body."""
+
+    pointer: str
+    code: str
+    message: str
+
+
+class Problem(Struct, frozen=True, kw_only=True):
+    """RFC 9457 problem details."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    request_id: str
+    is_retryable: bool
+    errors: list[FieldProblem] = []

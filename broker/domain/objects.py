@@ -1,0 +1,108 @@
+"""What may be uploaded, what was found, and whether the two agree."""
+
+import base64
+import binascii
+import re
+from datetime import datetime
+
+from msgspec import Struct
+
+from broker.contract import CHECKSUM_ALGORITHMS, Checksum, Guarantees, Level, Reason, StoredObject
+from broker.domain.errors import ChecksumInvalid, MetadataInvalid
+
+CAPSULE_FIELD = "upload-session"  # the object metadata field that seals a session into its object
+
+_DIGEST_BYTES = {"sha256": 32, "crc32c": 4, "crc64nvme": 8, "md5": 16}
+_TOKEN = re.compile(r"[a-z0-9!#$&^_.|~+-]{1,128}")  # RFC 9110 token, lower case: HTTP field names are folded
+_PRINTABLE = re.compile(r"[!-~]([ -~]*[!-~])?|")  # no outer blanks: SigV4 trims them and HEAD would not give them back
+
+
+class UploadSpec(Struct, frozen=True, kw_only=True, array_like=True):
+    """Exactly one object: what the client declared and the signature binds."""
+
+    filename: str
+    size_bytes: int
+    content_type: str
+    checksum: Checksum = Checksum()
+    object_metadata: dict[str, str] = {}
+
+
+class ObjectInfo(Struct, frozen=True, kw_only=True):
+    """What HEAD says. `version` is None where the bucket keeps no versions; `etag` has no quotes."""
+
+    size_bytes: int
+    content_type: str
+    etag: str
+    version: str | None = None
+    checksum: Checksum = Checksum()
+    metadata: dict[str, str] = {}
+    last_modified: datetime | None = None
+
+
+class Pin(Struct, frozen=True, kw_only=True, array_like=True):
+    """The one stored state of an object that was judged; every read and removal names it."""
+
+    etag: str
+    version: str | None = None
+
+
+def pin_of(stored: StoredObject | ObjectInfo) -> Pin:
+    return Pin(etag=stored.etag, version=stored.version)
+
+
+def stored_object(info: ObjectInfo) -> StoredObject:
+    """What the session keeps of a HEAD: all but the metadata, which the session knows already."""
+    return StoredObject(
+        size_bytes=info.size_bytes,
+        content_type=info.content_type,
+        etag=info.etag,
+        version=info.version,
+        checksum=info.checksum,
+        last_modified=info.last_modified,
+    )
+
+
+def declared(checksum: Checksum) -> dict[str, str]:
+    """The digests that were declared, by algorithm."""
+    return {name: value for name in CHECKSUM_ALGORITHMS if (value := getattr(checksum, name)) is not None}
+
+
+def check_checksum(checksum: Checksum) -> None:
+    """:raises ChecksumInvalid: a digest is not standard base64 of its algorithm's length."""
+    for name, value in declared(checksum).items():
+        try:
+            is_valid = len(base64.b64decode(value, validate=True)) == _DIGEST_BYTES[name]
+        except (binascii.Error, ValueError):
+            is_valid = False
+        if not is_valid:
+            raise ChecksumInvalid.at(f"/checksum/{name}")
+
+
+def check_object_metadata(metadata: dict[str, str]) -> None:
+    """:raises MetadataInvalid: a name is not a lower-case token, is reserved, or a value is not printable ASCII."""
+    for name, value in metadata.items():
+        if name == CAPSULE_FIELD or not _TOKEN.fullmatch(name):
+            raise MetadataInvalid.at("/object_metadata", f"{name[:64]!r} is not a usable metadata name")
+        if not _PRINTABLE.fullmatch(value):
+            raise MetadataInvalid.at(f"/object_metadata/{name}", "a value is printable ASCII without outer blanks")
+
+
+def judge(spec: UploadSpec, info: ObjectInfo) -> Reason | None:
+    """Whether the stored object is what was declared: None, or the first reason why not."""
+    if info.size_bytes != spec.size_bytes:
+        return Reason(code="size-mismatch", message=f"declared {spec.size_bytes} bytes, stored {info.size_bytes}")
+    if info.content_type != spec.content_type:
+        return Reason(code="content-type-mismatch", message=f"declared {spec.content_type}, stored otherwise")
+    found = declared(info.checksum)
+    for name, value in declared(spec.checksum).items():
+        if found.get(name, value) != value:
+            return Reason(code="checksum-mismatch", message=f"the stored {name} is not the declared one")
+    return None
+
+
+def unproved(spec: UploadSpec, stored: StoredObject | ObjectInfo, guarantees: Guarantees) -> list[str]:
+    """The declared digests that neither the store enforced nor HEAD showed: reading proves them."""
+    if guarantees.checksum is Level.ENFORCED:
+        return []
+    found = declared(stored.checksum)
+    return [name for name in declared(spec.checksum) if name not in found]

@@ -1,0 +1,109 @@
+"""What a destination permits and requires, and how long things may take."""
+
+import math
+from datetime import datetime, timedelta
+from typing import Literal
+
+from msgspec import Struct
+
+from broker.contract import Guarantees, Level
+from broker.domain.errors import (
+    BrokerError,
+    ChecksumNotProvable,
+    ContentTypeNotAllowed,
+    SizeTooLarge,
+    StrategyTooWeak,
+)
+from broker.domain.objects import UploadSpec, declared
+
+Guarantee = Literal["size", "content_type", "create_only", "checksum"]
+
+_STRENGTH = {Level.ENFORCED: 3, Level.AT_HEAD: 2, Level.ON_READ: 1, Level.NONE: 0}
+
+
+class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The terms of one destination. Durations are parsed by the settings ("15m", "24h")."""
+
+    max_size_bytes: int = 5_000_000_000  # S3 PutObject: a single PUT takes at most 5 GB
+    content_types: list[str] = ["*"]
+    deadline: timedelta = timedelta(hours=24)
+    url_ttl: timedelta = timedelta(minutes=15)
+    require: list[Guarantee] = ["size", "content_type", "create_only"]
+    min_rate_bytes_per_second: int = 1_048_576  # a slower client may be cut off: a store checks a PUT when it starts
+    grace: timedelta = timedelta(seconds=60)
+    first_look: timedelta = timedelta(seconds=2)
+    longest_look_interval: timedelta = timedelta(seconds=60)
+    max_failures: int = 5
+    lease: timedelta = timedelta(seconds=60)
+    read_ttl: timedelta = timedelta(minutes=5)
+    retry_base: timedelta = timedelta(seconds=2)
+    retry_limit: timedelta = timedelta(minutes=10)
+    retention: timedelta = timedelta(days=30)
+
+
+class Destination(Struct, frozen=True, kw_only=True):
+    """Where objects go: one prefix of one bucket, and its terms."""
+
+    name: str
+    bucket: str
+    prefix: str
+    policy: Policy = Policy()
+    processing: Literal["default", "none"] = "default"
+    on_reject: Literal["delete", "keep"] = "delete"
+    late: Literal["accept", "remove"] = "accept"
+
+
+def admit(spec: UploadSpec, policy: Policy, *, max_size_bytes: int | None) -> None:
+    """Refuses what the destination or the key does not permit.
+
+    :param max_size_bytes: the key's own limit, if it has one.
+    :raises SizeTooLarge, ContentTypeNotAllowed: naming the field.
+    """
+    limit = policy.max_size_bytes if max_size_bytes is None else min(policy.max_size_bytes, max_size_bytes)
+    if spec.size_bytes > limit:
+        raise SizeTooLarge.at("/size_bytes", f"at most {limit} bytes are permitted here")
+    if not any(_matches(spec.content_type, pattern) for pattern in policy.content_types):
+        raise ContentTypeNotAllowed.at("/content_type")
+
+
+def demand(spec: UploadSpec, policy: Policy, guarantees: Guarantees) -> None:
+    """Compares what a strategy gives with what the destination requires. Never weakened silently.
+
+    A required checksum must be declared, and is proved at least on reading; the others must hold before any job exists.
+    :raises StrategyTooWeak, ChecksumNotProvable:
+    """
+    for name in policy.require:
+        if name == "checksum":
+            if not declared(spec.checksum) or guarantees.checksum is Level.NONE:
+                raise ChecksumNotProvable.at("/checksum")
+        elif _STRENGTH[getattr(guarantees, name)] < _STRENGTH[Level.AT_HEAD]:
+            raise _too_weak(name)
+
+
+def _too_weak(name: str) -> BrokerError:
+    return StrategyTooWeak.at("/strategy", f"this strategy cannot guarantee {name} here")
+
+
+def grace(policy: Policy, size_bytes: int) -> timedelta:
+    """How long after its last signed request expires an object may still land: the store checks when a PUT starts."""
+    return policy.grace + timedelta(seconds=size_bytes / policy.min_rate_bytes_per_second)
+
+
+def next_look(policy: Policy, *, since: datetime, now: datetime) -> datetime:
+    """1, 2, 4 … 60 s: waiting as long again as was waited already doubles without a counter."""
+    waited = now - since
+    return now + min(max(waited, timedelta(seconds=1)), policy.longest_look_interval)
+
+
+def retry_delay(policy: Policy, failures: int) -> timedelta:
+    """Doubling from `retry_base` up to `retry_limit`."""
+    doublings = min(max(failures - 1, 0), math.ceil(math.log2(policy.retry_limit / policy.retry_base)))
+    return min(policy.retry_base * (1 << doublings), policy.retry_limit)
+
+
+def _matches(content_type: str, pattern: str) -> bool:
+    essence = content_type.partition(";")[0].strip().lower()
+    pattern = pattern.lower()
+    if pattern in {"*", "*/*"}:
+        return True
+    return essence.startswith(pattern[:-1]) if pattern.endswith("/*") else essence == pattern

@@ -1,0 +1,257 @@
+"""The upload session: its state table as data, and every transition as a pure function from a session to a `Change`.
+
+A `Change` is what the ledger writes in one atomic step: the record after it, and where the session then stands in the
+two schedules – when somebody must look at it, and from when its job is visible. Nothing can become visible apart from
+settling, because both are the same value.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from broker.contract import Attempts, Guarantees, Reason, State, Step, StoredObject
+from broker.domain.errors import LeaseLost, SessionSettled
+from broker.domain.objects import ObjectInfo, UploadSpec, stored_object
+from broker.domain.policy import Destination, Policy, grace, retry_delay
+
+TRANSITIONS: dict[State, frozenset[State]] = {
+    State.PENDING: frozenset({State.VERIFIED, State.REJECTED, State.EXPIRED, State.ABORTED}),
+    State.EXPIRED: frozenset({State.VERIFIED, State.REJECTED}),  # bytes that arrived late on a URL given in time
+    State.VERIFIED: frozenset({State.PROCESSING}),
+    State.PROCESSING: frozenset(
+        {
+            State.PROCESSING,
+            State.VERIFIED,
+            State.PROCESSED,
+            State.FAILED,
+            State.REJECTED,
+        }  # itself: a higher epoch
+    ),
+    State.FAILED: frozenset({State.VERIFIED}),  # an operator's `jobs retry`
+    State.PROCESSED: frozenset(),
+    State.REJECTED: frozenset(),
+    State.ABORTED: frozenset(),
+}
+
+LOOKED_AT = frozenset({State.PENDING, State.EXPIRED, State.REJECTED, State.ABORTED})  # where an event means "look"
+READABLE = frozenset({State.VERIFIED, State.PROCESSING, State.PROCESSED, State.FAILED})
+LEASABLE = frozenset(state for state, to in TRANSITIONS.items() if State.PROCESSING in to)
+
+MAX_STEPS = 32  # ours: a timeline longer than this drops its middle, so a record stays bounded
+
+
+class Progress(Struct, frozen=True, kw_only=True):
+    """The part of a record that a lease changes in bulk, kept apart so that a script can rewrite it in place.
+
+    `revision` grows with every change and is what a writer compares; `epoch` grows with every lease and fences it.
+    """
+
+    state: State = State.PENDING
+    revision: int = 0
+    epoch: int = 0
+    failures: int = 0
+    lost_leases: int = 0
+    infrastructure: int = 0
+    changed_at: datetime
+
+
+class Facts(Struct, frozen=True, kw_only=True, array_like=True):
+    """The part of a record that only the domain changes. Append fields with defaults; never reorder them."""
+
+    principal: str
+    destination: str
+    bucket: str
+    key: str
+    spec: UploadSpec
+    guarantees: Guarantees
+    created_at: datetime
+    expires_at: datetime
+    requests_end_at: datetime
+    metadata: dict[str, str] = {}
+    owner: str | None = None
+    batch: str | None = None
+    stored: StoredObject | None = None
+    reason: Reason | None = None
+    result: bytes = b""
+    steps: tuple[Step, ...] = ()
+    is_removed: bool = False
+    worker: str = ""
+
+
+class Session(Struct, frozen=True, kw_only=True):
+    """One upload session. Its job, if it gets one, has the same id."""
+
+    id: str
+    progress: Progress
+    facts: Facts
+
+    @property
+    def state(self) -> State:
+        return self.progress.state
+
+    @property
+    def timeline(self) -> list[Step]:
+        """Every recorded step and the present one."""
+        now = self.progress
+        return [*self.facts.steps, Step(state=now.state, at=now.changed_at, epoch=now.epoch)]
+
+    @property
+    def attempts(self) -> Attempts:
+        at = self.progress
+        return Attempts(
+            leases=at.epoch,
+            failures=at.failures,
+            lost_leases=at.lost_leases,
+            infrastructure=at.infrastructure,
+        )
+
+
+class Change(Struct, frozen=True, kw_only=True):
+    """One atomic step of the ledger. `look_at` and `job_at` are where the session stands afterwards, or nowhere."""
+
+    before: Session
+    after: Session
+    look_at: datetime | None = None
+    job_at: datetime | None = None
+    keep_for: timedelta | None = None  # a terminal record is forgotten after this long; None: kept
+
+    @property
+    def is_transition(self) -> bool:
+        """Whether an event is due: a fresh URL or a removal is not a new state."""
+        return self.before.progress.changed_at != self.after.progress.changed_at
+
+
+def verify(session: Session, info: ObjectInfo, destination: Destination, now: datetime) -> Change:
+    """The object is what was declared: settle, and make the job visible."""
+    after = _moved(session, State.VERIFIED, now, stored=stored_object(info), reason=None)
+    has_job = destination.processing != "none"
+    return Change(
+        before=session,
+        after=after,
+        job_at=now if has_job else None,
+        keep_for=None if has_job else destination.policy.retention,
+    )
+
+
+def reject(session: Session, info: ObjectInfo, reason: Reason, destination: Destination, now: datetime) -> Change:
+    """The stored bytes are not what was declared. They are removed once no late request can replace them."""
+    after = _moved(session, State.REJECTED, now, stored=stored_object(info), reason=reason)
+    is_deleted = destination.on_reject == "delete"
+    return Change(
+        before=session,
+        after=after,
+        look_at=_quiet_at(session, destination.policy, now) if is_deleted else None,
+        keep_for=destination.policy.retention,
+    )
+
+
+def expire(session: Session, destination: Destination, now: datetime) -> Change:
+    """The deadline passed, its grace too, and HEAD found nothing."""
+    after = _moved(session, State.EXPIRED, now, reason=Reason(code="deadline", message="nothing arrived in time"))
+    return Change(before=session, after=after, keep_for=destination.policy.retention)
+
+
+def abort(session: Session, destination: Destination, now: datetime) -> Change:
+    """Its owner gave it up. A signed request cannot be revoked, so we look once more when it has ended.
+
+    :raises SessionSettled: it is not pending any more.
+    """
+    after = _moved(session, State.ABORTED, now, reason=Reason(code="aborted", message="aborted by its owner"))
+    return Change(
+        before=session,
+        after=after,
+        look_at=_quiet_at(session, destination.policy, now),
+        keep_for=destination.policy.retention,
+    )
+
+
+def remint(session: Session, requests_end_at: datetime, look_at: datetime) -> Change:
+    """Fresh signed requests for the same object; the session stays as it is.
+
+    :raises SessionSettled: it is not pending any more.
+    """
+    if session.state is not State.PENDING:
+        raise SessionSettled
+    end = max(session.facts.requests_end_at, requests_end_at)
+    return Change(before=session, after=_revised(session, requests_end_at=end), look_at=look_at)
+
+
+def removed(session: Session, destination: Destination) -> Change:
+    """The bytes of a rejected, aborted or unwelcome late session are gone; nobody needs to look again."""
+    return Change(before=session, after=_revised(session, is_removed=True), keep_for=destination.policy.retention)
+
+
+def finish(session: Session, outcome: State, now: datetime, policy: Policy, **outcome_facts: Any) -> Change:
+    """A consumer's accepted last word: processed, failed or rejected."""
+    _need_processing(session)
+    after = _moved(session, outcome, now, **outcome_facts)
+    return Change(before=session, after=after, keep_for=policy.retention)
+
+
+def retry(session: Session, reason: Reason | None, now: datetime, policy: Policy, delay: timedelta | None) -> Change:
+    """A failed attempt: visible again later, or dead after `policy.max_failures` of them.
+
+    :param delay: what the processor asked for, or None for the policy's doubling one.
+    """
+    _need_processing(session)
+    failures = session.progress.failures + 1
+    if failures >= policy.max_failures:
+        after = _counted(_moved(session, State.FAILED, now, reason=reason), failures=failures)
+        return Change(before=session, after=after, keep_for=policy.retention)
+    after = _counted(_moved(session, State.VERIFIED, now, reason=reason), failures=failures)
+    return Change(before=session, after=after, job_at=now + (delay or retry_delay(policy, failures)))
+
+
+def release(session: Session, now: datetime, policy: Policy, *, is_infrastructure: bool) -> Change:
+    """The worker gives the job back unharmed: at once when it drains, backed off when the store is in trouble."""
+    _need_processing(session)
+    after = _moved(session, State.VERIFIED, now)
+    if not is_infrastructure:
+        return Change(before=session, after=after, job_at=now)
+    troubles = session.progress.infrastructure + 1
+    return Change(
+        before=session,
+        after=_counted(after, infrastructure=troubles),
+        job_at=now + retry_delay(policy, troubles),
+    )
+
+
+def _need_processing(session: Session) -> None:
+    if session.state is not State.PROCESSING:
+        raise LeaseLost
+
+
+def _quiet_at(session: Session, policy: Policy, now: datetime) -> datetime:
+    """When no signed request of this session can still put bytes under its key."""
+    return max(now, session.facts.requests_end_at + grace(policy, session.facts.spec.size_bytes))
+
+
+def _moved(session: Session, to: State, now: datetime, **facts: Any) -> Session:
+    if to not in TRANSITIONS[session.state]:
+        raise SessionSettled
+    steps = session.timeline
+    if len(steps) > MAX_STEPS:
+        steps = [*steps[: MAX_STEPS // 2], *steps[-MAX_STEPS // 2 :]]
+    revised = _revised(session, steps=tuple(steps), **facts)
+    # A clock that stands still or steps back must not hide a transition.
+    at = max(now, session.progress.changed_at + timedelta(milliseconds=1))
+    return _counted(revised, state=to, changed_at=at)
+
+
+def _revised(session: Session, **facts: Any) -> Session:
+    return msgspec.structs.replace(
+        session,
+        progress=msgspec.structs.replace(session.progress, revision=session.progress.revision + 1),
+        facts=msgspec.structs.replace(session.facts, **facts),
+    )
+
+
+def _counted(session: Session, **progress: Any) -> Session:
+    return msgspec.structs.replace(session, progress=msgspec.structs.replace(session.progress, **progress))
+
+
+def begin(session_id: str, facts: Facts, now: datetime) -> Session:
+    """A fresh pending session."""
+    return Session(id=session_id, progress=Progress(changed_at=now), facts=facts)

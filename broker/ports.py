@@ -1,0 +1,249 @@
+"""Floor 1: what the use cases need of the world, one small Protocol per right.
+
+A store is a `Bucket`: its destination and the rights we hold there. The ledger is five rights over the same records;
+a use case asks for those it needs. Every method raises only errors of `broker.domain.errors`.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from broker.contract import Guarantees, SignedRequest, State
+from broker.domain.objects import ObjectInfo, Pin, UploadSpec
+from broker.domain.policy import Destination
+from broker.domain.sessions import Change, Session
+
+
+class Clock(Protocol):
+    def now(self) -> datetime:
+        """The present moment: aware, UTC."""
+
+
+# --- the store -------------------------------------------------------------------------------------------
+
+
+class PutSigner(Protocol):
+    """Permits one object, one size, one type, once."""
+
+    def binds(self, spec: UploadSpec) -> Guarantees:
+        """Who will keep each promise about `spec` if it is sent by the request that `sign_put` makes."""
+
+    async def sign_put(
+        self, key: str, spec: UploadSpec, capsule: str, *, now: datetime, ends: datetime
+    ) -> SignedRequest:
+        """A PUT of exactly `spec` under `key`, carrying `capsule` as object metadata `upload-session`.
+
+        The caller guarantees that key, metadata and checksums were checked. `expires_at` of the answer is never
+        later than `ends`, than the credential lives, or than the request really works.
+        :raises CredentialsUnavailable:
+        """
+
+
+class GetSigner(Protocol):
+    """Permits reading one stored state of one object."""
+
+    @property
+    def pins_in_url(self) -> bool:
+        """Whether a pin without a version is part of the URL itself, so that a bare redirect is safe."""
+
+    async def sign_get(self, key: str, pin: Pin, *, filename: str, now: datetime, ends: datetime) -> SignedRequest:
+        """A GET that fails when the object is not what `pin` names; always served as an attachment.
+
+        :raises CredentialsUnavailable:
+        """
+
+
+class ObjectHead(Protocol):
+    async def head(self, key: str) -> ObjectInfo | None:
+        """What is stored under `key` now, strongly consistent, or None.
+
+        :raises StoreUnavailable, StoreRefused, CredentialsUnavailable:
+        """
+
+
+class ObjectRemover(Protocol):
+    async def remove(self, key: str, pin: Pin) -> bool:
+        """Removes exactly the state that `pin` names. False when something else, or nothing, is there.
+
+        :raises StoreUnavailable, StoreRefused, CredentialsUnavailable:
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bucket:
+    """One destination and our rights there."""
+
+    destination: Destination
+    put: PutSigner
+    get: GetSigner
+    objects: ObjectHead
+    remover: ObjectRemover
+
+
+Buckets = Mapping[str, Bucket]
+
+
+# --- the doors -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """One notification as it came in."""
+
+    headers: Mapping[str, str]  # names in lower case
+    query: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hint:
+    """Somebody says that something happened to an object. Worth a look, never belief."""
+
+    bucket: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """What an authentic envelope held. `malformed` counts records that could not be read."""
+
+    hints: Sequence[Hint]
+    malformed: int = 0
+    ignored: int = 0
+
+
+class Door(Protocol):
+    @property
+    def destinations(self) -> Sequence[str]:
+        """The destinations about which this source may speak."""
+
+    def open(self, envelope: Envelope) -> Opened:
+        """Authenticates the sender, then reads its records; never raises for a malformed body.
+
+        :raises NotAuthentic:
+        """
+
+
+# --- the ledger ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Idempotency:
+    """Scope and fingerprint of a request that may be sent again."""
+
+    key: str  # hash of principal, route and Idempotency-Key
+    body: str  # hash of the canonical body
+    keep_for: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Created:
+    """`session` is the one that holds now: the new one, or the one that the same request made before."""
+
+    session: Session
+    is_replay: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stray:
+    """An object under a session-shaped key whose session the ledger does not know."""
+
+    destination: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueLook:
+    """One claimed look. `claim` is what the schedule said after claiming; an event that comes meanwhile changes it."""
+
+    id: str
+    claim: int
+    session: Session | None
+    stray: Stray | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One transition, as it stands in the stream."""
+
+    cursor: str
+    id: str
+    state: State
+    at: datetime
+    epoch: int
+
+
+class Sessions(Protocol):
+    """Records, and the one way to change them."""
+
+    async def create(self, session: Session, *, look_at: datetime, idempotency: Idempotency | None) -> Created:
+        """Writes a new pending session, its first look and its event; or finds the one of the same request.
+
+        :raises IdempotencyKeyReused: the same key came with another body.
+        """
+
+    async def get(self, session_id: str) -> Session | None: ...
+
+    async def get_many(self, session_ids: Sequence[str]) -> list[Session | None]:
+        """In the order asked for."""
+
+    async def apply(self, change: Change) -> bool:
+        """Writes record, schedules and event in one atomic step, if the record still has `before`'s revision.
+
+        False when it has not: read again and decide again.
+        """
+
+
+class Looks(Protocol):
+    """When a session must be looked at next. Events, hints, reconciliation and deadlines are this one schedule."""
+
+    async def hint(self, session_id: str, stray: Stray | None, *, now: datetime) -> bool:
+        """Moves the next look to now. True if that changed the schedule.
+
+        Settled sessions ignore it. An unknown id is scheduled with `stray`, if one is given, so that its capsule can
+        be read.
+        """
+
+    async def claim(self, limit: int, *, now: datetime, hold: timedelta) -> list[DueLook]:
+        """Up to `limit` looks that are due. Each comes back after `hold` unless it is settled or postponed."""
+
+    async def claim_one(self, session_id: str, *, now: datetime, hold: timedelta, every: timedelta) -> DueLook | None:
+        """This session's look, whether due or not; None when it was claimed this way less than `every` ago."""
+
+    async def postpone(self, look: DueLook, until: datetime | None) -> None:
+        """Puts a claimed look off, or drops it (None); unless an event came since, which then stands."""
+
+
+class Jobs(Protocol):
+    """Verified sessions waiting for a consumer. Visibility is a score: an expired lease is visible by itself."""
+
+    async def lease(self, limit: int, *, worker: str, now: datetime, until: datetime) -> list[Session]:
+        """Up to `limit` visible jobs, each with its epoch raised and invisible until `until`."""
+
+    async def renew(self, session_id: str, epoch: int, *, until: datetime) -> Session | None:
+        """Keeps the job invisible until `until`. None when `epoch` is not the current lease."""
+
+
+class Events(Protocol):
+    """Every transition, in order per session."""
+
+    def read(self, shard: int, after: str = "0") -> AsyncIterator[Event]:
+        """What shard `shard` recorded after cursor `after`, up to now."""
+
+
+class Schedule(Protocol):
+    """How much is waiting: for readiness, idle waits and people."""
+
+    async def next_due(self) -> datetime | None:
+        """The earliest scheduled look of any shard."""
+
+    async def check(self) -> list[str]:
+        """What is wrong with the ledger, one sentence each; empty when all is well. Never raises."""
+
+
+class Ledger(Sessions, Looks, Jobs, Events, Schedule, Protocol):
+    """All rights at once. `shards` is how many the ids are spread over."""
+
+    @property
+    def shards(self) -> int: ...
