@@ -25,10 +25,10 @@ class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The terms of one destination. Durations are parsed by the settings ("15m", "24h")."""
 
     max_size_bytes: int = 5_000_000_000  # S3 PutObject: a single PUT takes at most 5 GB
-    content_types: list[str] = ["*"]
+    content_types: tuple[str, ...] = ("*",)
     deadline: timedelta = timedelta(hours=24)
     url_ttl: timedelta = timedelta(minutes=15)
-    require: list[Guarantee] = ["size", "content_type", "create_only"]
+    require: tuple[Guarantee, ...] = ("size", "content_type", "create_only")
     min_rate_bytes_per_second: int = 1_048_576  # a slower client may be cut off: a store checks a PUT when it starts
     grace: timedelta = timedelta(seconds=60)
     first_look: timedelta = timedelta(seconds=2)
