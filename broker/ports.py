@@ -12,6 +12,7 @@ from typing import Protocol
 from broker.contract import Guarantees, SignedRequest, State
 from broker.domain.objects import ObjectInfo, Pin, UploadSpec
 from broker.domain.policy import Destination
+from broker.domain.principals import ApiKey
 from broker.domain.sessions import Change, Session
 
 
@@ -43,13 +44,13 @@ class PutSigner(Protocol):
 class GetSigner(Protocol):
     """Permits reading one stored state of one object."""
 
-    @property
-    def pins_in_url(self) -> bool:
-        """Whether a pin without a version is part of the URL itself, so that a bare redirect is safe."""
-
-    async def sign_get(self, key: str, pin: Pin, *, filename: str, now: datetime, ends: datetime) -> SignedRequest:
+    async def sign_get(
+        self, key: str, pin: Pin | None, *, filename: str, now: datetime, ends: datetime
+    ) -> SignedRequest:
         """A GET that fails when the object is not what `pin` names; always served as an attachment.
 
+        A version stands in the URL itself; without one the ETag is a signed `if-match` header, which a bare redirect
+        cannot carry. None pins nothing: only for a key that was written once by guarantee.
         :raises CredentialsUnavailable:
         """
 
@@ -123,6 +124,26 @@ class Door(Protocol):
 
         :raises NotAuthentic:
         """
+
+
+# --- who asks --------------------------------------------------------------------------------------------
+
+
+class ApiKeys(Protocol):
+    async def find(self, key_id: str) -> ApiKey | None:
+        """The live key with this public id.
+
+        :raises LedgerUnavailable:
+        """
+
+
+class Bell(Protocol):
+    """Wakes those of this process who wait for work; others find it by looking. Never the only way to hear."""
+
+    def ring(self) -> None: ...
+
+    async def wait(self, timeout: timedelta) -> None:
+        """Until the next ring, or `timeout`."""
 
 
 # --- the ledger ------------------------------------------------------------------------------------------

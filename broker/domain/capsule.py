@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from broker.contract import CHECKSUM_ALGORITHMS, Checksum
 from broker.domain.objects import CAPSULE_FIELD, UploadSpec, declared
-from broker.domain.sessions import Session
+from broker.domain.sessions import Facts
 from broker.domain.tokens import derive
 
 MAX_CAPSULE_BYTES = 512  # ours: S3 allows 2 KB of user metadata, half of which is the client's
@@ -39,11 +39,10 @@ class Capsule(Struct, frozen=True, kw_only=True, array_like=True):
     metadata: dict[str, str] = {}
 
 
-def capsule_of(session: Session) -> Capsule:
-    facts = session.facts
+def capsule_of(session_id: str, facts: Facts) -> Capsule:
     given = declared(facts.spec.checksum)
     return Capsule(
-        id=session.id,
+        id=session_id,
         principal=facts.principal,
         created_at=facts.created_at,
         expires_at=facts.expires_at,

@@ -34,8 +34,6 @@ class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     first_look: timedelta = timedelta(seconds=2)
     longest_look_interval: timedelta = timedelta(seconds=60)
     max_failures: int = 5
-    lease: timedelta = timedelta(seconds=60)
-    read_ttl: timedelta = timedelta(minutes=5)
     retry_base: timedelta = timedelta(seconds=2)
     retry_limit: timedelta = timedelta(minutes=10)
     retention: timedelta = timedelta(days=30)

@@ -18,7 +18,7 @@ from broker.domain.policy import Destination, Policy, grace, retry_delay
 
 TRANSITIONS: dict[State, frozenset[State]] = {
     State.PENDING: frozenset({State.VERIFIED, State.REJECTED, State.EXPIRED, State.ABORTED}),
-    State.EXPIRED: frozenset({State.VERIFIED, State.REJECTED}),  # bytes that arrived late on a URL given in time
+    State.EXPIRED: frozenset({State.VERIFIED}),  # bytes that arrived late on a URL given in time
     State.VERIFIED: frozenset({State.PROCESSING}),
     State.PROCESSING: frozenset(
         {
@@ -38,6 +38,8 @@ TRANSITIONS: dict[State, frozenset[State]] = {
 LOOKED_AT = frozenset({State.PENDING, State.EXPIRED, State.REJECTED, State.ABORTED})  # where an event means "look"
 READABLE = frozenset({State.VERIFIED, State.PROCESSING, State.PROCESSED, State.FAILED})
 LEASABLE = frozenset(state for state, to in TRANSITIONS.items() if State.PROCESSING in to)
+
+FOREIGN_OBJECT = "foreign-object"  # bytes that did not come by our signed request: not ours to delete
 
 MAX_STEPS = 32  # ours: a timeline longer than this drops its middle, so a record stays bounded
 
@@ -138,11 +140,11 @@ def verify(session: Session, info: ObjectInfo, destination: Destination, now: da
 def reject(session: Session, info: ObjectInfo, reason: Reason, destination: Destination, now: datetime) -> Change:
     """The stored bytes are not what was declared. They are removed once no late request can replace them."""
     after = _moved(session, State.REJECTED, now, stored=stored_object(info), reason=reason)
-    is_deleted = destination.on_reject == "delete"
+    is_deleted = destination.on_reject == "delete" and reason.code != FOREIGN_OBJECT
     return Change(
         before=session,
         after=after,
-        look_at=_quiet_at(session, destination.policy, now) if is_deleted else None,
+        look_at=quiet_at(session, destination.policy, now) if is_deleted else None,
         keep_for=destination.policy.retention,
     )
 
@@ -162,7 +164,7 @@ def abort(session: Session, destination: Destination, now: datetime) -> Change:
     return Change(
         before=session,
         after=after,
-        look_at=_quiet_at(session, destination.policy, now),
+        look_at=quiet_at(session, destination.policy, now),
         keep_for=destination.policy.retention,
     )
 
@@ -223,7 +225,7 @@ def _need_processing(session: Session) -> None:
         raise LeaseLost
 
 
-def _quiet_at(session: Session, policy: Policy, now: datetime) -> datetime:
+def quiet_at(session: Session, policy: Policy, now: datetime) -> datetime:
     """When no signed request of this session can still put bytes under its key."""
     return max(now, session.facts.requests_end_at + grace(policy, session.facts.spec.size_bytes))
 
