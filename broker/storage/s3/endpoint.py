@@ -1,0 +1,134 @@
+"""Where a bucket is: host and path of its objects, in virtual-hosted or path style.
+
+Obeys "Virtual hosting of buckets" and "Bucket naming rules" of the Amazon S3 User Guide. A destination has two
+addresses that may differ: the public one, which clients can reach and which is therefore signed for them, and the
+internal one, which the broker calls by itself. The Host header is part of every signature, so a URL cannot be
+rewritten from one to the other afterwards.
+"""
+
+import re
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Literal, Self
+from urllib.parse import SplitResult, urlsplit
+
+from broker.storage.s3.sigv4 import encode_path
+
+Addressing = Literal["virtual", "path"]
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+# S3 User Guide, bucket naming rules, without the dot: a dotted name breaks the endpoint's wildcard certificate.
+_BUCKET_LABEL = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
+_AWS_REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-[0-9]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One address of one bucket.
+
+    `origin` begins the URL, `host` is what clients send as Host (no default port), `base_path` precedes the slash
+    before the key.
+    """
+
+    origin: str
+    host: str
+    base_path: str
+
+    @classmethod
+    def of(cls, *, bucket: str, region: str, url: str | None, addressing: Addressing) -> Self:
+        """Address `bucket` below the service `url`, by default that of AWS in `region`.
+
+        :raises ValueError: no such address is possible; the text says what to configure instead.
+        """
+        parts = _split(url if url is not None else _aws_url(region))
+        hostname = parts.hostname or ""
+        base_path = parts.path.rstrip("/")
+        if addressing == "path":
+            _check_path_bucket(bucket)
+            base_path = f"{base_path}/{encode_path(bucket)}"
+        else:
+            _check_virtual(bucket, hostname)
+            hostname = f"{bucket}.{hostname}"
+        host = _with_port(hostname, parts)
+        return cls(origin=f"{parts.scheme}://{host}", host=host, base_path=base_path)
+
+    def path(self, key: str) -> str:
+        """Return the encoded path of an object."""
+        return f"{self.base_path}/{encode_path(key)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Addresses:
+    """The two addresses of a destination's bucket: `public` is signed for clients, `internal` is called by us."""
+
+    public: Endpoint
+    internal: Endpoint
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        bucket: str,
+        region: str,
+        addressing: Addressing,
+        endpoint: str | None = None,
+        public_endpoint: str | None = None,
+    ) -> Self:
+        """Address `bucket` on `endpoint` (default: AWS), and for clients on `public_endpoint` (default: the same).
+
+        :raises ValueError: as `Endpoint.of`.
+        """
+        internal = Endpoint.of(bucket=bucket, region=region, url=endpoint, addressing=addressing)
+        if public_endpoint is None:
+            return cls(public=internal, internal=internal)
+        public = Endpoint.of(bucket=bucket, region=region, url=public_endpoint, addressing=addressing)
+        return cls(public=public, internal=internal)
+
+
+def usual_addressing(*, bucket: str, url: str | None) -> Addressing:
+    """Return the style that works when nobody chose one: virtual on AWS, path elsewhere and for dotted names."""
+    return "virtual" if url is None and _BUCKET_LABEL.fullmatch(bucket) else "path"
+
+
+def _aws_url(region: str) -> str:
+    if not _AWS_REGION.fullmatch(region):
+        raise ValueError(f"{region!r} is not an AWS region; another store needs its endpoint configured")
+    # AWS General Reference, "Amazon S3 endpoints and quotas": the China partition has its own suffix.
+    suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+    return f"https://s3.{region}.{suffix}"
+
+
+def _split(url: str) -> SplitResult:
+    parts = urlsplit(url)
+    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
+        raise ValueError(f"endpoint {url!r} must be http://host or https://host, with a port where needed")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ValueError("an endpoint carries no user, query or fragment")
+    return parts
+
+
+def _with_port(hostname: str, parts: SplitResult) -> str:
+    bracketed = f"[{hostname}]" if ":" in hostname else hostname
+    if parts.port in {None, _DEFAULT_PORTS[parts.scheme]}:
+        return bracketed
+    return f"{bracketed}:{parts.port}"
+
+
+def _check_virtual(bucket: str, hostname: str) -> None:
+    if _is_ip(hostname):
+        raise ValueError(f"endpoint {hostname} is an IP address, no host name can hold the bucket: use path addressing")
+    if not _BUCKET_LABEL.fullmatch(bucket):
+        raise ValueError(f"bucket {bucket!r} cannot be one label of a host name: use path addressing")
+
+
+def _check_path_bucket(bucket: str) -> None:
+    if not bucket or "/" in bucket:
+        raise ValueError(f"{bucket!r} is not a bucket name")
+
+
+def _is_ip(hostname: str) -> bool:
+    try:
+        ip_address(hostname)
+    except ValueError:
+        return False
+    return True
