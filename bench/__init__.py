@@ -1,0 +1,1 @@
+"""Benches: each runs both sides in turns on one machine. Run one as `python bench/NAME.py [--check]`."""
