@@ -226,7 +226,7 @@ def _need_processing(session: Session) -> None:
 
 
 def quiet_at(session: Session, policy: Policy, now: datetime) -> datetime:
-    """When no signed request of this session can still put bytes under its key."""
+    """From when no signed request of this session can still put bytes under its key; not before `now`."""
     return max(now, session.facts.requests_end_at + grace(policy, session.facts.spec.size_bytes))
 
 

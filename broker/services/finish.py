@@ -1,0 +1,101 @@
+"""Finish: of two workers that believe they own a job, only the one with the highest epoch is heard."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from broker.contract import MAX_RESULT_BYTES, Reason, ResultRequest, State
+from broker.domain.errors import LeaseLost, ResultTooLarge
+from broker.domain.policy import Policy
+from broker.domain.sessions import Change, Session, finish, release, retry
+from broker.domain.tokens import Tokens
+from broker.ports import Bell, Buckets, Clock, Sessions
+
+_log = logging.getLogger("broker.jobs")
+_TRIES = 5
+
+Decide = Callable[[Session, datetime, Policy], Change]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndLease:
+    """What result and release share: the fence, and a compare-and-set that a renewal cannot disturb."""
+
+    buckets: Buckets
+    sessions: Sessions
+    tokens: Tokens
+    clock: Clock
+    work: Bell
+
+    async def __call__(self, job_id: str, *, token: str, epoch: int, decide: Decide) -> Session:
+        """Idempotent: who ended this very lease before, and did not hear it, is told how things stand.
+
+        :raises LeaseLost: the token is not of this job and epoch, or a higher epoch exists.
+        """
+        if not self.tokens.opens_lease(token, job_id, epoch):
+            raise LeaseLost
+        for _ in range(_TRIES):
+            session = await self.sessions.get(job_id)
+            if session is None or session.progress.epoch != epoch:
+                raise LeaseLost
+            if session.state is not State.PROCESSING:
+                return session
+            bucket = self.buckets.get(session.facts.destination)
+            policy = bucket.destination.policy if bucket else Policy()
+            change = decide(session, self.clock.now(), policy)
+            if await self.sessions.apply(change):
+                self._tell(change)
+                return change.after
+        raise LeaseLost
+
+    def _tell(self, change: Change) -> None:
+        after = change.after
+        extra = {"session_id": after.id, "epoch": after.progress.epoch}
+        _log.info(f"job.{after.state.value}", extra=extra)
+        if change.job_at is not None:
+            self.work.ring()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishJob:
+    end_lease: EndLease
+
+    async def __call__(self, job_id: str, report: ResultRequest) -> Session:
+        """:raises ResultTooLarge: more than 64 KiB of JSON.
+        :raises LeaseLost:
+        """
+        if len(bytes(report.result)) > MAX_RESULT_BYTES:
+            raise ResultTooLarge.at("/result", f"a result takes at most {MAX_RESULT_BYTES} bytes of JSON")
+
+        def decide(session: Session, now: datetime, policy: Policy) -> Change:
+            return _outcome(session, report, now, policy)
+
+        return await self.end_lease(job_id, token=report.lease, epoch=report.epoch, decide=decide)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseJob:
+    end_lease: EndLease
+
+    async def __call__(
+        self, job_id: str, *, token: str, epoch: int, cause: Literal["drain", "infrastructure"]
+    ) -> Session:
+        """:raises LeaseLost:"""
+
+        def decide(session: Session, now: datetime, policy: Policy) -> Change:
+            return release(session, now, policy, is_infrastructure=cause == "infrastructure")
+
+        return await self.end_lease(job_id, token=token, epoch=epoch, decide=decide)
+
+
+def _outcome(session: Session, report: ResultRequest, now: datetime, policy: Policy) -> Change:
+    if report.outcome == "retry":
+        after = report.retry_after_seconds
+        return retry(session, report.reason, now, policy, timedelta(seconds=after) if after is not None else None)
+    if report.outcome == "processed":
+        return finish(session, State.PROCESSED, now, policy, result=bytes(report.result), reason=None)
+    state = State.REJECTED if report.outcome == "rejected" else State.FAILED
+    reason = report.reason or Reason(code=report.outcome, message="the consumer gave no reason")
+    return finish(session, state, now, policy, result=bytes(report.result), reason=reason)

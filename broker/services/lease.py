@@ -1,0 +1,95 @@
+"""Lease and renew: a job, the right to finish it, and a read grant that lasts minutes."""
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from broker.contract import Job, Lease, RenewedLease
+from broker.domain.errors import BrokerError, LeaseLost
+from broker.domain.objects import unproved
+from broker.domain.policy import Policy
+from broker.domain.sessions import Session, release
+from broker.domain.tokens import Tokens
+from broker.ports import Bell, Clock, Jobs, Sessions
+from broker.services.read import Read
+
+_log = logging.getLogger("broker.jobs")
+_LONGEST_NAP = timedelta(milliseconds=200)  # another process settles without ringing our bell
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseJobs:
+    jobs: Jobs
+    sessions: Sessions
+    read: Read
+    tokens: Tokens
+    clock: Clock
+    work: Bell
+    duration: timedelta
+
+    async def __call__(self, limit: int, *, worker: str, wait: timedelta) -> list[Job]:
+        """Up to `limit` jobs, at once when there are some, else as soon as one appears within `wait`."""
+        deadline = self.clock.now() + wait
+        while True:
+            now = self.clock.now()
+            sessions = await self.jobs.lease(limit, worker=worker, now=now, until=now + self.duration)
+            if sessions or now >= deadline:
+                return [job for session in sessions if (job := await self._job(session, now)) is not None]
+            await self.work.wait(min(_LONGEST_NAP, deadline - now))
+
+    async def _job(self, session: Session, now: datetime) -> Job | None:
+        """The job as it leaves the house; a job that cannot be read now goes back, not counted as a failure."""
+        try:
+            read = await self.read(session)
+        except BrokerError as trouble:
+            _log.warning("job.unreadable", extra={"session_id": session.id, "code": trouble.code})
+            await self.sessions.apply(release(session, now, Policy(), is_infrastructure=True))
+            return None
+        facts, stored = session.facts, session.facts.stored
+        assert stored is not None, "read() proved that it was verified"  # noqa: S101 - for the type checker
+        _log.info("job.leased", extra={"session_id": session.id, "epoch": session.progress.epoch})
+        return Job(
+            id=session.id,
+            filename=facts.spec.filename,
+            size_bytes=stored.size_bytes,
+            content_type=facts.spec.content_type,
+            destination=facts.destination,
+            etag=stored.etag,
+            version=stored.version,
+            checksum=facts.spec.checksum,
+            prove=unproved(facts.spec, stored, facts.guarantees),
+            metadata=facts.metadata,
+            owner=facts.owner,
+            batch=facts.batch,
+            attempts=session.attempts,
+            lease=_lease(self.tokens, session, now + self.duration),
+            read=read,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenewLease:
+    jobs: Jobs
+    read: Read
+    tokens: Tokens
+    clock: Clock
+    duration: timedelta
+
+    async def __call__(self, job_id: str, *, token: str, epoch: int) -> RenewedLease:
+        """The same lease for longer, with a fresh read grant.
+
+        :raises LeaseLost: the token is not of this job and epoch, or the epoch is over.
+        """
+        now = self.clock.now()
+        if not self.tokens.opens_lease(token, job_id, epoch):
+            raise LeaseLost
+        session = await self.jobs.renew(job_id, epoch, until=now + self.duration)
+        if session is None:
+            raise LeaseLost
+        lease = _lease(self.tokens, session, now + self.duration)
+        return RenewedLease(lease=lease, read=await self.read(session))
+
+
+def _lease(tokens: Tokens, session: Session, expires_at: datetime) -> Lease:
+    epoch = session.progress.epoch
+    return Lease(token=tokens.for_lease(session.id, epoch), epoch=epoch, expires_at=expires_at)
