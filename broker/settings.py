@@ -1,0 +1,236 @@
+"""What an operator may set: `broker.toml`, overridden by `BROKER_…` environment variables (`__` nests).
+
+    BROKER_LEDGER__URL=redis://127.0.0.1:6379/0      ledger = {url = "redis://…"}
+
+A secret is never a literal: `{env = "NAME"}` or `{file = "/run/secrets/name"}`. Durations are written "90s", "15m",
+"24h", "30d". Unknown names are refused, with the place where they stand.
+"""
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from broker.domain.errors import ConfigurationInvalid
+from broker.domain.keys import SHARDS_LIMIT
+from broker.domain.policy import Policy
+from broker.domain.principals import ANY_DESTINATION, Role, check_key_id
+
+ENVIRONMENT_PREFIX = "BROKER_"
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_MIN_KEY_BYTES = 32
+
+
+class Secret(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where a secret is to be found."""
+
+    env: str | None = None
+    file: str | None = None
+
+    def reveal(self) -> str:
+        """:raises ConfigurationInvalid: neither or both are named, or nothing is there."""
+        if (self.env is None) == (self.file is None):
+            raise ConfigurationInvalid('a secret is {env = "NAME"} or {file = "PATH"}')
+        if self.env is not None:
+            value = os.environ.get(self.env)
+            if not value:
+                raise ConfigurationInvalid(f"the environment variable {self.env} is not set")
+            return value
+        try:
+            return Path(str(self.file)).read_text().strip()
+        except OSError as exc:
+            raise ConfigurationInvalid(f"the secret file {self.file} cannot be read: {exc.strerror}") from exc
+
+    def reveal_key(self) -> bytes:
+        """A key of full entropy: at least 32 bytes, any text (for instance `openssl rand -base64 32`)."""
+        key = self.reveal().encode()
+        if len(key) < _MIN_KEY_BYTES:
+            raise ConfigurationInvalid(f"the key in {self.env or self.file} is shorter than {_MIN_KEY_BYTES} bytes")
+        return key
+
+
+class LedgerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    url: str = "redis://127.0.0.1:6379/0"
+    shards: Annotated[int, Meta(ge=1, le=SHARDS_LIMIT)] = 1
+    durability: Literal["everysec", "strict"] = "everysec"
+    is_dev: bool = False
+
+
+class SecretSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """First writes, all read. `capsule_keys` also key the session and lease tokens, each derived for its purpose."""
+
+    capsule_keys: tuple[Secret, ...] = ()
+    encryption_keys: tuple[Secret, ...] = ()
+
+
+class CredentialSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One right's credential: static keys, a profile, or – all empty – botocore's default chain."""
+
+    access_key_id: str | Secret | None = None
+    secret_access_key: Secret | None = None
+    session_token: Secret | None = None
+    profile: str | None = None
+
+
+class RightSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A credential a right; `default` serves those that are not named."""
+
+    default: CredentialSettings = CredentialSettings()
+    write: CredentialSettings | None = None
+    read: CredentialSettings | None = None
+    remove: CredentialSettings | None = None
+
+
+class DestinationSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    provider: Literal["s3"] = "s3"
+    dialect: Literal["aws", "ceph", "r2", "generic"] = "generic"
+    bucket: Annotated[str, Meta(min_length=3, max_length=63)]
+    region: str = "us-east-1"
+    prefix: Annotated[
+        str, Meta(min_length=1, max_length=256, pattern=r"^[A-Za-z0-9!_.*'()-]+(/[A-Za-z0-9!_.*'()-]+)*$")
+    ] = "uploads"
+    endpoint: str | None = None
+    public_endpoint: str | None = None
+    addressing: Literal["auto", "virtual", "path"] = "auto"
+    policy: Policy = Policy()
+    credentials: RightSettings = RightSettings()
+    processing: Literal["default", "none"] = "default"
+    on_reject: Literal["delete", "keep"] = "delete"
+    late: Literal["accept", "remove"] = "accept"
+    accept_unsigned_headers: bool = False
+
+
+class SourceSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A sender of bucket events, and the destinations about which it may speak."""
+
+    kind: Literal["s3_event"] = "s3_event"
+    tokens: tuple[Secret, ...]
+    destinations: tuple[str, ...]
+
+
+class KeySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An API key at rest: `hash` is the hexadecimal SHA-256 of its text, `hashes` two while it is being rotated."""
+
+    hash: str | None = None
+    hashes: tuple[str, ...] = ()
+    roles: frozenset[Role]
+    destinations: tuple[str, ...] = (ANY_DESTINATION,)
+    max_size_bytes: Annotated[int, Meta(ge=0)] | None = None
+
+
+class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65_535)] = 8080
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class JobSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    lease: timedelta = timedelta(seconds=60)
+    read_ttl: timedelta = timedelta(minutes=5)
+
+
+class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    ledger: LedgerSettings = LedgerSettings()
+    secrets: SecretSettings = SecretSettings()
+    server: ServerSettings = ServerSettings()
+    jobs: JobSettings = JobSettings()
+    destinations: dict[str, DestinationSettings] = {}
+    sources: dict[str, SourceSettings] = {}
+    keys: dict[str, KeySettings] = {}
+
+
+def load(path: Path | None, environ: Mapping[str, str], *, default_path: Path = Path("broker.toml")) -> Settings:
+    """File, then environment over it.
+
+    :param path: named by the user, so it must exist; None means `default_path`, if that exists.
+    :raises ConfigurationInvalid: one sentence, naming the place.
+    """
+    raw = _read(path or (default_path if default_path.exists() else None))
+    _override(raw, environ)
+    _parse_durations(raw)
+    try:
+        settings = msgspec.convert(raw, Settings)
+    except msgspec.ValidationError as exc:
+        raise ConfigurationInvalid(f"configuration: {exc}") from exc
+    _check(settings)
+    return settings
+
+
+def _read(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as exc:
+        raise ConfigurationInvalid(f"{path}: {exc.strerror}") from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise ConfigurationInvalid(f"{path}: {exc}") from exc
+
+
+# Our own names in the environment that are no settings: clients of the broker, and where to find the file.
+_NOT_SETTINGS = frozenset({"BROKER_URL", "BROKER_API_KEY", "BROKER_CONSUMER_KEY", "BROKER_CONFIG"})
+
+
+def _override(raw: dict[str, Any], environ: Mapping[str, str]) -> None:
+    for name, text in sorted(environ.items()):
+        if not name.startswith(ENVIRONMENT_PREFIX) or name in _NOT_SETTINGS:
+            continue
+        *parents, last = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
+        table = raw
+        for parent in parents:
+            table = table.setdefault(parent, {})
+            if not isinstance(table, dict):
+                raise ConfigurationInvalid(f"{name} nests under a value that is no table")
+        table[last] = _value(text)
+
+
+def _value(text: str) -> Any:
+    """JSON where it is JSON (numbers, booleans, lists, tables), text where it is not."""
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return text
+
+
+def _parse_durations(raw: dict[str, Any]) -> None:
+    _parse_fields(raw.get("jobs"), JobSettings)
+    destinations = raw.get("destinations")
+    for destination in destinations.values() if isinstance(destinations, dict) else ():
+        if isinstance(destination, dict):
+            _parse_fields(destination.get("policy"), Policy)
+
+
+def _parse_fields(table: Any, kind: type[Struct]) -> None:
+    """Turns "15m" into what msgspec reads as a duration, in the fields that are one."""
+    if not isinstance(table, dict):
+        return
+    names = {field.name for field in msgspec.structs.fields(kind) if field.type is timedelta}
+    for name in names & table.keys():
+        match = _DURATION.fullmatch(str(table[name]))
+        if match is None:
+            raise ConfigurationInvalid(f'{name}: a duration is written "90s", "15m", "24h" or "30d"')
+        table[name] = float(match[1]) * _SECONDS[match[2]]
+
+
+def _check(settings: Settings) -> None:
+    for name, source in settings.sources.items():
+        unknown = set(source.destinations) - settings.destinations.keys()
+        if unknown:
+            raise ConfigurationInvalid(f"sources.{name}.destinations: there is no destination {sorted(unknown)[0]!r}")
+    for key_id, key in settings.keys.items():
+        check_key_id(key_id)
+        if not (key.hash or key.hashes):
+            raise ConfigurationInvalid(f"keys.{key_id}: hash is missing; `upload-broker keys add` prints one")
+    for name, destination in settings.destinations.items():
+        policy = destination.policy
+        if policy.url_ttl > timedelta(days=7):  # SigV4: X-Amz-Expires is at most 604,800 seconds
+            raise ConfigurationInvalid(f"destinations.{name}.policy.url_ttl: at most 7d")
+        if policy.deadline > policy.retention:
+            raise ConfigurationInvalid(f"destinations.{name}.policy.deadline: at most retention")
