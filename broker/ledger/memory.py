@@ -1,0 +1,259 @@
+"""The ledger's twin in plain dicts: the same promises for one process, gone with it. For tests and for trying out.
+
+Nothing here awaits, so on one event loop each method is as atomic as a script. Records are kept as the bytes that Redis
+would keep: what one twin rounds, refuses or copies, the other does too.
+"""
+
+import bisect
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Generic, Literal, TypeVar
+
+from msgspec.structs import replace
+
+from broker.contract import State
+from broker.domain.errors import IdempotencyKeyReused
+from broker.domain.keys import shard_of
+from broker.domain.sessions import LEASABLE, LOOKED_AT, Change, Progress, Session
+from broker.ledger.records import decode, duration, encode, milliseconds, moment
+from broker.ports import Clock, Created, DueLook, Event, Idempotency, Stray
+
+KEPT_MS = 7 * 86_400_000  # ours, events and strays: a week to notice that nobody reads them
+
+V = TypeVar("V")
+
+
+class _Shelf(Generic[V]):
+    """A dict whose entries may have an end."""
+
+    def __init__(self) -> None:
+        self._items: dict[str, tuple[V, int | None]] = {}
+
+    def put(self, key: str, value: V, *, until: int | None = None) -> None:
+        self._items[key] = (value, until)
+
+    def get(self, key: str, now: int) -> V | None:
+        value, until = self._items.get(key, (None, None))
+        if until is not None and until <= now:
+            self.drop(key)
+            return None
+        return value
+
+    def drop(self, key: str) -> None:
+        self._items.pop(key, None)
+
+
+@dataclass(slots=True)
+class _Shard:
+    """What Redis keeps under one hash tag, in the same parts."""
+
+    sessions: _Shelf[bytes] = field(default_factory=_Shelf)
+    strays: _Shelf[Stray] = field(default_factory=_Shelf)
+    looked: _Shelf[bool] = field(default_factory=_Shelf)
+    idempotency: _Shelf[tuple[str, str]] = field(default_factory=_Shelf)  # body, session id
+    due: dict[str, int] = field(default_factory=dict)
+    jobs: dict[str, int] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+    recorded: int = 0
+
+    def record(self, session_id: str, progress: Progress) -> None:
+        self.recorded += 1
+        at = moment(milliseconds(progress.changed_at))
+        event = Event(cursor=f"{self.recorded}-0", id=session_id, state=progress.state, at=at, epoch=progress.epoch)
+        self.events.append(event)
+
+    def trim_events(self, before: int) -> None:
+        del self.events[: bisect.bisect_left(self.events, before, key=lambda event: milliseconds(event.at))]
+
+
+class MemoryLedger:
+    """A `Ledger` that lives as long as the object.
+
+    :param clock: says when kept things end; the schedules go by the moments that callers pass.
+    """
+
+    def __init__(self, clock: Clock, *, shards: int = 1) -> None:
+        self._clock = clock
+        self._shards = {f"{number:02x}": _Shard() for number in range(shards)}
+
+    @property
+    def shards(self) -> int:
+        return len(self._shards)
+
+    # --- Sessions
+
+    async def create(self, session: Session, *, look_at: datetime, idempotency: Idempotency | None) -> Created:
+        shard, now = self._shard(session.id), self._now()
+        known = shard.idempotency.get(idempotency.key, now) if idempotency else None
+        if known and idempotency and known[0] != idempotency.body:
+            raise IdempotencyKeyReused
+        existing = self._session(known[1] if known else session.id) or self._session(session.id)
+        if existing:
+            return Created(session=existing, is_replay=True)
+        shard.sessions.put(session.id, encode(session))
+        shard.due[session.id] = milliseconds(look_at)
+        shard.record(session.id, session.progress)
+        if idempotency:
+            value = (idempotency.body, session.id)
+            shard.idempotency.put(idempotency.key, value, until=now + duration(idempotency.keep_for))
+        return Created(session=session, is_replay=False)
+
+    async def get(self, session_id: str) -> Session | None:
+        return self._session(session_id)
+
+    async def get_many(self, session_ids: Sequence[str]) -> list[Session | None]:
+        return [self._session(session_id) for session_id in session_ids]
+
+    async def apply(self, change: Change) -> bool:
+        after, shard, now = change.after, self._shard(change.after.id), self._now()
+        stored = self._session(after.id)
+        if stored is None or stored.progress.revision != change.before.progress.revision:
+            return False
+        until = None if change.keep_for is None else now + duration(change.keep_for)
+        shard.sessions.put(after.id, encode(after), until=until)
+        _place(shard.due, after.id, change.look_at)
+        _place(shard.jobs, after.id, change.job_at)
+        if change.is_transition:
+            shard.record(after.id, after.progress)
+            shard.trim_events(now - KEPT_MS)
+        return True
+
+    # --- Looks
+
+    async def hint(self, session_id: str, stray: Stray | None, *, now: datetime) -> bool:
+        shard, session = self._shard(session_id), self._session(session_id)
+        if shard_of(session_id) not in self._shards or (session is None and stray is None):
+            return False
+        if session is not None and session.state not in LOOKED_AT:
+            return False
+        if session is None and stray is not None:
+            shard.strays.put(session_id, stray, until=self._now() + KEPT_MS)
+        score = milliseconds(now)
+        if shard.due.get(session_id, score + 1) <= score:
+            return False
+        shard.due[session_id] = score
+        return True
+
+    async def claim(self, limit: int, *, now: datetime, hold: timedelta) -> list[DueLook]:
+        until = milliseconds(now + hold)
+        looks: list[DueLook] = []
+        for session_id in self._visible("due", milliseconds(now)):
+            if len(looks) == limit:
+                break
+            look = self._look(session_id, until)
+            if look is None:
+                del self._shard(session_id).due[session_id]
+            else:
+                self._shard(session_id).due[session_id] = until
+                looks.append(look)
+        return looks
+
+    async def claim_one(self, session_id: str, *, now: datetime, hold: timedelta, every: timedelta) -> DueLook | None:
+        shard, wall = self._shard(session_id), self._now()
+        if shard.looked.get(session_id, wall):
+            return None
+        shard.looked.put(session_id, True, until=wall + duration(every))
+        until = milliseconds(now + hold)
+        look = self._look(session_id, until)
+        if look and (look.session is None or look.session.state in LOOKED_AT):
+            shard.due[session_id] = until
+        return look
+
+    async def postpone(self, look: DueLook, until: datetime | None) -> None:
+        shard = self._shard(look.id)
+        if shard.due.get(look.id) != look.claim:
+            return
+        _place(shard.due, look.id, until)
+        if until is None:
+            shard.strays.drop(look.id)
+
+    # --- Jobs
+
+    async def lease(self, limit: int, *, worker: str, now: datetime, until: datetime) -> list[Session]:  # noqa: ARG002 - the stream keeps it, Event does not
+        leased: list[Session] = []
+        for session_id in self._visible("jobs", milliseconds(now)):
+            if len(leased) == limit:
+                break
+            shard, session = self._shard(session_id), self._session(session_id)
+            if session is None or session.state not in LEASABLE:
+                del shard.jobs[session_id]
+                continue
+            shard.sessions.put(session_id, encode(_leased(session, now)))
+            shard.jobs[session_id] = milliseconds(until)
+            leased.append(decode(session_id, shard.sessions.get(session_id, 0) or b""))
+            shard.record(session_id, leased[-1].progress)
+        return leased
+
+    async def renew(self, session_id: str, epoch: int, *, until: datetime) -> Session | None:
+        session = self._session(session_id)
+        if session is None or session.state is not State.PROCESSING or session.progress.epoch != epoch:
+            return None
+        self._shard(session_id).jobs[session_id] = milliseconds(until)
+        return session
+
+    # --- Events, Schedule
+
+    async def read(self, shard: int, after: str = "0") -> AsyncIterator[Event]:
+        events = self._shards[f"{shard:02x}"].events
+        start = bisect.bisect_right(events, _position(after), key=lambda event: _position(event.cursor))
+        for event in events[start:]:
+            yield event
+
+    async def next_due(self) -> datetime | None:
+        scores = [score for shard in self._shards.values() for score in shard.due.values()]
+        return moment(min(scores)) if scores else None
+
+    async def check(self) -> list[str]:
+        return []
+
+    # --- within
+
+    def _now(self) -> int:
+        return milliseconds(self._clock.now())
+
+    def _shard(self, session_id: str) -> _Shard:
+        """An id of a shard that we do not have is of nobody's making: it finds an empty one."""
+        return self._shards.get(shard_of(session_id)) or _Shard()
+
+    def _session(self, session_id: str) -> Session | None:
+        record = self._shard(session_id).sessions.get(session_id, self._now())
+        return None if record is None else decode(session_id, record)
+
+    def _look(self, session_id: str, claim: int) -> DueLook | None:
+        session = self._session(session_id)
+        stray = None if session else self._shard(session_id).strays.get(session_id, self._now())
+        return DueLook(id=session_id, claim=claim, session=session, stray=stray) if session or stray else None
+
+    def _visible(self, schedule: Literal["due", "jobs"], now: int) -> Iterator[str]:
+        """Earliest first; a list is made, because the caller changes what it walks."""
+        entries = [
+            item for shard in self._shards.values() for item in getattr(shard, schedule).items() if item[1] <= now
+        ]
+        return iter([session_id for session_id, _ in sorted(entries, key=lambda item: (item[1], item[0]))])
+
+
+def _place(schedule: dict[str, int], session_id: str, at: datetime | None) -> None:
+    if at is None:
+        schedule.pop(session_id, None)
+    else:
+        schedule[session_id] = milliseconds(at)
+
+
+def _leased(session: Session, now: datetime) -> Session:
+    at = session.progress
+    return replace(
+        session,
+        progress=replace(
+            at,
+            state=State.PROCESSING,
+            revision=at.revision + 1,
+            epoch=at.epoch + 1,
+            lost_leases=at.lost_leases + (at.state is State.PROCESSING),
+            changed_at=max(now, at.changed_at + timedelta(milliseconds=1)),
+        ),
+    )
+
+
+def _position(cursor: str) -> int:
+    return int(cursor.partition("-")[0])

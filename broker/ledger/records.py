@@ -1,0 +1,119 @@
+"""The bytes of a record: a fixed header that scripts read and rewrite, then the facts that they only carry.
+
+The header is big-endian and without padding, so that Redis' Lua `struct` library (format `>BBI4I4I2I2I2I8`) and
+Python's `struct` agree on it. The facts are msgpack; fields are only ever appended, so an older broker's record is read
+with defaults. The first byte names the schema: a broker refuses what a newer one wrote rather than guess.
+"""
+
+from datetime import UTC, datetime, timedelta
+from struct import Struct as Layout
+
+import msgspec
+
+from broker.contract import State
+from broker.domain.errors import LedgerUnavailable
+from broker.domain.sessions import Facts, Progress, Session
+from broker.ports import Stray
+
+SCHEMA = 1
+
+# A state's byte is its place here, in every record ever written: append only, never reorder.
+STATES = (
+    State.PENDING,
+    State.VERIFIED,
+    State.PROCESSING,
+    State.PROCESSED,
+    State.FAILED,
+    State.REJECTED,
+    State.EXPIRED,
+    State.ABORTED,
+)
+
+# schema, state, revision, epoch, failures, lost leases, infrastructure, changed at (unix milliseconds)
+_HEADER = Layout(">BBIIHHHQ")
+HEADER_BYTES = _HEADER.size
+_MARK = Layout(">BBI")  # the header's beginning: no two records of one session share it
+
+_MOST = 0xFFFF  # what two bytes hold; a count that high has long told its story
+
+_BYTES = {state: number for number, state in enumerate(STATES)}
+_EPOCH_START = datetime(1970, 1, 1, tzinfo=UTC)
+
+_encode_facts = msgspec.msgpack.Encoder().encode
+_decode_facts = msgspec.msgpack.Decoder(Facts).decode
+_encode_stray = msgspec.msgpack.Encoder().encode
+_decode_stray = msgspec.msgpack.Decoder(tuple[str, str]).decode
+
+
+def encode(session: Session) -> bytes:
+    at = session.progress
+    header = _HEADER.pack(
+        SCHEMA,
+        _BYTES[at.state],
+        at.revision,
+        at.epoch,
+        min(at.failures, _MOST),
+        min(at.lost_leases, _MOST),
+        min(at.infrastructure, _MOST),
+        milliseconds(at.changed_at),
+    )
+    return header + _encode_facts(session.facts)
+
+
+def decode(session_id: str, record: bytes) -> Session:
+    """The session in `record`.
+
+    :raises LedgerUnavailable: a newer broker, or none at all, wrote it; another process may be able to read it.
+    """
+    if record[:1] != bytes([SCHEMA]) or len(record) < HEADER_BYTES:
+        wrote = f"schema {record[0]}" if record else "an empty one"
+        raise LedgerUnavailable(f"the record of session {session_id} is of {wrote}, this broker reads {SCHEMA}")
+    _, state, revision, epoch, failures, lost, infrastructure, changed_at = _HEADER.unpack_from(record)
+    try:
+        facts = _decode_facts(memoryview(record)[HEADER_BYTES:])
+        progress = Progress(
+            state=STATES[state],
+            revision=revision,
+            epoch=epoch,
+            failures=failures,
+            lost_leases=lost,
+            infrastructure=infrastructure,
+            changed_at=moment(changed_at),
+        )
+    except (msgspec.MsgspecError, IndexError) as exc:
+        raise LedgerUnavailable(f"the record of session {session_id} cannot be read") from exc
+    return Session(id=session_id, progress=progress, facts=facts)
+
+
+def mark(progress: Progress) -> bytes:
+    """What a record begins with while it still is at this revision: schema, state and revision in one comparison."""
+    return _MARK.pack(SCHEMA, _BYTES[progress.state], progress.revision)
+
+
+def table(states: frozenset[State]) -> bytes:
+    """A set of states as the bytes that a script looks a record's second byte up in."""
+    return bytes(sorted(_BYTES[state] for state in states))
+
+
+def encode_stray(stray: Stray) -> bytes:
+    return _encode_stray((stray.destination, stray.key))
+
+
+def decode_stray(data: bytes) -> Stray:
+    destination, key = _decode_stray(data)
+    return Stray(destination=destination, key=key)
+
+
+def milliseconds(at: datetime) -> int:
+    """Unix milliseconds, in integers: a float of a timestamp would lose one now and then."""
+    since = at - _EPOCH_START
+    return since.days * 86_400_000 + since.seconds * 1_000 + since.microseconds // 1_000
+
+
+def duration(of: timedelta) -> int:
+    """Whole milliseconds, at least one: Redis refuses to keep anything for zero."""
+    return max(of // timedelta(milliseconds=1), 1)
+
+
+def moment(unix_milliseconds: int) -> datetime:
+    return _EPOCH_START + timedelta(milliseconds=unix_milliseconds)
