@@ -1,0 +1,1 @@
+"""Floor 2: one folder a storage service. Services do not know each other, nor who calls them."""

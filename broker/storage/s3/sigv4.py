@@ -67,6 +67,12 @@ class UnsignedRequest(msgspec.Struct, frozen=True, kw_only=True):
     query: Sequence[tuple[str, str]] = ()
     headers: Mapping[str, str] = _NOTHING
 
+    @property
+    def url(self) -> str:
+        """The URL without a signature."""
+        query = "&".join(_encoded_pairs(self.query))
+        return f"{self.origin}{self.path}?{query}" if query else f"{self.origin}{self.path}"
+
 
 class _Scope(msgspec.Struct, frozen=True, kw_only=True):
     """What credential and day determine."""

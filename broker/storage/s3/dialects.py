@@ -1,0 +1,105 @@
+"""What a store enforces of a signed PUT, per dialect of the S3 protocol.
+
+A row claims only what was measured or what the vendor documents; the contract suite proves it both ways on every
+store that can be run. Why a row says what it says:
+
+- Every store that verifies SigV4 recomputes the signature from the headers it received: a PUT with another
+  `content-length` or `content-type` than the signed one is refused before a byte is stored (measured on the emulator
+  and Ceph 16.2; AWS: "Authenticating Requests", CanonicalHeaders). HTTP then holds the body to that length. These two
+  are all that `generic` claims.
+- `if-none-match: *` is different. That it is signed only means that the client must send it; a store without
+  conditional writes ignores it and overwrites. HEAD cannot see an overwrite either, so the claim is `none`. It is
+  signed all the same: where the store knows it, it helps.
+- Likewise a checksum header binds only where the store computes the digest. Ceph 16.2 ignores `x-amz-checksum-*`
+  but checks Content-MD5 (measured). R2 documents conditional PutObject ("Conditional operations") and, for single
+  PUTs, no checksum that it refuses by. What no store proves, the consumer does while reading: `on_read`.
+- A checksum header is sent only where it is checked: stores that do not know one answer 400 or 501.
+- Conditional delete: AWS since September 2025 (S3 User Guide, "How to perform conditional deletes"; needs s3:GetObject
+  beside s3:DeleteObject). Ceph 16.2 ignores `if-match` on DELETE, which would delete whatever is there.
+"""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from broker.contract import Checksum, Guarantees, Level
+from broker.domain.objects import declared
+
+DialectName = Literal["aws", "ceph", "r2", "generic"]
+
+CHECKSUM_HEADERS: Final[dict[str, str]] = {
+    "sha256": "x-amz-checksum-sha256",
+    "crc64nvme": "x-amz-checksum-crc64nvme",
+    "crc32c": "x-amz-checksum-crc32c",
+    "md5": "content-md5",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """One row. `verifies` are the digests that the store computes by itself, the best first."""
+
+    size: Level
+    content_type: Level
+    create_only: Level
+    verifies: tuple[str, ...]
+    has_conditional_delete: bool
+
+    def bound_checksums(self, checksum: Checksum) -> dict[str, str]:
+        """Return the declared digests that the signature can bind, by header name.
+
+        At most one `x-amz-checksum-*`, the best: S3 answers 400 to a second ("Expecting a single x-amz-checksum-
+        header. Multiple checksum Types are not allowed"). Content-MD5 may stand beside it.
+        """
+        digests = declared(checksum)
+        chosen = [name for name in self.verifies if name in digests and name != "md5"][:1]
+        if "md5" in digests and "md5" in self.verifies:
+            chosen.append("md5")
+        return {CHECKSUM_HEADERS[name]: digests[name] for name in chosen}
+
+    def guarantees(self, checksum: Checksum) -> Guarantees:
+        """Return who keeps each promise about a PUT that declares `checksum`."""
+        return Guarantees(
+            size=self.size,
+            content_type=self.content_type,
+            create_only=self.create_only,
+            checksum=self._checksum_level(checksum),
+        )
+
+    def _checksum_level(self, checksum: Checksum) -> Level:
+        digests = declared(checksum)
+        if not digests:
+            return Level.NONE
+        # The weakest counts: one level speaks for all that were declared.
+        return Level.ENFORCED if len(self.bound_checksums(checksum)) == len(digests) else Level.ON_READ
+
+
+DIALECTS: Final[dict[DialectName, Dialect]] = {
+    "aws": Dialect(
+        size=Level.ENFORCED,
+        content_type=Level.ENFORCED,
+        create_only=Level.ENFORCED,
+        verifies=("sha256", "crc64nvme", "crc32c", "md5"),
+        has_conditional_delete=True,
+    ),
+    "ceph": Dialect(
+        size=Level.ENFORCED,
+        content_type=Level.ENFORCED,
+        create_only=Level.ENFORCED,
+        verifies=("md5",),
+        has_conditional_delete=False,
+    ),
+    "r2": Dialect(
+        size=Level.ENFORCED,
+        content_type=Level.ENFORCED,
+        create_only=Level.ENFORCED,
+        verifies=(),
+        has_conditional_delete=False,
+    ),
+    "generic": Dialect(
+        size=Level.ENFORCED,
+        content_type=Level.ENFORCED,
+        create_only=Level.NONE,
+        verifies=(),
+        has_conditional_delete=False,
+    ),
+}

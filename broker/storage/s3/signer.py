@@ -1,0 +1,125 @@
+"""Signs what clients send to the bucket by themselves: the PUT of an upload, the GET of what was verified.
+
+Headers signed by PUT: host, content-length, content-type, if-none-match, x-amz-meta-* (the capsule among them), and
+the declared checksum where the dialect verifies it. By GET: host, and if-match where no version pins. Permissions of
+the credentials: s3:PutObject under the prefix for `write`, and nothing that reads; s3:GetObject, for versioned buckets
+s3:GetObjectVersion, for `read`.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from urllib.parse import quote
+
+from broker.contract import Guarantees, SignedRequest
+from broker.domain.errors import CredentialsUnavailable
+from broker.domain.objects import CAPSULE_FIELD, Pin, UploadSpec
+from broker.storage.s3.credentials import Credentials
+from broker.storage.s3.dialects import Dialect
+from broker.storage.s3.endpoint import Endpoint
+from broker.storage.s3.sigv4 import MAX_EXPIRES_SECONDS, Credential, SigV4, UnsignedRequest
+
+METADATA_PREFIX = "x-amz-meta-"
+
+_CAPSULE_HEADER = f"{METADATA_PREFIX}{CAPSULE_FIELD}"
+_RFC_8187_ATTR_CHAR = "!#$&+-.^_`|~"  # RFC 8187 section 3.2.1, beside letters and digits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class S3PutSigner:
+    """Signs for the endpoint that clients can reach."""
+
+    sigv4: SigV4
+    endpoint: Endpoint
+    credentials: Credentials
+    dialect: Dialect
+
+    def binds(self, spec: UploadSpec) -> Guarantees:
+        return self.dialect.guarantees(spec.checksum)
+
+    async def sign_put(
+        self, key: str, spec: UploadSpec, capsule: str, *, now: datetime, ends: datetime
+    ) -> SignedRequest:
+        credential = await self.credentials.current(now)
+        headers = {
+            "content-type": spec.content_type,
+            "if-none-match": "*",
+            _CAPSULE_HEADER: capsule,
+            **self.dialect.bound_checksums(spec.checksum),
+        }
+        for name, value in spec.object_metadata.items():
+            headers[f"{METADATA_PREFIX}{name}"] = value
+        request = UnsignedRequest(
+            method="PUT",
+            origin=self.endpoint.origin,
+            host=self.endpoint.host,
+            path=self.endpoint.path(key),
+            # Signed, but not among the headers that a client sets: every client sends it by itself, and a browser
+            # may not touch it.
+            headers={**headers, "content-length": str(spec.size_bytes)},
+        )
+        return _signed(self.sigv4, request, headers, credential, now=now, ends=ends)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class S3GetSigner:
+    """Signs for the endpoint that clients can reach."""
+
+    sigv4: SigV4
+    endpoint: Endpoint
+    credentials: Credentials
+
+    async def sign_get(
+        self, key: str, pin: Pin | None, *, filename: str, now: datetime, ends: datetime
+    ) -> SignedRequest:
+        credential = await self.credentials.current(now)
+        headers = {}
+        query = [("response-content-disposition", _attachment(filename))]
+        if pin is not None and pin.version is not None:
+            query.append(("versionId", pin.version))
+        elif pin is not None:
+            headers["if-match"] = f'"{pin.etag}"'
+        request = UnsignedRequest(
+            method="GET",
+            origin=self.endpoint.origin,
+            host=self.endpoint.host,
+            path=self.endpoint.path(key),
+            query=query,
+            headers=headers,
+        )
+        return _signed(self.sigv4, request, headers, credential, now=now, ends=ends)
+
+
+def _signed(
+    sigv4: SigV4,
+    request: UnsignedRequest,
+    headers: dict[str, str],
+    credential: Credential,
+    *,
+    now: datetime,
+    ends: datetime,
+) -> SignedRequest:
+    start, seconds = _lifetime(now, ends, credential)
+    url = sigv4.presign(request, credential=credential, now=datetime.fromtimestamp(start, UTC), expires_seconds=seconds)
+    expires_at = datetime.fromtimestamp(start + seconds, UTC)
+    return SignedRequest(method=request.method, url=url, headers=headers, expires_at=expires_at)
+
+
+def _lifetime(now: datetime, ends: datetime, credential: Credential) -> tuple[int, int]:
+    """Return X-Amz-Date (epoch seconds) and X-Amz-Expires: the store adds the one to the other, both whole seconds.
+
+    Everything is rounded down, so that no request works longer than it says. When less than a second is left, the
+    request is dated back and dead on arrival: the store then refuses what the caller may not permit any more.
+    """
+    end = int(ends.timestamp())
+    if credential.expires_at is not None:
+        if credential.expires_at <= now:
+            raise CredentialsUnavailable
+        end = min(end, int(credential.expires_at.timestamp()))
+    start = int(now.timestamp())
+    seconds = min(max(end - start, 1), MAX_EXPIRES_SECONDS)
+    return min(start, end - 1), seconds
+
+
+def _attachment(filename: str) -> str:
+    # RFC 6266 with the extended notation of RFC 8187: every name survives, and none can end the header early.
+    return f"attachment; filename*=UTF-8''{quote(filename, safe=_RFC_8187_ATTR_CHAR)}"
