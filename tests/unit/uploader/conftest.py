@@ -1,0 +1,39 @@
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from uploader_standin import KEY, QUICK, MakeFile, Recorder, StandIn, serving
+
+from uploader import Uploader
+
+
+@pytest.fixture
+async def standin() -> AsyncIterator[StandIn]:
+    async with serving(StandIn()) as started:
+        yield started
+
+
+@pytest.fixture
+async def uploader(standin: StandIn) -> AsyncIterator[Uploader]:
+    async with Uploader(standin.broker_url, KEY, retry=QUICK, stall=timedelta(seconds=2)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def make_file(tmp_path: Path) -> MakeFile:
+    """A file of that size whose every 64 KiB differ."""
+
+    def make(size_bytes: int, name: str = "data.bin") -> Path:
+        path = tmp_path / name
+        with path.open("wb") as out:
+            for offset in range(0, size_bytes, 1 << 16):
+                out.write((offset.to_bytes(8, "big") * (1 << 13))[: min(1 << 16, size_bytes - offset)])
+        return path
+
+    return make

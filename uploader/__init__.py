@@ -1,0 +1,32 @@
+"""Uploads through an upload broker: the Python SDK. The command line is `uploader` or `python -m uploader`."""
+
+from uploader.engine import UploadResult
+from uploader.errors import (
+    BrokerRefused,
+    FileChanged,
+    FileUnusable,
+    SessionLost,
+    StoreRefused,
+    Unreachable,
+    UploaderError,
+    UploadFailed,
+    WaitTimedOut,
+)
+from uploader.retry import RetryPolicy
+from uploader.sdk import Uploader, upload_file
+
+__all__ = [
+    "BrokerRefused",
+    "FileChanged",
+    "FileUnusable",
+    "RetryPolicy",
+    "SessionLost",
+    "StoreRefused",
+    "Unreachable",
+    "UploadFailed",
+    "UploadResult",
+    "Uploader",
+    "UploaderError",
+    "WaitTimedOut",
+    "upload_file",
+]

@@ -1,0 +1,123 @@
+"""What an upload tells its observer: events for what happens, a meter for how far it is.
+
+`--json` prints an event as it stands, so a field here is a promise to scripts. None holds a URL, a token or a key.
+"""
+
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+from msgspec import Struct
+
+Phase = Literal["hashing", "sending", "waiting", "reading"]
+
+
+class Event(Struct, frozen=True, kw_only=True, tag_field="event", omit_defaults=True):
+    """Something happened to one file."""
+
+    file: str
+
+
+class Hashed(Event, frozen=True, kw_only=True, tag="upload.hashed"):
+    algorithm: str
+    seconds: float
+
+
+class Minted(Event, frozen=True, kw_only=True, tag="upload.minted"):
+    session_id: str
+    key: str
+    size_bytes: int
+    expires_at: datetime
+    is_replay: bool = False
+
+
+class Reminted(Event, frozen=True, kw_only=True, tag="upload.reminted"):
+    session_id: str
+    why: str
+
+
+class Sent(Event, frozen=True, kw_only=True, tag="upload.sent"):
+    session_id: str
+    size_bytes: int
+    seconds: float
+    attempts: int
+
+
+class Retrying(Event, frozen=True, kw_only=True, tag="upload.retrying"):
+    """`what` is the thing that is done again: mint, send, complete, get, …"""
+
+    what: str
+    why: str
+    delay_seconds: float
+    attempt: int
+    session_id: str | None = None
+
+
+class StateSeen(Event, frozen=True, kw_only=True, tag="upload.state"):
+    session_id: str
+    state: str
+
+
+class Progressed(Event, frozen=True, kw_only=True, tag="upload.progressed"):
+    phase: Phase
+    done_bytes: int
+    total_bytes: int
+
+
+class Finished(Event, frozen=True, kw_only=True, tag="upload.finished"):
+    session_id: str
+    state: str
+    destination: str
+    key: str
+    size_bytes: int
+    seconds: float
+    sent_seconds: float
+    attempts: int
+    result: Any = None
+
+
+class Failed(Event, frozen=True, kw_only=True, tag="upload.failed"):
+    code: str
+    message: str
+    exit_code: int
+    session_id: str | None = None
+    state: str | None = None
+
+
+class Aborted(Event, frozen=True, kw_only=True, tag="upload.aborted"):
+    session_id: str
+    why: str
+
+
+class Meter:
+    """How far one file is. The sending thread writes, a view reads; whole integers, so no lock is needed."""
+
+    __slots__ = ("done_bytes", "file", "phase", "total_bytes")
+
+    def __init__(self, file: str, total_bytes: int, phase: Phase = "hashing") -> None:
+        self.file = file
+        self.total_bytes = total_bytes
+        self.done_bytes = 0
+        self.phase: Phase = phase
+
+    def begin(self, phase: Phase, done_bytes: int = 0) -> None:
+        self.done_bytes = done_bytes
+        self.phase = phase
+
+
+class Observer(Protocol):
+    """Somebody who looks on. Called on the event loop, so an answer is quick."""
+
+    def on_event(self, event: Event) -> None: ...
+
+    def on_meter(self, meter: Meter) -> None:
+        """A file begins; the meter is alive until its `upload.finished` or `upload.failed`."""
+
+
+class Silent:
+    """Looks on and says nothing."""
+
+    def on_event(self, event: Event) -> None:
+        pass
+
+    def on_meter(self, meter: Meter) -> None:
+        pass

@@ -1,0 +1,51 @@
+"""The words at the end: the outcome of an upload, the state of a session."""
+
+import msgspec
+
+from broker.contract import UploadSession
+from uploader.engine import UploadResult
+from uploader.events import Finished
+from uploader.progress import rate_text, size_text
+
+
+def outcome_line(result: UploadResult) -> str:
+    """Session, state, key and rate of one upload."""
+    seconds = result.sending.total_seconds()
+    rate = rate_text(result.size_bytes, seconds)
+    return f"{result.session_id} {result.state.value} {result.key} {size_text(result.size_bytes)} {rate}"
+
+
+def finished_event(name: str, result: UploadResult) -> Finished:
+    return Finished(
+        file=name,
+        session_id=result.session_id,
+        state=result.state.value,
+        destination=result.destination,
+        key=result.key,
+        size_bytes=result.size_bytes,
+        seconds=round(result.elapsed.total_seconds(), 3),
+        sent_seconds=round(result.sending.total_seconds(), 3),
+        attempts=result.attempts,
+        result=result.session.result or None,
+    )
+
+
+def status_json(session: UploadSession) -> str:
+    return msgspec.json.encode(session).decode()
+
+
+def status_text(session: UploadSession) -> str:
+    lines = [
+        f"{session.id} {session.state.value}",
+        f"  {session.filename}, {size_text(session.size_bytes)}, {session.content_type}",
+        f"  {session.object.destination}: {session.object.bucket}/{session.object.key}",
+    ]
+    if session.reason:
+        lines.append(f"  because: {session.reason.message} [{session.reason.code}]")
+    for step in session.timeline or []:
+        epoch = f" epoch {step.epoch}" if step.epoch else ""
+        note = f" – {step.note}" if step.note else ""
+        lines.append(f"  {step.at:%Y-%m-%d %H:%M:%S.%f%z} {step.state.value}{epoch}{note}")
+    if session.result:
+        lines.append(f"  result: {msgspec.json.encode(session.result).decode()}")
+    return "\n".join(lines)

@@ -1,0 +1,200 @@
+"""The SDK: `Uploader` for async programs, `upload_file` for the rest."""
+
+import asyncio
+import os
+import ssl
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Self
+
+import aiohttp
+from yarl import URL
+
+from broker.contract import CreateUploadSession, UploadSession
+from uploader.checksums import Algorithm
+from uploader.client import BrokerClient
+from uploader.engine import Order, Upload, UploadResult, Wait
+from uploader.events import Observer, Silent
+from uploader.media import guess_type
+from uploader.retry import RetryPolicy
+from uploader.sender import Sender
+from uploader.source import MemorySource, Source, open_source
+
+MAX_THREADS = 16  # ours: one for each upload at a time; more wait for a thread
+
+
+class Uploader:
+    """Uploads through one broker.
+
+        async with Uploader("https://uploads.example.com", key) as uploader:
+            result = await uploader.put("report.csv")
+
+    :param key: a key with role `mint`; it is sent to the broker alone.
+    :param stall: longest time in which the store takes no byte.
+    :param ssl_context: for a private certificate authority.
+    """
+
+    def __init__(
+        self,
+        broker_url: str,
+        key: str,
+        *,
+        retry: RetryPolicy | None = None,
+        stall: timedelta = timedelta(seconds=60),
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        self._url = parse_broker_url(broker_url)
+        self._key = key
+        self._retry = retry or RetryPolicy()
+        self._stall = stall
+        self._ssl = ssl_context or True
+        self._stack = AsyncExitStack()
+
+    def __repr__(self) -> str:
+        return f"Uploader({str(self._url)!r}, key=***)"
+
+    async def __aenter__(self) -> Self:
+        self._executor = self._stack.enter_context(ThreadPoolExecutor(MAX_THREADS, "uploader"))
+        session = await self._stack.enter_async_context(
+            aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(ssl=self._ssl),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"User-Agent": _user_agent()},
+            )
+        )
+        self._broker = BrokerClient(
+            session=session, url=self._url, headers={"Authorization": f"Bearer {self._key}"}, retry=self._retry
+        )
+        self._sender = Sender(session=session, executor=self._executor, stall=self._stall)
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._stack.aclose()
+
+    async def put(
+        self,
+        file: str | os.PathLike[str] | bytes,
+        *,
+        filename: str | None = None,
+        content_type: str | None = None,
+        destination: str = "default",
+        checksum: Algorithm = "sha256",
+        metadata: Mapping[str, str] | None = None,
+        object_metadata: Mapping[str, str] | None = None,
+        owner: str | None = None,
+        batch: str | None = None,
+        wait: Wait = "verified",
+        timeout: timedelta = timedelta(minutes=10),
+        keep_session: bool = False,
+        observer: Observer | None = None,
+    ) -> UploadResult:
+        """Upload one file, or bytes, and follow it to the wished state.
+
+        :param filename: what the object is called; the file's own name by default, required for bytes.
+        :param checksum: declared before sending. A large file is read once more for it; `none` saves that.
+        :param wait: `none` returns when the store has taken the bytes, `verified` when the broker has looked at
+            them, `processed` when a consumer has finished.
+        :param timeout: for that state, counted from the last byte.
+        :param keep_session: leave the session pending on failure or cancellation, instead of aborting it.
+        :raises UploaderError: see `uploader.errors`; its `session_id` is set once there is one.
+        """
+        source = await self._open(file, filename)
+        try:
+            wanted = CreateUploadSession(
+                filename=filename or source.name,
+                size_bytes=source.size_bytes,
+                content_type=content_type or guess_type(filename or source.name),
+                destination=destination,
+                metadata=dict(metadata or {}),
+                object_metadata=dict(object_metadata or {}),
+                owner=owner,
+                batch=batch,
+                strategy="put",
+            )
+            order = Order(
+                source=source,
+                wanted=wanted,
+                algorithm=checksum,
+                wait=wait,
+                timeout=timeout,
+                keeps_session=keep_session,
+            )
+            return await self._upload(order, observer or Silent()).run()
+        finally:
+            source.close()
+
+    async def status(self, session_id: str) -> UploadSession:
+        """The session as the broker sees it now."""
+        return await self._broker.get(session_id, _unheard)
+
+    async def _open(self, file: str | os.PathLike[str] | bytes, filename: str | None) -> Source:
+        if isinstance(file, bytes):
+            if not filename:
+                raise ValueError("bytes need a filename")
+            return MemorySource(name=filename, data=file)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, open_source, Path(file))
+
+    def _upload(self, order: Order, observer: Observer) -> Upload:
+        return Upload(
+            order=order,
+            broker=self._broker,
+            sender=self._sender,
+            executor=self._executor,
+            retry=self._retry,
+            observer=observer,
+        )
+
+
+def upload_file(
+    broker_url: str,
+    key: str,
+    file: str | os.PathLike[str],
+    *,
+    content_type: str | None = None,
+    destination: str = "default",
+    metadata: Mapping[str, str] | None = None,
+    wait: Wait = "verified",
+    timeout: timedelta = timedelta(minutes=10),
+) -> UploadResult:
+    """`Uploader.put` for programs without an event loop.
+
+    :raises UploaderError: see `uploader.errors`.
+    """
+
+    async def run() -> UploadResult:
+        async with Uploader(broker_url, key) as uploader:
+            return await uploader.put(
+                file,
+                content_type=content_type,
+                destination=destination,
+                metadata=metadata,
+                wait=wait,
+                timeout=timeout,
+            )
+
+    return asyncio.run(run())
+
+
+def parse_broker_url(text: str) -> URL:
+    """:raises ValueError: not an http(s) URL, or one with credentials in it, which would end up in messages."""
+    url = URL(text)
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise ValueError("the broker's URL is http:// or https:// and a host")
+    if url.user or url.password or url.query_string or url.fragment:
+        raise ValueError("the broker's URL holds no credentials, query or fragment")
+    return url
+
+
+def _user_agent() -> str:
+    try:
+        return f"uploader/{version('upload-broker')}"
+    except PackageNotFoundError:  # run from a source tree that is not installed
+        return "uploader"
+
+
+def _unheard(what: str, why: str, pause: timedelta, attempt: int) -> None:
+    """Nobody looks on."""
