@@ -36,7 +36,7 @@ CHECKSUM_HEADERS: Final[dict[str, str]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
-    """One row. `verifies` are the digests that the store computes by itself, the best first."""
+    """One row. `verifies` are the digests that the store computes by itself, the best first and md5 last."""
 
     size: Level
     content_type: Level
@@ -50,11 +50,12 @@ class Dialect:
         At most one `x-amz-checksum-*`, the best: S3 answers 400 to a second ("Expecting a single x-amz-checksum-
         header. Multiple checksum Types are not allowed"). Content-MD5 may stand beside it.
         """
-        digests = declared(checksum)
-        chosen = [name for name in self.verifies if name in digests and name != "md5"][:1]
-        if "md5" in digests and "md5" in self.verifies:
-            chosen.append("md5")
-        return {CHECKSUM_HEADERS[name]: digests[name] for name in chosen}
+        bound: dict[str, str] = {}
+        for name in self.verifies:
+            value: str | None = getattr(checksum, name)
+            if value is not None and (name == "md5" or not bound):
+                bound[CHECKSUM_HEADERS[name]] = value
+        return bound
 
     def guarantees(self, checksum: Checksum) -> Guarantees:
         """Return who keeps each promise about a PUT that declares `checksum`."""
