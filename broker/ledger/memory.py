@@ -16,6 +16,7 @@ from broker.contract import State
 from broker.domain.errors import IdempotencyKeyReused
 from broker.domain.keys import shard_of
 from broker.domain.sessions import LEASABLE, LOOKED_AT, Change, Progress, Session
+from broker.ledger.api_keys import MemoryApiKeys
 from broker.ledger.records import decode, duration, encode, milliseconds, moment
 from broker.ports import Clock, Created, DueLook, Event, Idempotency, Stray
 
@@ -76,6 +77,13 @@ class MemoryLedger:
     def __init__(self, clock: Clock, *, shards: int = 1) -> None:
         self._clock = clock
         self._shards = {f"{number:02x}": _Shard() for number in range(shards)}
+        self.api_keys = MemoryApiKeys()
+
+    async def prepare(self) -> None:
+        """Nothing can be wrong."""
+
+    async def close(self) -> None:
+        """Nothing is open."""
 
     @property
     def shards(self) -> int:

@@ -90,6 +90,10 @@ def mark(progress: Progress) -> bytes:
     return _MARK.pack(SCHEMA, _BYTES[progress.state], progress.revision)
 
 
+def byte_of(state: State) -> int:
+    return _BYTES[state]
+
+
 def table(states: frozenset[State]) -> bytes:
     """A set of states as the bytes that a script looks a record's second byte up in."""
     return bytes(sorted(_BYTES[state] for state in states))

@@ -1,0 +1,284 @@
+"""The ledger on Redis (≥ 6.2) or Valkey: every change is one script on one shard.
+
+All keys of a session carry the hash tag `{NN}`, the first two characters of its id, so that Redis Cluster keeps them in
+one slot ("Redis cluster specification", hash tags). Scores are unix milliseconds. Per shard: `due:{NN}` and `jobs:{NN}`
+are the two schedules, `events:{NN}` the stream; per session `session:{NN}:ID` is the record, `stray:{NN}:ID` an object
+whose session is unknown, `looked:{NN}:ID` a recent look on demand, `idem:{NN}:HASH` an idempotency key.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from broker.contract import State
+from broker.domain.errors import ConfigurationInvalid, IdempotencyKeyReused
+from broker.domain.keys import SHARDS_LIMIT, shard_of
+from broker.domain.sessions import LEASABLE, LOOKED_AT, Change, Session
+from broker.ledger import scripts
+from broker.ledger.api_keys import RedisApiKeys
+from broker.ledger.health import Durability, faults, faults_or_silence
+from broker.ledger.records import (
+    SCHEMA,
+    byte_of,
+    decode,
+    decode_stray,
+    duration,
+    encode,
+    encode_stray,
+    mark,
+    milliseconds,
+    moment,
+    table,
+)
+from broker.ledger.troubles import FOREIGN, translated
+from broker.ledger.wire import Reply, Script, Wire, Word
+from broker.ports import Created, DueLook, Event, Idempotency, Stray
+
+STRAY_KEPT_MS = 7 * 86_400_000  # ours: a week to notice that nobody looks
+EVENTS_PAGE = 500  # ours: a stream is read in pieces that no other client has to wait for
+
+_LOOKED_AT = table(LOOKED_AT)
+_LEASABLE = table(LEASABLE)
+_PROCESSING = byte_of(State.PROCESSING)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shard:
+    """Key names and beginnings of key names, joined once."""
+
+    tag: str
+    session: str
+    due: str
+    jobs: str
+    events: str
+    stray: str
+    looked: str
+    idempotency: str
+
+
+def _shard(number: int) -> _Shard:
+    tag = f"{number:02x}"
+    return _Shard(
+        tag=tag,
+        session=f"session:{{{tag}}}:",
+        due=f"due:{{{tag}}}",
+        jobs=f"jobs:{{{tag}}}",
+        events=f"events:{{{tag}}}",
+        stray=f"stray:{{{tag}}}:",
+        looked=f"looked:{{{tag}}}:",
+        idempotency=f"idem:{{{tag}}}:",
+    )
+
+
+_SHARDS = {shard.tag: shard for shard in map(_shard, range(SHARDS_LIMIT))}
+
+
+class RedisLedger:
+    """A `Ledger` whose promises outlive this process.
+
+    :param url: as `Wire` takes it.
+    :param durability: what `check` demands; `strict` loses nothing that was acknowledged.
+    :param is_dev: a Redis without an append-only file is fine.
+    """
+
+    def __init__(self, url: str, *, shards: int = 1, durability: Durability = "everysec", is_dev: bool = False) -> None:
+        self._wire = Wire(url)
+        self._own = tuple(_SHARDS.values())[:shards]
+        self._durability = durability
+        self._is_dev = is_dev
+        self._turn = 0
+        self.api_keys = RedisApiKeys(self._wire)
+
+    async def prepare(self) -> None:
+        """Refuses a Redis that would lose sessions.
+
+        :raises ConfigurationInvalid: naming each fault.
+        :raises LedgerUnavailable: it does not answer.
+        """
+        if found := await faults(self._wire, durability=self._durability, is_dev=self._is_dev):
+            raise ConfigurationInvalid("; ".join(found))
+
+    async def close(self) -> None:
+        await self._wire.close()
+
+    @property
+    def shards(self) -> int:
+        return len(self._own)
+
+    # --- Sessions
+
+    async def create(self, session: Session, *, look_at: datetime, idempotency: Idempotency | None) -> Created:
+        session_id, at = session.id, session.progress
+        shard = _SHARDS[shard_of(session_id)]
+        keys: list[Word] = [shard.session + session_id, shard.due, shard.events]
+        changed_at = milliseconds(at.changed_at)
+        words: list[Word] = [encode(session), milliseconds(look_at), session_id, at.state.value, at.epoch, changed_at]
+        if idempotency is not None:
+            keys.append(shard.idempotency + idempotency.key)
+            words += (idempotency.body, duration(idempotency.keep_for))
+        answer = await self._run(scripts.CREATE, keys, words)
+        if answer == 1:
+            return Created(session=session, is_replay=False)
+        if answer == 0:
+            raise IdempotencyKeyReused
+        return Created(session=decode(answer[0].decode(), answer[1]), is_replay=True)
+
+    async def get(self, session_id: str) -> Session | None:
+        record = await self._call("GET", _SHARDS[shard_of(session_id)].session + session_id)
+        return None if record is None else decode(session_id, record)
+
+    async def get_many(self, session_ids: Sequence[str]) -> list[Session | None]:
+        by_shard: dict[_Shard, list[str]] = {}
+        for session_id in dict.fromkeys(session_ids):
+            by_shard.setdefault(_SHARDS[shard_of(session_id)], []).append(session_id)
+        found: dict[str, Session | None] = {}
+        for sessions in await asyncio.gather(*(self._get_of(shard, ids) for shard, ids in by_shard.items())):
+            found.update(sessions)
+        return [found[session_id] for session_id in session_ids]
+
+    async def apply(self, change: Change) -> bool:
+        after, at = change.after, change.after.progress
+        shard = _SHARDS[shard_of(after.id)]
+        keys = (shard.session + after.id, shard.due, shard.jobs, shard.events)
+        words: list[Word] = [mark(change.before.progress), encode(after), after.id]
+        words += (_score(change.look_at), _score(change.job_at))
+        words.append("" if change.keep_for is None else duration(change.keep_for))
+        words += (at.state.value if change.is_transition else "", at.epoch, milliseconds(at.changed_at))
+        return bool(await self._run(scripts.APPLY, keys, words))
+
+    # --- Looks
+
+    async def hint(self, session_id: str, stray: Stray | None, *, now: datetime) -> bool:
+        shard = _SHARDS[shard_of(session_id)]
+        if shard not in self._own:
+            return False  # of nobody's making: nobody would ever claim it
+        keys = (shard.session + session_id, shard.due, shard.stray + session_id)
+        found = b"" if stray is None else encode_stray(stray)
+        words = (session_id, milliseconds(now), _LOOKED_AT, found, STRAY_KEPT_MS)
+        return bool(await self._run(scripts.HINT, keys, words))
+
+    async def claim(self, limit: int, *, now: datetime, hold: timedelta) -> list[DueLook]:
+        looks: list[DueLook] = []
+        for shard in await self._with_ripe("due", milliseconds(now)):
+            looks += await self._claim_on(shard, limit - len(looks), milliseconds(now), milliseconds(now + hold))
+            if len(looks) >= limit:
+                break
+        return looks
+
+    async def claim_one(self, session_id: str, *, now: datetime, hold: timedelta, every: timedelta) -> DueLook | None:
+        shard, until = _SHARDS[shard_of(session_id)], milliseconds(now + hold)
+        keys = (shard.due, *(part + session_id for part in (shard.looked, shard.session, shard.stray)))
+        answer = await self._run(scripts.CLAIM_ONE, keys, (session_id, until, duration(every), _LOOKED_AT))
+        return None if answer is None else _look(session_id, until, *answer)
+
+    async def postpone(self, look: DueLook, until: datetime | None) -> None:
+        shard = _SHARDS[shard_of(look.id)]
+        keys = (shard.due, shard.stray + look.id)
+        await self._run(scripts.POSTPONE, keys, (look.id, look.claim, _score(until)))
+
+    # --- Jobs
+
+    async def lease(self, limit: int, *, worker: str, now: datetime, until: datetime) -> list[Session]:
+        leased: list[Session] = []
+        for shard in await self._with_ripe("jobs", milliseconds(now)):
+            leased += await self._lease_on(shard, limit - len(leased), worker, milliseconds(now), milliseconds(until))
+            if len(leased) >= limit:
+                break
+        return leased
+
+    async def renew(self, session_id: str, epoch: int, *, until: datetime) -> Session | None:
+        shard = _SHARDS[shard_of(session_id)]
+        keys = (shard.session + session_id, shard.jobs)
+        record = await self._run(scripts.RENEW, keys, (session_id, epoch, milliseconds(until), SCHEMA, _PROCESSING))
+        return None if record is None else decode(session_id, record)
+
+    # --- Events, Schedule
+
+    async def read(self, shard: int, after: str = "0") -> AsyncIterator[Event]:
+        while True:
+            page = await self._call("XRANGE", self._own[shard].events, f"({after}", "+", "COUNT", EVENTS_PAGE)
+            for cursor, fields in page:
+                after = cursor.decode()
+                yield _event(after, dict(zip(fields[::2], fields[1::2], strict=True)))
+            if len(page) < EVENTS_PAGE:
+                return
+
+    async def next_due(self) -> datetime | None:
+        scores = [score for score in await self._earliest("due") if score is not None]
+        return moment(min(scores)) if scores else None
+
+    async def check(self) -> list[str]:
+        return await faults_or_silence(self._wire, durability=self._durability, is_dev=self._is_dev)
+
+    # --- within
+
+    async def _call(self, *words: Word) -> Reply:
+        try:
+            return await self._wire.call(*words)
+        except FOREIGN as exc:
+            raise translated(exc) from exc
+
+    async def _run(self, script: Script, keys: Sequence[Word], words: Sequence[Word]) -> Reply:
+        try:
+            return await self._wire.evalsha(script, keys, words)
+        except FOREIGN as exc:
+            raise translated(exc) from exc
+
+    async def _get_of(self, shard: _Shard, session_ids: Sequence[str]) -> list[tuple[str, Session | None]]:
+        """Those of one shard: a cluster takes no MGET over several slots."""
+        records = await self._call("MGET", *(shard.session + session_id for session_id in session_ids))
+        pairs = zip(session_ids, records, strict=True)
+        return [(session_id, None if record is None else decode(session_id, record)) for session_id, record in pairs]
+
+    async def _earliest(self, schedule: Literal["due", "jobs"]) -> list[int | None]:
+        """The first score of each shard, in one round trip."""
+        keys = [shard.due if schedule == "due" else shard.jobs for shard in self._own]
+        answers = await asyncio.gather(*(self._call("ZRANGE", key, 0, 0, "WITHSCORES") for key in keys))
+        return [int(float(answer[1])) if answer else None for answer in answers]
+
+    async def _with_ripe(self, schedule: Literal["due", "jobs"], now: int) -> list[_Shard]:
+        """The shards where something waits, from another one each time, so that none starves behind a busy one."""
+        if len(self._own) == 1:
+            return list(self._own)
+        self._turn = (self._turn + 1) % len(self._own)
+        scores = await self._earliest(schedule)
+        pairs = list(zip(self._own, scores, strict=True))
+        turned = pairs[self._turn :] + pairs[: self._turn]
+        return [shard for shard, score in turned if score is not None and score <= now]
+
+    async def _claim_on(self, shard: _Shard, limit: int, now: int, until: int) -> list[DueLook]:
+        words = (limit, now, until, shard.session, shard.stray, SCHEMA)
+        flat = await self._run(scripts.CLAIM, (shard.due,), words)
+        triples = zip(flat[::3], flat[1::3], flat[2::3], strict=True)
+        return [_look(session_id.decode(), until, record, stray) for session_id, record, stray in triples]
+
+    async def _lease_on(self, shard: _Shard, limit: int, worker: str, now: int, until: int) -> list[Session]:
+        tables = (shard.session, SCHEMA, _LEASABLE, _PROCESSING, State.PROCESSING.value)
+        keys = (shard.jobs, shard.events)
+        flat = await self._run(scripts.LEASE, keys, (limit, now, until, *tables, worker))
+        return [decode(session_id.decode(), record) for session_id, record in zip(flat[::2], flat[1::2], strict=True)]
+
+
+def _score(at: datetime | None) -> Word:
+    return "" if at is None else milliseconds(at)
+
+
+def _look(session_id: str, claim: int, record: bytes | None, stray: bytes | None) -> DueLook:
+    return DueLook(
+        id=session_id,
+        claim=claim,
+        session=None if record is None else decode(session_id, record),
+        stray=None if stray is None else decode_stray(stray),
+    )
+
+
+def _event(cursor: str, fields: dict[bytes, bytes]) -> Event:
+    return Event(
+        cursor=cursor,
+        id=fields[b"id"].decode(),
+        state=State(fields[b"state"].decode()),
+        at=moment(int(fields[b"at"])),
+        epoch=int(fields[b"epoch"]),
+    )
