@@ -2,7 +2,7 @@
 
 redis-py takes a connection out of a pool for each command and waits on it alone: 61 µs of CPU a call. Here all that
 the coroutines ask within one tick of the loop leaves in one write, and replies are matched by their order, which the
-protocol guarantees (RESP2, "Request-Response protocol" and "Pipelining"): 5 µs, see docs/decisions/0003. The price is
+protocol guarantees (RESP2, "Request-Response protocol" and "Pipelining"): 7 µs, see docs/decisions/0003. The price is
 that a command which blocks (BLPOP, XREAD BLOCK, WAIT) would hold up everyone: such a command needs a `Wire` of its own,
 and WATCH or SUBSCRIBE must not be sent at all.
 
