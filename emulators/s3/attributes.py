@@ -1,0 +1,127 @@
+"""What the headers of a write say about the object that comes of it.
+
+Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html, "URI Request Parameters". A header that asks
+for something this emulator does not do is refused: to ignore it would be to promise it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import parse_qsl
+
+from emulators.s3.errors import S3Error
+from emulators.s3.request import S3Request
+
+META: Final = "x-amz-meta-"
+MAX_METADATA_BYTES: Final = 2048  # "Working with object metadata": user-defined metadata is limited to 2 KB
+MAX_TAGS: Final = 10  # "Categorizing your storage using tags": up to 10 tags, keys 128 and values 256 characters
+KEPT: Final = (
+    "cache-control",
+    "content-disposition",
+    "content-language",
+    "expires",
+    "x-amz-storage-class",
+    "x-amz-website-redirect-location",
+    "x-amz-server-side-encryption",
+)
+REFUSED_PREFIXES: Final = (
+    "x-amz-object-lock-",
+    "x-amz-server-side-encryption-",
+    "x-amz-bypass-governance-retention",
+    "x-amz-write-offset-bytes",
+    "x-amz-mfa",
+)
+CANNED_ACLS: Final = frozenset(
+    {
+        "private",
+        "public-read",
+        "public-read-write",
+        "authenticated-read",
+        "bucket-owner-read",
+        "bucket-owner-full-control",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attributes:
+    headers: Mapping[str, str]
+    metadata: Mapping[str, str]
+    tags: Mapping[str, str]
+    is_public: bool
+
+
+def attributes(request: S3Request, *, has_acls: bool) -> Attributes:
+    """:raises S3Error: for each thing that S3 would refuse, and for what is not emulated."""
+    _refuse_unknown(request)
+    return Attributes(
+        headers=_kept(request),
+        metadata=_metadata(request),
+        tags=parse_tags(request.header("x-amz-tagging") or ""),
+        is_public=_is_public(request, has_acls=has_acls),
+    )
+
+
+def _refuse_unknown(request: S3Request) -> None:
+    for name, _ in request.headers:
+        if name.startswith(REFUSED_PREFIXES):
+            raise S3Error("NotImplemented", fields={"Header": name})
+    if request.header("x-amz-server-side-encryption") not in {None, "AES256"}:
+        raise S3Error("NotImplemented", fields={"Header": "x-amz-server-side-encryption"})
+
+
+def _kept(request: S3Request) -> Mapping[str, str]:
+    found = {name: _utf8(value) for name in KEPT if (value := request.header(name)) is not None}
+    codings = [each.strip() for each in (request.header("content-encoding") or "").split(",")]
+    encoding = ",".join(each for each in codings if each and each != "aws-chunked")
+    if encoding:
+        found["content-encoding"] = encoding
+    found["content-type"] = _utf8(request.header("content-type") or "binary/octet-stream")
+    return found
+
+
+def _metadata(request: S3Request) -> Mapping[str, str]:
+    names = [name for name in dict(request.headers) if name.startswith(META)]
+    found = {name.removeprefix(META): request.header(name) or "" for name in names}
+    size = sum(len(text.encode("latin-1")) for pair in found.items() for text in pair)
+    if size > MAX_METADATA_BYTES:
+        raise S3Error("MetadataTooLarge", fields={"Size": str(size), "MaxSizeAllowed": str(MAX_METADATA_BYTES)})
+    return {name: _utf8(value) for name, value in found.items()}
+
+
+def _utf8(value: str) -> str:
+    """Header bytes were read as latin-1; answers are written as UTF-8."""
+    return value.encode("latin-1").decode("utf-8", "replace")
+
+
+def parse_tags(text: str) -> Mapping[str, str]:
+    """Tags as `x-amz-tagging` spells them: like a query."""
+    try:
+        pairs = parse_qsl(text, keep_blank_values=True, strict_parsing=bool(text))
+    except ValueError as exc:
+        raise S3Error("InvalidArgument", "The header 'x-amz-tagging' shall be encoded as UTF-8 URL query.") from exc
+    return check_tags(pairs)
+
+
+def check_tags(pairs: list[tuple[str, str]]) -> Mapping[str, str]:
+    tags = dict(pairs)
+    if len(tags) != len(pairs) or any(not key or len(key) > 128 or len(value) > 256 for key, value in pairs):
+        raise S3Error("InvalidTag")
+    if len(tags) > MAX_TAGS:
+        raise S3Error("BadRequest", "Object tags cannot be greater than 10")
+    return tags
+
+
+def _is_public(request: S3Request, *, has_acls: bool) -> bool:
+    """Buckets have ACLs disabled unless the emulator behaves like Ceph; then a canned one is believed."""
+    grants = [name for name, _ in request.headers if name.startswith("x-amz-grant-")]
+    acl = request.header("x-amz-acl")
+    if grants:
+        raise S3Error("NotImplemented" if has_acls else "AccessControlListNotSupported", fields={"Header": grants[0]})
+    if acl is None or acl == "bucket-owner-full-control":
+        return False
+    if not has_acls:
+        raise S3Error("AccessControlListNotSupported")
+    if acl not in CANNED_ACLS:
+        raise S3Error("InvalidArgument", fields={"ArgumentName": "x-amz-acl", "ArgumentValue": acl})
+    return acl.startswith("public-read")

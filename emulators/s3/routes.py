@@ -1,0 +1,73 @@
+"""Which operation a request asks for: method, level and the query parameters that select a sub-resource.
+
+A sub-resource that S3 has and this emulator has not is refused, never taken for the plain operation: `PUT ?acl` must
+not overwrite an object.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from emulators.s3 import buckets, objects
+from emulators.s3.context import Call, Reply, Store
+from emulators.s3.errors import S3Error
+from emulators.s3.request import S3Request
+
+Operation = Callable[[Store, Call], Awaitable[Reply]]
+
+_NAMES: Final = """
+    accelerate acl analytics attributes cors delete encryption intelligent-tiering inventory legal-hold lifecycle
+    location logging metadataConfiguration metadataTable metrics notification object-lock ownershipControls policy
+    policyStatus publicAccessBlock renameObject replication requestPayment restore retention select session tagging
+    torrent uploadId uploads versioning versions website
+"""
+SUBRESOURCES: Final = frozenset(_NAMES.split())
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    name: str
+    operation: Operation
+
+
+def _table() -> Mapping[tuple[str, str, str], Route]:
+    return {
+        ("service", "GET", ""): Route("ListBuckets", buckets.list_buckets),
+        ("bucket", "PUT", ""): Route("CreateBucket", buckets.create_bucket),
+        ("bucket", "HEAD", ""): Route("HeadBucket", buckets.head_bucket),
+        ("bucket", "DELETE", ""): Route("DeleteBucket", buckets.delete_bucket),
+        ("bucket", "GET", "location"): Route("GetBucketLocation", buckets.get_location),
+        ("bucket", "GET", "versioning"): Route("GetBucketVersioning", buckets.get_versioning),
+        ("bucket", "PUT", "versioning"): Route("PutBucketVersioning", buckets.put_versioning),
+        ("bucket", "GET", "cors"): Route("GetBucketCors", buckets.get_cors),
+        ("bucket", "PUT", "cors"): Route("PutBucketCors", buckets.put_cors),
+        ("bucket", "DELETE", "cors"): Route("DeleteBucketCors", buckets.delete_cors),
+        ("bucket", "GET", "policy"): Route("GetBucketPolicy", buckets.get_policy),
+        ("bucket", "PUT", "policy"): Route("PutBucketPolicy", buckets.put_policy),
+        ("bucket", "DELETE", "policy"): Route("DeleteBucketPolicy", buckets.delete_policy),
+        ("object", "PUT", ""): Route("PutObject", objects.put_object),
+        ("object", "PUT", "copy"): Route("CopyObject", objects.copy_object),
+        ("object", "GET", ""): Route("GetObject", objects.get_object),
+        ("object", "HEAD", ""): Route("HeadObject", objects.get_object),
+        ("object", "DELETE", ""): Route("DeleteObject", objects.delete_object),
+        ("object", "GET", "tagging"): Route("GetObjectTagging", objects.get_tagging),
+        ("object", "PUT", "tagging"): Route("PutObjectTagging", objects.put_tagging),
+        ("object", "DELETE", "tagging"): Route("DeleteObjectTagging", objects.delete_tagging),
+    }
+
+
+ROUTES: Final = _table()
+
+
+def find(request: S3Request) -> Route:
+    """:raises S3Error: NotImplemented or MethodNotAllowed."""
+    level = "service" if request.bucket is None else "bucket" if request.key is None else "object"
+    selectors = sorted(SUBRESOURCES & request.params.keys())
+    if level == "object" and request.method == "PUT" and request.header("x-amz-copy-source") is not None:
+        selectors.append("copy")
+    selector = "+".join(selectors)
+    route = ROUTES.get((level, request.method, selector))
+    if route is None:
+        code = "NotImplemented" if selector else "MethodNotAllowed"
+        raise S3Error(code, fields={"Method": request.method, "ResourceType": (selector or level).upper()})
+    return route
