@@ -25,7 +25,7 @@ from uploader.client import BrokerClient
 from uploader.errors import SessionLost, StoreRefused, Unreachable, UploaderError, WaitTimedOut
 from uploader.retry import RetryPolicy
 from uploader.sender import Answer, Next, Sender
-from uploader.source import Source
+from uploader.source import SMALL_FILE_BYTES, Source
 
 Wait = Literal["none", "verified", "processed"]
 
@@ -126,12 +126,14 @@ class Upload:
                 file=self.file,
                 session_id=session.id,
                 size_bytes=self.order.source.size_bytes,
-                seconds=sent - sending,
+                seconds=round(sent - sending, 3),
                 attempts=self.attempts,
             )
         )
-        session = await self._settle(session, is_sure=answer.status != 412)
-        return self._result(session, timedelta(seconds=time.monotonic() - started), timedelta(seconds=sent - sending))
+        session = await self._settle(session, is_sure=200 <= answer.status < 300)
+        return self._result(
+            session, timedelta(seconds=round(time.monotonic() - started, 3)), timedelta(seconds=sent - sending)
+        )
 
     async def _declare(self) -> CreateUploadSession:
         source, algorithm = self.order.source, self.order.algorithm
@@ -148,7 +150,7 @@ class Upload:
             await asyncio.wait([job])
             raise
         if algorithm != "none":
-            self._tell(events.Hashed(file=self.file, algorithm=algorithm, seconds=time.monotonic() - started))
+            self._tell(events.Hashed(file=self.file, algorithm=algorithm, seconds=round(time.monotonic() - started, 3)))
         return msgspec.structs.replace(self.order.wanted, size_bytes=source.size_bytes, checksum=checksum)
 
     async def _mint(self, wanted: CreateUploadSession) -> UploadSession:
@@ -171,7 +173,8 @@ class Upload:
         request = _request(session)
         refusals = 0
         while True:
-            if request.expires_at - datetime.now(UTC) < EXPIRY_MARGIN and self.attempts:
+            # Never before the first attempt: with a clock that is fast, every request seems to be expired.
+            if self.attempts and request.expires_at - datetime.now(UTC) < EXPIRY_MARGIN:
                 request = await self._remint(session, "the signed request is about to expire")
             self.attempts += 1
             answer = await self.sender.send(request, self.order.source, self.meter)
@@ -179,7 +182,8 @@ class Upload:
                 case Next.CONFIRM:
                     return answer
                 case Next.REPEAT if not self.retry.is_last(self.attempts):
-                    await self._pause(answer)
+                    if await self._is_there_after_pause(session, answer):
+                        return answer
                 case Next.REMINT if refusals < MAX_REFUSALS:
                     refusals += 1
                     request = await self._remint(session, f"the store says {answer}")
@@ -190,10 +194,19 @@ class Upload:
         self._tell(events.Reminted(file=self.file, session_id=session.id, why=why))
         return _request(await self.broker.remint(session.id, self._notify))
 
-    async def _pause(self, answer: Answer) -> None:
+    async def _is_there_after_pause(self, session: UploadSession, answer: Answer) -> bool:
+        """Pause. If a large file was sent and only its answer is missing, let the broker look meanwhile.
+
+        A small file is simply sent again: if it is there, the store says 412.
+        """
+        is_all_sent = not answer.status and self.meter.done_bytes == self.order.source.size_bytes
+        asks = is_all_sent and self.order.source.size_bytes > SMALL_FILE_BYTES
+        if asks:
+            await self.broker.complete(session.id, self._notify)
         delay = self.retry.delay(self.attempts, answer.retry_after)
         self._notify("send", str(answer), delay, self.attempts)
         await asyncio.sleep(delay.total_seconds())
+        return asks and (await self.broker.get(session.id, self._notify)).state is not State.PENDING
 
     async def _settle(self, session: UploadSession, *, is_sure: bool) -> UploadSession:
         """Tell the broker, then follow the session.

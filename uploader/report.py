@@ -31,7 +31,9 @@ def finished_event(name: str, result: UploadResult) -> Finished:
 
 
 def status_json(session: UploadSession) -> str:
-    return msgspec.json.encode(session).decode()
+    """Everything but the secrets, should the broker ever send them here."""
+    bare = msgspec.structs.replace(session, token=msgspec.UNSET, upload=msgspec.UNSET)
+    return msgspec.json.encode(bare).decode()
 
 
 def status_text(session: UploadSession) -> str:

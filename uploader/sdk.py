@@ -35,6 +35,7 @@ class Uploader:
 
     :param key: a key with role `mint`; it is sent to the broker alone.
     :param stall: longest time in which the store takes no byte.
+    :param answer_timeout: longest time from our last byte to the store's answer.
     :param ssl_context: for a private certificate authority.
     """
 
@@ -45,12 +46,14 @@ class Uploader:
         *,
         retry: RetryPolicy | None = None,
         stall: timedelta = timedelta(seconds=60),
+        answer_timeout: timedelta = timedelta(minutes=5),
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         self._url = parse_broker_url(broker_url)
         self._key = key
         self._retry = retry or RetryPolicy()
         self._stall = stall
+        self._answer_timeout = answer_timeout
         self._ssl = ssl_context or True
         self._stack = AsyncExitStack()
 
@@ -69,7 +72,9 @@ class Uploader:
         self._broker = BrokerClient(
             session=session, url=self._url, headers={"Authorization": f"Bearer {self._key}"}, retry=self._retry
         )
-        self._sender = Sender(session=session, executor=self._executor, stall=self._stall)
+        self._sender = Sender(
+            session=session, executor=self._executor, stall=self._stall, answer_timeout=self._answer_timeout
+        )
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:

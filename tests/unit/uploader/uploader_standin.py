@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import msgspec
 from aiohttp import web
@@ -86,6 +86,8 @@ class StandIn:
     ttls: deque[timedelta] = field(default_factory=deque)
     looks_until_verified: int = 0
     ends_at: contract.State = contract.State.VERIFIED
+    on_busy: Callable[[], None] = lambda: None
+    may_go_on: asyncio.Event = field(default_factory=asyncio.Event)
     body_begun: asyncio.Event = field(default_factory=asyncio.Event)
     calls_seen: asyncio.Condition = field(default_factory=asyncio.Condition)
     broker_url: str = ""
@@ -110,6 +112,7 @@ class StandIn:
         faults = self.broker_faults[name]
         fault = faults.popleft() if faults else None
         if fault == "busy":
+            self.on_busy()
             return web.Response(status=503, text="upstream is away", headers={"Retry-After": "0"})
         if fault == "reset":
             _reset(request.transport)
@@ -175,7 +178,7 @@ class StandIn:
 
     async def _content(self, request: web.Request) -> web.Response:
         session = self.sessions[request.match_info["id"]]
-        url = f"{self.store_url}/bucket/{session.key}?get={session.id}&expires={_stamp(self._ttl())}"
+        url = f"{self.store_url}/bucket/{quote(session.key)}?get={session.id}&expires={_stamp(self._ttl())}"
         signed = contract.SignedRequest(
             method="GET", url=url, headers={"if-match": '"etag"'}, expires_at=datetime.now(UTC) + timedelta(minutes=5)
         )
@@ -207,7 +210,7 @@ class StandIn:
             upload = contract.PutUpload(
                 request=contract.SignedRequest(
                     method="PUT",
-                    url=f"{self.store_url}/bucket/{session.key}?id={session.id}&X-Amz-Signature=s%2Bx"
+                    url=f"{self.store_url}/bucket/{quote(session.key)}?id={session.id}&X-Amz-Signature=s%2Bx"
                     f"&expires={expires_at.timestamp()}",
                     headers=_signed_headers(session),
                     expires_at=expires_at,
@@ -268,10 +271,14 @@ class StandIn:
     async def _serve_put(self, put: Put, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         query = parse_qs(urlsplit(put.path).query)
         session = self.sessions[query["id"][0]]
-        assert put.path.startswith(f"/bucket/{session.key}?")
+        assert put.path.startswith(f"/bucket/{quote(session.key)}?")
         assert "X-Amz-Signature=s%2Bx" in put.path, "an escape of the signed URL was changed"
         if (refusal := self._signature_refusal(put, session, float(query["expires"][0]))) is not None:
             return await self._answer_early(put, writer, 403, refusal)
+        if put.fault == "refuse-and-linger":  # answers, neither reads on nor closes
+            writer.transport.pause_reading()  # type: ignore[attr-defined]
+            await _respond(put, writer, 400, "EntityTooLarge", {})
+            await asyncio.sleep(60)
         if put.fault in {"expired", "refuse-early", "forbidden"}:
             self.body_begun.set()
             if session.wanted.size_bytes > 65536:
@@ -282,6 +289,9 @@ class StandIn:
             await reader.readexactly(min(65536, session.wanted.size_bytes // 2))
             _reset(writer.transport)
             return False
+        if put.fault == "hold":  # reads on when it is told to
+            self.body_begun.set()
+            await self.may_go_on.wait()
         if put.fault == "stall":
             self.body_begun.set()
             writer.transport.pause_reading()  # type: ignore[attr-defined]
@@ -305,7 +315,7 @@ class StandIn:
             if session.wanted.size_bytes <= 1 << 22:
                 keep += piece
         status, code, headers = self._outcome(put, session, base64.b64encode(digest.digest()).decode(), bytes(keep))
-        if put.fault == "lost-response":
+        if put.fault in {"lost-response", "truncate-and-lose"}:
             _reset(writer.transport)
             return False
         if put.fault == "silent":
@@ -316,7 +326,7 @@ class StandIn:
     def _outcome(self, put: Put, session: Session, sha256: str, content: bytes) -> tuple[int, str, dict[str, str]]:
         if put.fault in FAULTS_AFTER_THE_BODY:
             return FAULTS_AFTER_THE_BODY[put.fault]
-        if put.fault == "truncate":  # the store lies: 200, but keeps less
+        if put.fault in {"truncate", "truncate-and-lose"}:  # the store lies: 200, but keeps less
             self.objects[session.key] = Stored(session.wanted.size_bytes - 1, sha256)
             return 200, "", {}
         if session.wanted.checksum.sha256 not in {None, sha256}:

@@ -1,0 +1,130 @@
+"""A file that does not keep still never becomes a complete object; what is no file is said to be none."""
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from uploader_standin import MakeFile, StandIn
+
+from broker.contract import State
+from uploader import FileChanged, FileUnusable, Uploader
+from uploader.checksums import declare
+from uploader.events import Meter
+from uploader.source import FileSource, MemorySource, open_source
+
+BIG = 24 << 20
+
+
+def grow(path: Path) -> None:
+    with path.open("ab") as out:
+        out.write(b"more")
+
+
+def shrink(path: Path) -> None:
+    os.truncate(path, 1000)
+
+
+def vanish(path: Path) -> None:
+    path.unlink()
+
+
+def replace(path: Path) -> None:
+    twin = path.with_suffix(".new")
+    twin.write_bytes(path.read_bytes())
+    twin.replace(path)
+
+
+CHANGES = [
+    pytest.param(grow, "grew", id="grows"),
+    pytest.param(shrink, "shrank", id="shrinks"),
+    pytest.param(vanish, "vanished", id="vanishes"),
+    pytest.param(replace, "was replaced", id="is replaced"),
+]
+
+
+@pytest.mark.parametrize(("change", "words"), CHANGES)
+async def test_a_file_that_changes_while_it_is_sent_fails_and_aborts(
+    uploader: Uploader, standin: StandIn, make_file: MakeFile, change: Callable[[Path], None], words: str
+) -> None:
+    path = make_file(BIG)
+    standin.store_faults.append("hold")
+    async with asyncio.timeout(10):
+        task = asyncio.create_task(uploader.put(path, checksum="none"))
+        await standin.body_begun.wait()
+        change(path)
+        standin.may_go_on.set()
+        with pytest.raises(FileChanged, match=words):
+            await task
+    assert not standin.objects
+    assert [session.state for session in standin.sessions.values()] == [State.ABORTED]
+    assert len(standin.puts) == 1
+
+
+@pytest.mark.parametrize(("change", "words"), CHANGES)
+def test_a_file_that_changes_while_it_is_hashed_is_noticed(
+    make_file: MakeFile, change: Callable[[Path], None], words: str
+) -> None:
+    path = make_file(4 << 20)
+    source = FileSource.open(path)
+    change(path)
+    try:
+        with pytest.raises(FileChanged, match=words):
+            declare(source, "sha256", Meter(source.name, source.size_bytes), lambda: False)
+    finally:
+        source.close()
+
+
+async def test_a_file_that_changed_after_it_was_hashed_is_not_minted_for_nothing(
+    uploader: Uploader, standin: StandIn, make_file: MakeFile
+) -> None:
+    path = make_file(4 << 20)
+    standin.broker_faults["mint"].append("busy")
+    standin.on_busy = lambda: grow(path)
+    with pytest.raises(FileChanged, match="grew"):
+        await uploader.put(path)
+    assert not standin.objects
+
+
+def test_a_small_file_is_read_once_into_memory(make_file: MakeFile) -> None:
+    assert isinstance(open_source(make_file(1 << 20)), MemorySource)
+
+
+def test_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    for path, words in [(fifo, "not a regular file"), (tmp_path, "not a regular file"), (tmp_path / "no", "No such")]:
+        with pytest.raises(FileUnusable, match=words):
+            open_source(path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_a_file_that_may_not_be_read_is_refused(make_file: MakeFile) -> None:
+    path = make_file(10)
+    path.chmod(0)
+    with pytest.raises(FileUnusable, match="Permission denied"):
+        open_source(path)
+
+
+def test_hashing_stops_when_nobody_wants_it(make_file: MakeFile) -> None:
+    source = FileSource.open(make_file(8 << 20))
+    meter = Meter(source.name, source.size_bytes)
+    is_stopped = threading.Event()
+    is_stopped.set()
+    try:
+        declare(source, "sha256", meter, is_stopped.is_set)
+    finally:
+        source.close()
+    assert meter.done_bytes == 0
+
+
+@pytest.mark.parametrize("algorithm", ["md5", "none"])
+async def test_other_checksums_are_declared_as_asked(
+    uploader: Uploader, standin: StandIn, make_file: MakeFile, algorithm: str
+) -> None:
+    result = await uploader.put(make_file(10), checksum=algorithm, timeout=timedelta(seconds=5))  # type: ignore[arg-type]
+    wanted = standin.sessions[result.session_id].wanted.checksum
+    assert (wanted.sha256, wanted.md5 is not None) == (None, algorithm == "md5")
