@@ -33,7 +33,7 @@ class TerminalFormatter(EventFormatter):
         at, level, event = line.pop("at"), line.pop("level"), line.pop("event")
         assert isinstance(at, datetime)  # noqa: S101 - for the type checker
         rest = " ".join(f"{name}={value}" for name, value in line.items() if value is not None)
-        return f"{at:%H:%M:%S.%f} {str(level):<7} {event} {rest}".rstrip()
+        return f"{at:%H:%M:%S.%f} {level!s:<7} {event} {rest}".rstrip()
 
 
 def configure(level: str) -> None:

@@ -223,7 +223,7 @@ def _check(settings: Settings) -> None:
     for name, source in settings.sources.items():
         unknown = set(source.destinations) - settings.destinations.keys()
         if unknown:
-            raise ConfigurationInvalid(f"sources.{name}.destinations: there is no destination {sorted(unknown)[0]!r}")
+            raise ConfigurationInvalid(f"sources.{name}.destinations: there is no destination {min(unknown)!r}")
     for key_id, key in settings.keys.items():
         check_key_id(key_id)
         if not (key.hash or key.hashes):

@@ -1,0 +1,59 @@
+# make demo   everything from nothing to a processed upload (SIZE=1GiB, FILE=path)
+# make dev    the same parts, left running, with lines to paste
+# make test   the whole suite
+# PYTHON=python3.12 chooses an interpreter; the first run makes .venv from the lock files.
+
+PYTHON ?= python3
+BIN := .venv/bin
+RUN := $(BIN)/python -m
+
+.PHONY: demo dev test test-fast chaos install install-dev lint bench openapi lock clean
+.DEFAULT_GOAL := demo
+
+install: .venv/installed
+install-dev: .venv/installed-dev
+
+.venv/installed: requirements.lock pyproject.toml
+	@$(PYTHON) deploy/setup.py requirements.lock
+	@touch $@
+
+.venv/installed-dev: requirements-dev.lock .venv/installed
+	@$(PYTHON) deploy/setup.py requirements-dev.lock
+	@touch $@
+
+demo: install
+	@$(RUN) broker demo --size $(or $(SIZE),64MiB) $(if $(FILE),--file "$(FILE)")
+
+dev: install
+	@$(RUN) broker dev $(ARGS)
+
+test: install-dev
+	@$(RUN) pytest $(ARGS)
+
+test-fast: install-dev
+	@$(RUN) pytest -m "not chaos" $(ARGS)
+
+chaos: install-dev
+	@$(RUN) pytest -m chaos $(ARGS)
+
+lint: install-dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(RUN) broker openapi --check
+
+bench: install-dev
+	@$(RUN) bench
+
+openapi: install
+	@$(RUN) broker openapi
+
+lock: install-dev
+	@$(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header -q \
+	  --extra server --extra embedded --extra build pyproject.toml -o requirements.lock
+	@$(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header -q \
+	  --extra server --extra embedded --extra build --extra dev --extra gcs pyproject.toml -c requirements.lock -o requirements-dev.lock
+
+clean:
+	rm -rf .venv .dev .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,195 @@
+"""The command `upload-broker`."""
+
+import os
+import sys
+from pathlib import Path
+
+import click
+import msgspec
+
+from broker import __version__, logs, operate
+from broker.domain.errors import BrokerError
+from broker.domain.principals import Role, hash_of
+from broker.settings import Settings, load
+
+CONFIG = click.option(
+    "--config",
+    type=click.Path(dir_okay=False, path_type=Path),
+    envvar="BROKER_CONFIG",
+    help="Configuration file [default: broker.toml, if there is one].",
+)
+JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON line on stdout when ready; logs to stderr.")
+
+
+def main() -> None:
+    """One sentence instead of a traceback for what an operator can mend; exit code 2."""
+    try:
+        _cli(standalone_mode=True)
+    except BrokerError as exc:
+        click.echo(f"upload-broker: {exc.detail}", err=True)
+        sys.exit(2)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="upload-broker")
+def _cli() -> None:
+    """Presigned-URL direct-to-bucket upload broker.
+
+    Example: upload-broker serve --config broker.toml
+    """
+
+
+def _with_settings(path: Path | None, **server: object) -> Settings:
+    """Flags over environment over file."""
+    settings = load(path, os.environ)
+    given = {name: value for name, value in server.items() if value is not None}
+    settings = msgspec.structs.replace(settings, server=msgspec.structs.replace(settings.server, **given))
+    logs.configure(settings.server.log_level)
+    return settings
+
+
+@_cli.command()
+@CONFIG
+@JSON
+@click.option("--host", help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65_535), help="Port to listen on; 0 picks a free one.")
+@click.option("--no-look", is_flag=True, help="Serve the API only; `upload-broker look` runs elsewhere.")
+def serve(config: Path | None, host: str | None, port: int | None, no_look: bool, as_json: bool) -> None:
+    """Serve the API, and look at what arrives.
+
+    Example: upload-broker serve --config broker.toml --port 8080
+    """
+    from broker import serve as running  # noqa: PLC0415 - other commands start faster without the server
+
+    running.serve(_with_settings(config, host=host, port=port), is_looking=not no_look, is_announcing=as_json)
+
+
+@_cli.command()
+@CONFIG
+@JSON
+def look(config: Path | None, as_json: bool) -> None:
+    """Look at what arrives, without the API. Any number may run.
+
+    Example: upload-broker look --config broker.toml
+    """
+    from broker import serve as running  # noqa: PLC0415
+
+    running.look(_with_settings(config), is_announcing=as_json)
+
+
+@_cli.command()
+@click.option("--data", type=click.Path(file_okay=False, path_type=Path), default=Path(".dev"), show_default=True)
+@click.option("--port", type=click.IntRange(0, 65_535), default=8080, show_default=True)
+@click.option("--store-port", type=click.IntRange(0, 65_535), default=9000, show_default=True)
+@click.option("--no-consumer", is_flag=True, help="Do not start the built-in consumer.")
+@JSON
+def dev(data: Path, port: int, store_port: int, no_consumer: bool, as_json: bool) -> None:
+    """Everything on this machine, without any cloud: private Redis, strict S3 emulator, broker, consumer.
+
+    Example: upload-broker dev --port 0 --store-port 0 --json
+    """
+    from broker.dev.run import run_dev  # noqa: PLC0415
+    from broker.dev.stack import StackOptions  # noqa: PLC0415
+
+    consumers = 0 if no_consumer else 1
+    run_dev(StackOptions(directory=data, port=port, store_port=store_port, consumers=consumers), as_json=as_json)
+
+
+@_cli.command()
+@click.option("--size", default="64MiB", show_default=True, help="Size of the sample file, such as 1GiB.")
+@click.option("--file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Upload this file instead.")
+def demo(size: str, file: Path | None) -> None:
+    """Upload a real file through everything, and show what makes the loop trustworthy.
+
+    Example: upload-broker demo --size 1GiB
+    """
+    from broker.dev.demo import run_demo  # noqa: PLC0415
+
+    sys.exit(run_demo(size=size, file=file))
+
+
+@_cli.command()
+@click.option("--check", is_flag=True, help="Write nothing; exit 1 when the file is stale.")
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), default=Path("openapi/openapi.json"))
+def openapi(check: bool, output: Path) -> None:
+    """Write the OpenAPI document.
+
+    Example: upload-broker openapi --check
+    """
+    from broker.api.openapi import openapi_document  # noqa: PLC0415
+
+    document = openapi_document()
+    if check:
+        if not output.exists() or output.read_bytes() != document:
+            raise click.ClickException(f"{output} is stale: run `upload-broker openapi`")
+        return
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_bytes(document)
+
+
+@_cli.group()
+def keys() -> None:
+    """API keys that are kept in the ledger, beside those of the configuration."""
+
+
+@keys.command("add")
+@CONFIG
+@click.argument("key_id")
+@click.option("--role", "roles", multiple=True, required=True, type=click.Choice([role.value for role in Role]))
+@click.option("--destination", "destinations", multiple=True, help="May be repeated [default: any].")
+@click.option("--max-size-bytes", type=click.IntRange(0), help="Largest object that this key may upload.")
+def keys_add(
+    config: Path | None, key_id: str, roles: tuple[str, ...], destinations: tuple[str, ...], max_size_bytes: int | None
+) -> None:
+    """Make a key and print it, once.
+
+    Example: upload-broker keys add app --role mint --destination default
+    """
+    wished = [Role(role) for role in roles]
+    click.echo(operate.add_key(_with_settings(config), key_id, wished, destinations, max_size_bytes))
+
+
+@keys.command("rotate")
+@CONFIG
+@click.argument("key_id")
+def keys_rotate(config: Path | None, key_id: str) -> None:
+    """Print a second text for the same key; the newest two work.
+
+    Example: upload-broker keys rotate app
+    """
+    click.echo(operate.rotate_key(_with_settings(config), key_id))
+
+
+@keys.command("list")
+@CONFIG
+def keys_list(config: Path | None) -> None:
+    """List keys with their roles and limits; their texts are known to nobody.
+
+    Example: upload-broker keys list
+    """
+    for line in operate.list_keys(_with_settings(config)):
+        click.echo(line)
+
+
+@keys.command("revoke")
+@CONFIG
+@click.argument("key_id")
+def keys_revoke(config: Path | None, key_id: str) -> None:
+    """Void a key at once.
+
+    Example: upload-broker keys revoke app
+    """
+    operate.revoke_key(_with_settings(config), key_id)
+
+
+@_cli.command("hash")
+def hash_key() -> None:
+    """Read a key's text from stdin and print what `hash` in broker.toml takes.
+
+    Example: printf %s "$KEY" | upload-broker hash
+    """
+    click.echo(hash_of(sys.stdin.read().strip()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,246 @@
+"""The whole loop on one machine: private Redis, strict S3 emulator, broker, looker, consumer. Never production."""
+
+import os
+import secrets
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from broker.dev.children import Child
+from broker.dev.redis_server import RedisServer, start_redis
+from broker.domain.principals import hash_of, new_key_text
+
+BUCKET = "dev-uploads"
+REGION = "us-east-1"
+_KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH", "LD_LIBRARY_PATH", "PYTHONWARNINGS")
+
+
+class Announcement(Struct, frozen=True, kw_only=True):
+    """What `upload-broker dev --json` prints when everything is ready."""
+
+    broker: str
+    api_key: str
+    consumer_key: str
+    store: str
+    access_key: str
+    secret_key: str
+    bucket: str
+    redis: str
+
+    def __repr__(self) -> str:
+        return f"Announcement(broker={self.broker!r}, store={self.store!r})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StackOptions:
+    directory: Path
+    port: int = 0
+    store_port: int = 0
+    shards: int = 1
+    durability: Literal["everysec", "strict"] = "everysec"
+    consumers: int = 1
+    lookers: int = 0  # 0: the broker looks itself
+    consumer_module: str | None = None
+    policy: Mapping[str, object] = field(default_factory=dict)
+    lease: str = "60s"
+    log_level: str = "info"
+    faults: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(slots=True, kw_only=True)
+class Stack:
+    """Parts that can be killed and started again one by one; `start` and `stop` do all of them."""
+
+    options: StackOptions
+    redis: RedisServer
+    store: Child
+    broker: Child
+    lookers: list[Child]
+    consumers: list[Child]
+    about: Announcement
+
+    def stop(self) -> None:
+        """Outermost first, so that nobody complains about who is gone."""
+        for child in (*self.consumers, self.broker, *self.lookers, self.store):
+            child.stop()
+        self.redis.stop()
+
+
+def start_stack(options: StackOptions) -> Stack:
+    """:raises ConfigurationInvalid: a part did not start; whatever did is stopped."""
+    directory = options.directory
+    directory.mkdir(parents=True, exist_ok=True)
+    directory.chmod(0o700)
+    redis_fsync: Literal["always", "everysec"] = "always" if options.durability == "strict" else "everysec"
+    redis = start_redis(_made(directory / "redis"), appendfsync=redis_fsync)
+    started: list[Child] = []
+    try:
+        return _start_children(options, redis, started)
+    except BaseException:
+        for child in reversed(started):
+            child.stop()
+        redis.stop()
+        raise
+
+
+def _start_children(options: StackOptions, redis: RedisServer, started: list[Child]) -> Stack:
+    directory = options.directory
+    known = _credentials(directory / "credentials.json")
+    port = options.port or _free_port()
+    broker_url = f"http://127.0.0.1:{port}"
+    store = _child("store", directory, _store_argv(options, known, broker_url), {})
+    started.append(store)
+    endpoint = str(store.start()["endpoint"])
+    config = _write_config(options, known, endpoint, redis.url, port)
+    serve = ["broker", "serve", "--config", str(config), "--json", *(["--no-look"] if options.lookers else [])]
+    broker = _child("broker", directory, serve, _broker_secrets(known))
+    started.append(broker)
+    broker.start()
+    look = ["broker", "look", "--config", str(config), "--json"]
+    lookers = [_child(f"looker-{n}", directory, look, _broker_secrets(known)) for n in range(options.lookers)]
+    consumers = [_consumer(f"consumer-{n}", options, known, broker_url) for n in range(options.consumers)]
+    for child in (*lookers, *consumers):
+        started.append(child)
+        child.start()
+    about = Announcement(
+        broker=broker_url,
+        api_key=known["api_key"],
+        consumer_key=known["consumer_key"],
+        store=endpoint,
+        access_key=known["access_key"],
+        secret_key=known["secret_key"],
+        bucket=BUCKET,
+        redis=redis.url,
+    )
+    return Stack(
+        options=options,
+        redis=redis,
+        store=store,
+        broker=broker,
+        lookers=lookers,
+        consumers=consumers,
+        about=about,
+    )
+
+
+def _child(
+    name: str, directory: Path, module: list[str], env: Mapping[str, str], *, is_announced: bool = True
+) -> Child:
+    kept = {key: os.environ[key] for key in _KEPT if key in os.environ}
+    return Child(
+        name=name,
+        argv=[sys.executable, "-m", *module],
+        env=kept | dict(env),
+        directory=directory,
+        is_announced=is_announced,
+    )
+
+
+def _consumer(name: str, options: StackOptions, known: Mapping[str, str], broker_url: str) -> Child:
+    """All that a consumer is given: where the broker is, and its own role key."""
+    env = {"BROKER_URL": broker_url, "BROKER_CONSUMER_KEY": known["consumer_key"], "PYTHONUNBUFFERED": "1"}
+    module = [options.consumer_module] if options.consumer_module else []
+    return _child(name, options.directory, ["consumer", "run", *module], env, is_announced=False)
+
+
+def _store_argv(options: StackOptions, known: Mapping[str, str], broker_url: str) -> list[str]:
+    listen = f"127.0.0.1:{options.store_port}"
+    account = f"dev:{known['access_key']}:{known['secret_key']}"
+    notify = f"{BUCKET}={broker_url}/notifications/dev?token={known['event_token']}"
+    argv = ["emulators", "s3", "--listen", listen, "--data", str(_made(options.directory / "objects")), "--json"]
+    argv += ["--account", account, "--bucket", BUCKET, "--region", REGION, "--notify", notify, "--cors-origin", "*"]
+    return argv + (["--faults", msgspec.json.encode(options.faults).decode()] if options.faults else [])
+
+
+def _broker_secrets(known: Mapping[str, str]) -> dict[str, str]:
+    return {
+        "DEV_CAPSULE_KEY": known["capsule_key"],
+        "DEV_EVENT_TOKEN": known["event_token"],
+        "DEV_SECRET_KEY": known["secret_key"],
+    }
+
+
+def _write_config(options: StackOptions, known: Mapping[str, str], endpoint: str, redis_url: str, port: int) -> Path:
+    policy = "\n".join(f"{name} = {msgspec.json.encode(value).decode()}" for name, value in options.policy.items())
+    text = f"""\
+[ledger]
+url = "{redis_url}"
+shards = {options.shards}
+durability = "{options.durability}"
+
+[server]
+port = {port}
+log_level = "{options.log_level}"
+
+[jobs]
+lease = "{options.lease}"
+
+[secrets]
+capsule_keys = [{{env = "DEV_CAPSULE_KEY"}}]
+
+[destinations.default]
+provider = "s3"
+dialect = "aws"
+bucket = "{BUCKET}"
+region = "{REGION}"
+endpoint = "{endpoint}"
+addressing = "path"
+
+[destinations.default.policy]
+{policy}
+
+[destinations.default.credentials.default]
+access_key_id = "{known["access_key"]}"
+secret_access_key = {{env = "DEV_SECRET_KEY"}}
+
+[sources.dev]
+kind = "s3_event"
+tokens = [{{env = "DEV_EVENT_TOKEN"}}]
+destinations = ["default"]
+
+[keys.app]
+hash = "{hash_of(known["api_key"])}"
+roles = ["mint"]
+
+[keys.worker]
+hash = "{hash_of(known["consumer_key"])}"
+roles = ["consume"]
+"""
+    path = options.directory / "broker.toml"
+    path.write_text(text)
+    return path
+
+
+def _credentials(path: Path) -> dict[str, str]:
+    """Made once and kept beside the data, so that a restarted stack knows its own."""
+    if path.exists():
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, str])
+    known = {
+        "api_key": new_key_text("app"),
+        "consumer_key": new_key_text("worker"),
+        "event_token": secrets.token_urlsafe(24),
+        "capsule_key": secrets.token_urlsafe(48),
+        "access_key": "DEV" + secrets.token_hex(8).upper(),
+        "secret_key": secrets.token_urlsafe(30),
+    }
+    path.touch(mode=0o600)
+    path.write_bytes(msgspec.json.encode(known))
+    return known
+
+
+def _made(path: Path) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,98 @@
+"""What an operator does to the ledger from a shell."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import msgspec
+
+from broker.domain.errors import ConfigurationInvalid
+from broker.domain.principals import ANY_DESTINATION, ApiKey, Role, hash_of, new_key_text
+from broker.ledger.redis import RedisLedger
+from broker.settings import Settings
+from broker.wiring import open_ledger
+
+T = TypeVar("T")
+
+
+def add_key(
+    settings: Settings,
+    key_id: str,
+    roles: Sequence[Role],
+    destinations: Sequence[str],
+    max_size_bytes: int | None,
+) -> str:
+    """The new key's text, which nobody can show again.
+
+    :raises ConfigurationInvalid: the id is unusable or taken, or there is no such destination.
+    """
+    unknown = set(destinations) - settings.destinations.keys()
+    if unknown:
+        raise ConfigurationInvalid(f"there is no destination {min(unknown)!r}")
+    if key_id in settings.keys:
+        raise ConfigurationInvalid(f"the key {key_id!r} stands in the configuration")
+    text = new_key_text(key_id)
+    api_key = ApiKey(
+        id=key_id,
+        hashes=(hash_of(text),),
+        roles=frozenset(roles),
+        destinations=tuple(destinations) or (ANY_DESTINATION,),
+        max_size_bytes=max_size_bytes,
+        created_at=datetime.now(UTC),
+    )
+
+    async def add(ledger: RedisLedger) -> bool:
+        return await ledger.api_keys.add(api_key)
+
+    if not _run(settings, add):
+        raise ConfigurationInvalid(f"there is a key {key_id!r} already: rotate or revoke it")
+    return text
+
+
+def rotate_key(settings: Settings, key_id: str) -> str:
+    """:raises ConfigurationInvalid: there is no such key in the ledger."""
+    text = new_key_text(key_id)
+
+    async def rotate(ledger: RedisLedger) -> bool:
+        api_key = await ledger.api_keys.find(key_id)
+        if api_key is not None:
+            hashes = (hash_of(text), *api_key.hashes[:1])
+            await ledger.api_keys.replace(msgspec.structs.replace(api_key, hashes=hashes))
+        return api_key is not None
+
+    if not _run(settings, rotate):
+        raise _no_key(key_id)
+    return text
+
+
+def list_keys(settings: Settings) -> Iterator[str]:
+    """One line a key: id, roles, destinations, limit, where it stands."""
+    for key_id, key in sorted(settings.keys.items()):
+        yield _line(key_id, sorted(key.roles), key.destinations, key.max_size_bytes, "configuration")
+    for api_key in _run(settings, lambda ledger: ledger.api_keys.list()):
+        yield _line(api_key.id, sorted(api_key.roles), api_key.destinations, api_key.max_size_bytes, "ledger")
+
+
+def revoke_key(settings: Settings, key_id: str) -> None:
+    """:raises ConfigurationInvalid: there is no such key in the ledger."""
+    if not _run(settings, lambda ledger: ledger.api_keys.revoke(key_id)):
+        raise _no_key(key_id)
+
+
+def _line(key_id: str, roles: Sequence[str], destinations: Sequence[str], limit: int | None, place: str) -> str:
+    size = "any size" if limit is None else f"≤ {limit} bytes"
+    return f"{key_id:<24} {','.join(roles):<16} {','.join(destinations):<24} {size:<20} {place}"
+
+
+def _no_key(key_id: str) -> ConfigurationInvalid:
+    return ConfigurationInvalid(f"there is no key {key_id!r} in the ledger")
+
+
+def _run(settings: Settings, action: Callable[[RedisLedger], Awaitable[T]]) -> T:
+    async def run() -> T:
+        async with AsyncExitStack() as stack:
+            return await action(await open_ledger(settings.ledger, stack))
+
+    return asyncio.run(run())

@@ -1,0 +1,134 @@
+"""Running the house: the API under uvicorn, the looker beside it or alone. SIGTERM drains."""
+
+import asyncio
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+import uvicorn
+import uvloop
+
+from broker.api.app import create_app
+from broker.domain.errors import ConfigurationInvalid
+from broker.one_write import OneWriteProtocol
+from broker.settings import ServerSettings, Settings
+from broker.wiring import House, open_house
+
+_log = logging.getLogger("broker.serve")
+
+DRAIN_SECONDS = 10  # long polls end by themselves; longer waits are cut
+
+
+def serve(settings: Settings, *, is_looking: bool, is_announcing: bool) -> None:
+    uvloop.run(_serve(settings, is_looking=is_looking, is_announcing=is_announcing))
+
+
+def look(settings: Settings, *, is_announcing: bool) -> None:
+    uvloop.run(_look(settings, is_announcing=is_announcing))
+
+
+async def _serve(settings: Settings, *, is_looking: bool, is_announcing: bool) -> None:
+    listener = _listen(settings.server)
+    address = f"http://{settings.server.host}:{listener.getsockname()[1]}"
+    async with open_house(settings) as house:
+        server = _Server(_uvicorn_config(house), {"broker": address} if is_announcing else None)
+        _on_signals(server.stop)
+        background = [house.looker.run()] if is_looking else []
+        await _until_ended(server.serve(sockets=[listener]), background)
+
+
+async def _look(settings: Settings, *, is_announcing: bool) -> None:
+    async with open_house(settings) as house:
+        stopped = asyncio.Event()
+        _on_signals(stopped.set)
+        if is_announcing:
+            announce({"looker": "ready"})
+        await _until_ended(stopped.wait(), [house.looker.run()])
+
+
+async def _until_ended(main: Coroutine[Any, Any, object], background: list[Coroutine[Any, Any, None]]) -> None:
+    """Runs `background` as long as `main`; a background task that ends by itself takes the process with it."""
+    tasks = [asyncio.create_task(each) for each in background]
+    running = asyncio.create_task(main)
+    try:
+        await asyncio.wait([running, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in tasks:
+        if not task.cancelled() and (exc := task.exception()) is not None:
+            raise exc
+    await running
+
+
+def _on_signals(stop: Callable[[], None]) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals to us – uvicorn raises them again before our resources are closed – and says when
+    it accepts connections."""
+
+    def __init__(self, config: uvicorn.Config, announcement: dict[str, str] | None) -> None:
+        super().__init__(config)
+        self._announcement = announcement
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        _log.info("broker.serving")
+        if self._announcement:
+            announce(self._announcement)
+
+    def stop(self) -> None:
+        """The second call does not wait for connections."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+
+def _uvicorn_config(house: House) -> uvicorn.Config:
+    return uvicorn.Config(
+        create_app(house.use_cases),
+        loop="none",  # ours runs already
+        http=OneWriteProtocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        date_header=True,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+    )
+
+
+def _listen(server: ServerSettings) -> socket.socket:
+    """:raises ConfigurationInvalid: the port is taken, or the address is not ours."""
+    family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((server.host, server.port))
+    except OSError as exc:
+        listener.close()
+        raise ConfigurationInvalid(
+            f"cannot listen on {server.host}:{server.port} ({exc.strerror}); "
+            "stop what uses it, or choose another with --port"
+        ) from exc
+    return listener
+
+
+def announce(line: dict[str, str]) -> None:
+    sys.stdout.write(msgspec.json.encode(line).decode() + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,220 @@
+"""The roof: the only place that knows which adapter exists. Resources open on one AsyncExitStack."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+
+import aiohttp
+from botocore.session import Session
+
+from broker.api.app import UseCases
+from broker.clock import SystemClock
+from broker.domain.capsule import CapsuleSealer
+from broker.domain.errors import ConfigurationInvalid
+from broker.domain.policy import Destination
+from broker.domain.principals import ApiKey
+from broker.domain.tokens import Tokens
+from broker.doors.s3_event import S3EventDoor
+from broker.ledger.redis import RedisLedger
+from broker.ports import ApiKeys, Bucket, Clock, Door
+from broker.services.abort import Abort
+from broker.services.complete import Complete
+from broker.services.finish import EndLease, FinishJob, ReleaseJob
+from broker.services.lease import LeaseJobs, RenewLease
+from broker.services.look import Look
+from broker.services.mint import Mint
+from broker.services.notify import Notify
+from broker.services.read import Read
+from broker.services.remint import Remint
+from broker.settings import (
+    CredentialSettings,
+    DestinationSettings,
+    KeySettings,
+    LedgerSettings,
+    Settings,
+    SourceSettings,
+)
+from broker.storage.s3.credentials import ChainCredentials, Credentials, FixedCredentials
+from broker.storage.s3.dialects import DIALECTS
+from broker.storage.s3.endpoint import Addresses, usual_addressing
+from broker.storage.s3.signer import S3GetSigner, S3PutSigner
+from broker.storage.s3.sigv4 import Credential, SigV4
+from broker.storage.s3.store import S3Caller, S3ObjectHead, S3ObjectRemover
+from broker.workers.bells import LocalBell
+from broker.workers.looker import Looker
+
+HEAD_TIMEOUT = timedelta(seconds=10)  # below the looker's hold, so that a claim never runs out during a HEAD
+POOL_CONNECTIONS = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class House:
+    """What a process can run: the routes' use cases, and the looker that shares their bells."""
+
+    use_cases: UseCases
+    looker: Looker
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfiguredKeys:
+    """The keys of the configuration first, then those of the ledger."""
+
+    configured: Mapping[str, ApiKey]
+    ledger: ApiKeys
+
+    async def find(self, key_id: str) -> ApiKey | None:
+        return self.configured.get(key_id) or await self.ledger.find(key_id)
+
+
+@asynccontextmanager
+async def open_house(settings: Settings) -> AsyncIterator[House]:
+    """:raises ConfigurationInvalid: a setting that is missing, contradictory or would lose data."""
+    clock = SystemClock()
+    async with AsyncExitStack() as stack:
+        ledger = await open_ledger(settings.ledger, stack)
+        http = await stack.enter_async_context(
+            aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=POOL_CONNECTIONS), cookie_jar=aiohttp.DummyCookieJar()
+            )
+        )
+        buckets = {name: _bucket(name, place, http, clock) for name, place in settings.destinations.items()}
+        yield _house(settings, ledger, buckets, clock)
+
+
+def _house(settings: Settings, ledger: RedisLedger, buckets: Mapping[str, Bucket], clock: Clock) -> House:
+    keys = tuple(secret.reveal_key() for secret in settings.secrets.capsule_keys)
+    if not keys:
+        raise ConfigurationInvalid("secrets.capsule_keys: at least one key is needed (`openssl rand -base64 48`)")
+    sealer, tokens = CapsuleSealer(keys), Tokens(keys)
+    due, work = LocalBell(), LocalBell()
+    look = Look(buckets=buckets, sessions=ledger, looks=ledger, sealer=sealer, clock=clock, work=work)
+    remint = Remint(buckets=buckets, sessions=ledger, sealer=sealer, clock=clock)
+    read = Read(buckets=buckets, clock=clock, ttl=settings.jobs.read_ttl)
+    end = EndLease(buckets=buckets, sessions=ledger, tokens=tokens, clock=clock, work=work)
+    doors = {name: _door(source) for name, source in settings.sources.items()}
+    use_cases = UseCases(
+        keys=ConfiguredKeys(configured=_api_keys(settings.keys), ledger=ledger.api_keys),
+        tokens=tokens,
+        clock=clock,
+        sessions=ledger,
+        schedule=ledger,
+        mint=Mint(
+            buckets=buckets,
+            sessions=ledger,
+            remint=remint,
+            sealer=sealer,
+            tokens=tokens,
+            clock=clock,
+            shards=ledger.shards,
+        ),
+        remint=remint,
+        complete=Complete(sessions=ledger, looks=ledger, look=look, clock=clock),
+        abort=Abort(buckets=buckets, sessions=ledger, clock=clock),
+        read=read,
+        lease=LeaseJobs(
+            jobs=ledger,
+            sessions=ledger,
+            read=read,
+            tokens=tokens,
+            clock=clock,
+            work=work,
+            duration=settings.jobs.lease,
+        ),
+        renew=RenewLease(jobs=ledger, read=read, tokens=tokens, clock=clock, duration=settings.jobs.lease),
+        finish=FinishJob(end_lease=end),
+        release=ReleaseJob(end_lease=end),
+        notify=Notify(doors=doors, buckets=buckets, looks=ledger, clock=clock, due=due),
+    )
+    return House(use_cases=use_cases, looker=Looker(looks=ledger, look=look, clock=clock, due=due))
+
+
+def _api_keys(settings: Mapping[str, KeySettings]) -> dict[str, ApiKey]:
+    return {
+        key_id: ApiKey(
+            id=key_id,
+            hashes=(*([key.hash] if key.hash else []), *key.hashes),
+            roles=key.roles,
+            destinations=key.destinations,
+            max_size_bytes=key.max_size_bytes,
+        )
+        for key_id, key in settings.items()
+    }
+
+
+def _door(source: SourceSettings) -> Door:
+    return S3EventDoor(destinations=source.destinations, tokens=tuple(secret.reveal() for secret in source.tokens))
+
+
+# --- storage/s3 ------------------------------------------------------------------------------------------
+
+
+def _bucket(name: str, place: DestinationSettings, http: aiohttp.ClientSession, clock: Clock) -> Bucket:
+    addresses = _addresses(name, place)
+    sigv4, dialect, rights = SigV4(region=place.region), DIALECTS[place.dialect], place.credentials
+    default = _credentials(name, rights.default)
+    write = _credentials(name, rights.write) if rights.write else default
+    read = _credentials(name, rights.read) if rights.read else default
+    remove = _credentials(name, rights.remove) if rights.remove else default
+    caller = S3Caller(http=http, sigv4=sigv4, endpoint=addresses.internal, clock=clock, timeout=HEAD_TIMEOUT)
+    head = S3ObjectHead(caller=caller, credentials=read)
+    return Bucket(
+        destination=Destination(
+            name=name,
+            bucket=place.bucket,
+            prefix=place.prefix,
+            policy=place.policy,
+            processing=place.processing,
+            on_reject=place.on_reject,
+            late=place.late,
+        ),
+        put=S3PutSigner(sigv4=sigv4, endpoint=addresses.public, credentials=write, dialect=dialect),
+        get=S3GetSigner(sigv4=sigv4, endpoint=addresses.public, credentials=read),
+        objects=head,
+        remover=S3ObjectRemover(caller=caller, credentials=remove, dialect=dialect, objects=head),
+    )
+
+
+def _addresses(name: str, place: DestinationSettings) -> Addresses:
+    addressing = place.addressing
+    if addressing == "auto":
+        addressing = usual_addressing(bucket=place.bucket, url=place.endpoint)
+    try:
+        return Addresses.of(
+            bucket=place.bucket,
+            region=place.region,
+            addressing=addressing,
+            endpoint=place.endpoint,
+            public_endpoint=place.public_endpoint,
+        )
+    except ValueError as exc:
+        raise ConfigurationInvalid(f"destinations.{name}: {exc}") from exc
+
+
+def _credentials(name: str, settings: CredentialSettings) -> Credentials:
+    if settings.access_key_id is None and settings.secret_access_key is None:
+        return ChainCredentials(partial(Session, profile=settings.profile))
+    if settings.access_key_id is None or settings.secret_access_key is None:
+        raise ConfigurationInvalid(
+            f"destinations.{name}.credentials: access_key_id and secret_access_key belong together"
+        )
+    key_id = settings.access_key_id
+    return FixedCredentials(
+        credential=Credential(
+            access_key=key_id if isinstance(key_id, str) else key_id.reveal(),
+            secret_key=settings.secret_access_key.reveal(),
+            session_token=settings.session_token.reveal() if settings.session_token else None,
+        )
+    )
+
+
+# --- the ledger ------------------------------------------------------------------------------------------
+
+
+async def open_ledger(settings: LedgerSettings, stack: AsyncExitStack) -> RedisLedger:
+    """:raises ConfigurationInvalid: Redis is older than 6.2, or set so that it would lose what was promised."""
+    ledger = RedisLedger(settings.url, shards=settings.shards, durability=settings.durability, is_dev=settings.is_dev)
+    stack.push_async_callback(ledger.close)
+    await ledger.prepare()
+    return ledger

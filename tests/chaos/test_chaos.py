@@ -1,0 +1,197 @@
+"""500 uploads while events are lost, doubled, shuffled and forged, answers are lost, and everything is killed.
+
+Each is processed, with exactly one accepted result. The seed is printed; `CHAOS_SEED` repeats it, `CHAOS_UPLOADS`
+makes it longer (`make chaos`).
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import os
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import redis
+
+from broker.contract import State, UploadSession
+from broker.dev.stack import BUCKET, Stack, StackOptions, start_stack
+from uploader import RetryPolicy, Uploader, UploaderError
+
+UPLOADS = int(os.environ.get("CHAOS_UPLOADS", "500"))
+SEED = int(os.environ.get("CHAOS_SEED", "0")) or random.SystemRandom().randrange(1, 2**31)
+SENDERS = 16
+SETTLED_WITHIN = timedelta(seconds=90)
+FAULTS = {
+    "seed": SEED,
+    "events_lost": 0.20,
+    "events_doubled": 0.30,
+    "events_reordered": 1.0,
+    "response_lost": 0.05,
+}
+PATIENT = RetryPolicy(attempts=40, first_delay=timedelta(milliseconds=100), longest_delay=timedelta(seconds=1))
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(170)]
+
+
+@dataclass(slots=True)
+class Uploads:
+    """What was sent, by session id."""
+
+    digests: dict[str, str] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+
+@pytest.mark.parametrize("redis_dies", [False, True], ids=["redis-lives", "redis-dies-too"])
+async def test_every_upload_is_processed_with_one_accepted_result(
+    tmp_path: Path, redis_dies: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    count = UPLOADS * 3 // 5 if redis_dies else UPLOADS - UPLOADS * 2 // 5
+    with capsys.disabled():
+        print(f"\nchaos: seed {SEED}, {count} uploads, {'Redis killed too' if redis_dies else 'Redis lives'}", end=" ")
+    dice = random.Random(SEED)
+    stack = await asyncio.to_thread(start_stack, _options(tmp_path))
+    try:
+        uploads, kills = Uploads(), Counter[str]()
+        async with asyncio.timeout(150):
+            rage = asyncio.create_task(_kill_at_random(stack, dice, kills, redis_dies=redis_dies))
+            forge = asyncio.create_task(_forge(stack, dice))
+            await _send_all(stack, count, dice, uploads)
+            for task in (rage, forge):
+                task.cancel()
+            await asyncio.gather(rage, forge, return_exceptions=True)
+            sessions = await _settled(stack, uploads)
+        with capsys.disabled():
+            print(f"kills {dict(kills)}", end=" ")
+        assert kills["broker"] > 0
+        assert kills["looker"] > 0
+        assert kills["consumer"] > 0
+        _prove(uploads, sessions, _events(stack), count)
+    finally:
+        await asyncio.to_thread(stack.stop)
+
+
+def _options(tmp_path: Path) -> StackOptions:
+    return StackOptions(
+        directory=tmp_path / "dev",
+        shards=4,
+        durability="strict",
+        consumers=2,
+        lookers=1,
+        consumer_module="tests.chaos.processors",
+        policy={"first_look": "1s", "retry_base": "1s", "longest_look_interval": "4s"},
+        lease="4s",
+        log_level="debug",
+        faults=FAULTS,
+    )
+
+
+# --- the load ---------------------------------------------------------------------------------------------
+
+
+async def _send_all(stack: Stack, count: int, dice: random.Random, uploads: Uploads) -> None:
+    bodies = [dice.randbytes(dice.randrange(0, 20_000)) for _ in range(count)]
+    places = asyncio.Semaphore(SENDERS)
+    async with Uploader(stack.about.broker, stack.about.api_key, retry=PATIENT) as uploader:
+
+        async def send(number: int, body: bytes) -> None:
+            async with places:
+                try:
+                    result = await uploader.put(body, filename=f"{number}.bin", wait="none", keep_session=True)
+                    uploads.digests[result.session_id] = hashlib.sha256(body).hexdigest()
+                except UploaderError as exc:
+                    uploads.problems.append(f"{number}: {exc!r}")
+
+        await asyncio.gather(*(send(number, body) for number, body in enumerate(bodies)))
+
+
+async def _kill_at_random(stack: Stack, dice: random.Random, kills: Counter[str], *, redis_dies: bool) -> None:
+    """kill -9, then start again: one part at a time, so that the load keeps moving."""
+    parts: list[tuple[str, Callable[[], Any], Callable[[], Any]]] = [
+        ("broker", stack.broker.kill, stack.broker.start),
+        *(("looker", looker.kill, looker.start) for looker in stack.lookers),
+        *(("consumer", consumer.kill, consumer.start) for consumer in stack.consumers),
+    ]
+    if redis_dies:
+        parts.append(("redis", stack.redis.kill, stack.redis.start))
+    order = parts.copy()  # each at least once, then at random
+    while True:
+        await asyncio.sleep(dice.uniform(0.1, 0.8))
+        name, kill, start = order.pop() if order else dice.choice(parts)
+        await asyncio.to_thread(kill)
+        kills[name] += 1
+        await asyncio.sleep(dice.uniform(0.0, 0.3))
+        await asyncio.shield(asyncio.to_thread(start))
+
+
+async def _forge(stack: Stack, dice: random.Random) -> None:
+    """Events with a guessed token, and authentic ones about objects that nobody uploaded."""
+    token = json.loads((stack.options.directory / "credentials.json").read_bytes())["event_token"]
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as http:
+        while True:
+            await asyncio.sleep(dice.uniform(0.05, 0.3))
+            session_id = f"{dice.randrange(4):02x}{''.join(dice.choices('abcdefghijklmnopqrstuvwxyz234567', k=26))}"
+            record = {
+                "eventName": "ObjectCreated:Put",
+                "s3": {"bucket": {"name": BUCKET}, "object": {"key": f"uploads/{session_id}/forged.bin"}},
+            }
+            url = f"{stack.about.broker}/notifications/dev?token={dice.choice([token, 'guessed'])}"
+            with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+                async with http.post(url, json={"Records": [record]}) as answer:
+                    assert answer.status in {200, 202, 401, 403, 503}
+
+
+# --- the proof --------------------------------------------------------------------------------------------
+
+
+async def _settled(stack: Stack, uploads: Uploads) -> dict[str, UploadSession]:
+    """Every session once nothing moves any more, or as it stands when the time is over."""
+    sessions: dict[str, UploadSession] = {}
+    end = time.monotonic() + SETTLED_WITHIN.total_seconds()
+    async with Uploader(stack.about.broker, stack.about.api_key, retry=PATIENT) as uploader:
+        while (waiting := uploads.digests.keys() - sessions.keys()) and time.monotonic() < end:
+            for session_id in waiting:
+                session = await uploader.status(session_id)
+                if session.state not in {State.PENDING, State.VERIFIED, State.PROCESSING}:
+                    sessions[session_id] = session
+            await asyncio.sleep(0.2)  # polling is what a client of this API does
+        for session_id in uploads.digests.keys() - sessions.keys():
+            sessions[session_id] = await uploader.status(session_id)
+    return sessions
+
+
+def _events(stack: Stack) -> Counter[tuple[str, str]]:
+    """(session, state) → how often the stream recorded it."""
+    client = redis.Redis.from_url(stack.about.redis, decode_responses=True)
+    seen: Counter[tuple[str, str]] = Counter()
+    try:
+        for number in range(4):
+            for _, fields in client.xrange(f"events:{{{number:02x}}}"):
+                seen[fields["id"], fields["state"]] += 1
+    finally:
+        client.close()
+    return seen
+
+
+def _prove(uploads: Uploads, sessions: dict[str, UploadSession], events: Counter[tuple[str, str]], count: int) -> None:
+    assert uploads.problems == []
+    assert len(uploads.digests) == count
+    states = Counter(session.state for session in sessions.values())
+    assert states == {State.PROCESSED: count}
+    for session_id, session in sessions.items():
+        assert events[session_id, "processed"] == 1
+        assert events[session_id, "failed"] == 0
+        # The accepted result is the last epoch's, and read what was sent.
+        assert isinstance(session.result, dict)
+        assert session.result == {"sha256": uploads.digests[session_id], "epoch": session.attempts.leases}
+    strangers = {session_id for session_id, _ in events} - sessions.keys()
+    for session_id in strangers:  # sessions whose 201 never reached the client: pending, never processed
+        assert events[session_id, "processed"] == 0
