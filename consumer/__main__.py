@@ -44,6 +44,15 @@ def main() -> None:
 @click.option("--idle-seconds", type=click.FloatRange(0.1), default=30.0, show_default=True, help="Silence of a store.")
 @click.option("--worker", default=lambda: f"{socket.gethostname()}-{os.getpid()}"[:128], help="Name in the timeline.")
 @click.option("--app-dir", type=click.Path(file_okay=False, path_type=Path), default=Path(), help="Where MODULE is.")
+@click.option("--spool-dir", type=click.Path(file_okay=False, exists=True, path_type=Path), help="For temporary files.")
+@click.option("--pass-env", multiple=True, metavar="NAME", help="A variable that plain functions may see; repeatable.")
+@click.option(
+    "--jobs-per-process",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Plain functions: 1 lets no file reach the next job; more is quicker for many small ones.",
+)
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def run(key_file: Path | None, log_format: Format, **options: Any) -> None:
     """Lease and process until SIGTERM. Without MODULE the built-in processor measures every upload.

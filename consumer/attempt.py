@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import aiohttp
 import msgspec
@@ -42,6 +43,7 @@ class Attempt:
     processors: Processors
     pool: Pool
     events: Events
+    spool: Path | None = None
     patience: Patience = field(default_factory=Patience)
 
     async def run(self, granted: Granted) -> None:
@@ -66,16 +68,14 @@ class Attempt:
         """Runs the processor. A verdict of `processed` is given for proved bytes alone."""
         try:
             found = self.processors.match(leased.content_type)
-            reader = _reader(
-                leased,
-                Source(
-                    http=self.store,
-                    tenure=tenure,
-                    size_bytes=leased.size_bytes,
-                    etag=leased.etag,
-                    patience=self.patience,
-                ),
+            source = Source(
+                http=self.store,
+                tenure=tenure,
+                size_bytes=leased.size_bytes,
+                etag=leased.etag,
+                patience=self.patience,
             )
+            reader = _reader(leased, source, self.spool)
             result = await _timed(found, self._process(found, job_of(leased), reader))
             return processed(result)
         except asyncio.CancelledError:
@@ -179,13 +179,13 @@ class Attempt:
         )
 
 
-def _reader(leased: contract.Job, source: Source) -> RemoteReader:
+def _reader(leased: contract.Job, source: Source, spool: Path | None) -> RemoteReader:
     """
     :raises ChecksumNotProvable: found out before the processor runs.
     """
     prover: Callable[[], Prover] = lambda: Prover(leased.prove, leased.checksum)  # noqa: E731
     prover()
-    return RemoteReader(source, prover)
+    return RemoteReader(source, prover, spool)
 
 
 async def _timed(found: Processor, run: Awaitable[object]) -> object:

@@ -2,9 +2,10 @@
 
 import asyncio
 import importlib
+import os
 import signal
 import sys
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,9 +14,10 @@ import aiohttp
 from consumer import builtin
 from consumer.attempt import Attempt
 from consumer.client import Broker
-from consumer.errors import ConfigurationInvalid
+from consumer.errors import ConfigurationInvalid, WorkerDied
 from consumer.events import Events
-from consumer.pool import Pool
+from consumer.hardening import hide_memory
+from consumer.pool import Pool, environment
 from consumer.processors import Processor, Processors, arrange, collect
 from consumer.source import Patience
 from consumer.worker import Signals, Worker
@@ -37,6 +39,9 @@ class Settings:
     wait_seconds: float
     drain_seconds: float
     idle_seconds: float
+    spool_dir: Path | None
+    pass_env: tuple[str, ...]
+    jobs_per_process: int
 
 
 def load(settings: Settings) -> Processors:
@@ -80,8 +85,9 @@ async def work(settings: Settings, processors: Processors, events: Events) -> No
             broker=broker,
             store=store,
             processors=processors,
-            pool=Pool(),
+            pool=await _pool(settings, processors, stack),
             events=events,
+            spool=settings.spool_dir,
             patience=Patience(idle_seconds=settings.idle_seconds),
         )
         await Worker(
@@ -94,6 +100,24 @@ async def work(settings: Settings, processors: Processors, events: Events) -> No
             wait_seconds=settings.wait_seconds,
             drain_seconds=settings.drain_seconds,
         ).run()
+
+
+async def _pool(settings: Settings, processors: Processors, stack: AsyncExitStack) -> Pool:
+    pool = Pool(
+        module=settings.module or builtin.__name__,
+        app_dir=settings.app_dir,
+        environ=environment(os.environ, settings.pass_env),
+        jobs_per_process=settings.jobs_per_process,
+        spool=settings.spool_dir,
+    )
+    await stack.enter_async_context(aclosing(pool))
+    if processors.needs_pool:
+        hide_memory()  # our first environment and our heap hold the role key; a parser's process runs as the same user
+        try:
+            await pool.warm()
+        except WorkerDied as exc:
+            raise ConfigurationInvalid(exc.detail) from exc
+    return pool
 
 
 def session(*, limit: int) -> aiohttp.ClientSession:

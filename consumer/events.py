@@ -46,6 +46,12 @@ def scrub(text: str) -> str:
     return printable(" ".join(told.split()))[:MAX_TEXT]
 
 
+def describe(exc: BaseException) -> str:
+    """The type of a foreign exception and a short text that holds no address and no credential."""
+    text = scrub(str(exc))
+    return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
+
+
 def _word(value: Value) -> str:
     text = str(value)
     return text if _PLAIN.fullmatch(text) else msgspec.json.encode(printable(text)).decode()

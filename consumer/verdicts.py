@@ -11,7 +11,7 @@ import msgspec
 
 from broker.contract import MAX_RESULT_BYTES, Reason
 from consumer import errors
-from consumer.events import scrub
+from consumer.events import describe, scrub
 
 MAX_RETRY_SECONDS = 86_400.0  # the wire's own bound
 
@@ -75,9 +75,3 @@ def verdict_of(exc: Exception) -> Verdict:
         reason=Reason(code=code, message=scrub(exc.detail)),
         retry_after_seconds=None if after is None else min(max(after, 0.0), MAX_RETRY_SECONDS),
     )
-
-
-def describe(exc: BaseException) -> str:
-    """The type of a foreign exception and a short text that holds no address and no credential."""
-    text = scrub(str(exc))
-    return f"{type(exc).__name__}: {text}" if text else type(exc).__name__

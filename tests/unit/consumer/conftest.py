@@ -8,9 +8,11 @@ import asyncio
 import base64
 import contextlib
 import hashlib
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -23,10 +25,12 @@ from consumer.attempt import Attempt
 from consumer.backoff import Backoff
 from consumer.client import Broker, Granted
 from consumer.command import session
+from consumer.digests import Prover
 from consumer.events import Events
-from consumer.pool import Pool
+from consumer.pool import Pool, environment
 from consumer.processors import Processor, Processors, Terms, arrange
-from consumer.source import Patience
+from consumer.remote import RemoteReader
+from consumer.source import Patience, Source
 from consumer.tenure import Tenure
 from consumer.worker import Signals, Worker
 
@@ -237,7 +241,9 @@ class Standin:
         answer.content_length = len(body) + (1 if fault and fault.kind == "longer" else 0)
         await answer.prepare(request)
         breaks = fault is not None and fault.kind in {"truncate", "reset", "stall"}
-        await answer.write(body[: fault.after] if breaks and fault else body)
+        told = memoryview(body)[: fault.after] if breaks and fault else memoryview(body)
+        for at in range(0, len(told), 65_536):
+            await answer.write(told[at : at + 65_536])
         if not breaks or fault is None:
             return answer
         assert request.transport is not None
@@ -364,8 +370,11 @@ def processes() -> Callable[..., Processors]:
 
 
 @pytest.fixture
-async def pool() -> AsyncIterator[Pool]:
-    async with contextlib.aclosing(Pool()) as opened:
+async def pool(tmp_path: Path) -> AsyncIterator[Pool]:
+    """Runs the plain functions of `parsers.py` in the test's own directory."""
+    environ = environment(os.environ | {"BROKER_CONSUMER_KEY": KEY}, ("BROKER_CONSUMER_KEY",))
+    module = Pool(module="parsers", app_dir=tmp_path, environ=environ, spool=tmp_path)
+    async with contextlib.aclosing(module) as opened:
         yield opened
 
 
@@ -408,3 +417,19 @@ def digests() -> Callable[[bytes], contract.Checksum]:
         )
 
     return of
+
+
+OpenReader = Callable[[], Awaitable[RemoteReader]]
+
+
+@pytest.fixture
+def open_reader(lend: Lend, http: aiohttp.ClientSession, patience: Patience, tmp_path: Path) -> OpenReader:
+    """The reader of the next job."""
+
+    async def opened() -> RemoteReader:
+        granted, tenure = await lend()
+        job = granted.job
+        source = Source(http=http, tenure=tenure, size_bytes=job.size_bytes, etag=job.etag, patience=patience)
+        return RemoteReader(source, lambda: Prover(job.prove, job.checksum), tmp_path)
+
+    return opened
