@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
@@ -14,7 +15,7 @@ from typing import Any, TypeVar
 import click
 
 from uploader import errors, events
-from uploader.progress import View, choose_view, ticking
+from uploader.progress import JsonView, View, choose_view, ticking
 from uploader.report import finished_event, outcome_line, status_json, status_text
 from uploader.sdk import Uploader
 
@@ -143,8 +144,15 @@ def put(
         click.echo(line)
 
 
+def _ids(_: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,128}", value):  # it becomes part of a path
+            raise click.BadParameter(f"{value!r} is no session id", param=parameter)
+    return values
+
+
 @main.command(epilog=EXIT_CODES)
-@click.argument("session_ids", nargs=-1, required=True, metavar="SESSION_ID...")
+@click.argument("session_ids", nargs=-1, required=True, callback=_ids, metavar="SESSION_ID...")
 @_broker_options
 @click.option("--json", "is_json", is_flag=True, help="One JSON object a session and line.")
 def status(session_ids: tuple[str, ...], broker: str, key_file: Path | None, is_json: bool) -> None:
@@ -183,7 +191,8 @@ def _run(work: Coroutine[Any, Any, T], view: View, name: str) -> T:
                 file=name, code=exc.code, message=exc.message, exit_code=exc.exit_code, session_id=exc.session_id
             )
         )
-        click.echo(f"error: {name}: {exc.message}", err=True)
+        if not isinstance(view, JsonView):
+            click.echo(f"error: {name}: {exc.message}", err=True)
         sys.exit(exc.exit_code)
     except asyncio.CancelledError:
         click.echo("interrupted", err=True)

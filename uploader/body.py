@@ -15,6 +15,7 @@ from uploader import pump
 from uploader.errors import UploadFailed
 from uploader.events import Meter
 from uploader.source import Source
+from uploader.threads import ends_by_itself, in_thread
 
 AT_ONCE_BYTES = 1 << 16  # fits into any socket buffer, together with its headers
 PIECE_BYTES = 1 << 18  # of an encrypted body: few enough wake-ups, little memory
@@ -76,13 +77,8 @@ class SourceBody(Payload):
         writer.send_headers()
         await _flushed(writer)
         job = pump.Pump(descriptor, self._source, self._meter, self._stall)
-        running = asyncio.get_running_loop().run_in_executor(self._executor, job.run)
         try:
-            await asyncio.shield(running)
-        except asyncio.CancelledError:
-            job.stop()
-            await asyncio.wait([running])
-            raise
+            await in_thread(self._executor, job.stop, job.run)
         except TimeoutError:
             raise
         except OSError:
@@ -93,21 +89,14 @@ class SourceBody(Payload):
     async def _write_pieces(self, writer: AbstractStreamWriter) -> None:
         size = self._source.size_bytes
         for offset in range(0, size, PIECE_BYTES):
-            piece = await self._read(offset, min(PIECE_BYTES, size - offset))
+            piece = await in_thread(
+                self._executor, ends_by_itself, self._source.read, offset, min(PIECE_BYTES, size - offset)
+            )
             if offset + PIECE_BYTES >= size:
                 self._source.check()
             async with asyncio.timeout(self._stall.total_seconds()):
                 await writer.write(piece)
             self._meter.done_bytes = offset + len(piece)
-
-    async def _read(self, offset: int, size_bytes: int) -> memoryview:
-        loop = asyncio.get_running_loop()
-        running = loop.run_in_executor(self._executor, self._source.read, offset, size_bytes)
-        try:
-            return await asyncio.shield(running)
-        except asyncio.CancelledError:
-            await asyncio.wait([running])
-            raise
 
 
 def _plain_descriptor(writer: AbstractStreamWriter) -> int | None:

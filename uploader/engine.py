@@ -26,6 +26,7 @@ from uploader.errors import SessionLost, StoreRefused, Unreachable, UploaderErro
 from uploader.retry import RetryPolicy
 from uploader.sender import Answer, Next, Sender
 from uploader.source import SMALL_FILE_BYTES, Source
+from uploader.threads import in_thread
 
 Wait = Literal["none", "verified", "processed"]
 
@@ -140,15 +141,9 @@ class Upload:
         self.meter.begin("hashing")
         is_stopped = threading.Event()
         started = time.monotonic()
-        job = asyncio.get_running_loop().run_in_executor(
-            self.executor, declare, source, algorithm, self.meter, is_stopped.is_set
+        checksum = await in_thread(
+            self.executor, is_stopped.set, declare, source, algorithm, self.meter, is_stopped.is_set
         )
-        try:
-            checksum = await asyncio.shield(job)
-        except asyncio.CancelledError:
-            is_stopped.set()
-            await asyncio.wait([job])
-            raise
         if algorithm != "none":
             self._tell(events.Hashed(file=self.file, algorithm=algorithm, seconds=round(time.monotonic() - started, 3)))
         return msgspec.structs.replace(self.order.wanted, size_bytes=source.size_bytes, checksum=checksum)

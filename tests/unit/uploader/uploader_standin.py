@@ -13,7 +13,7 @@ import ssl
 import struct
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -450,7 +450,8 @@ async def serving(standin: StandIn, tls: ssl.SSLContext | None = None) -> AsyncI
         task = asyncio.current_task()
         assert task is not None
         connections.add(task)
-        await standin.serve_connection(reader, writer)
+        with suppress(asyncio.CancelledError):
+            await standin.serve_connection(reader, writer)
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls, limit=1 << 20)
     scheme = "https" if tls else "http"

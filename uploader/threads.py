@@ -1,0 +1,29 @@
+"""Blocking work off the loop, with an end that is waited for: what a thread reads from must outlive the thread."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+async def in_thread(
+    executor: Executor, stop: Callable[[], None], job: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """Run the job in a thread. If the caller is cancelled, stop it and wait until it has ended.
+
+    :param stop: makes the job end soon; called on the loop.
+    """
+    running = asyncio.get_running_loop().run_in_executor(executor, lambda: job(*args, **kwargs))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        stop()
+        await asyncio.gather(running, return_exceptions=True)
+        raise
+
+
+def ends_by_itself() -> None:
+    """For a job that is short enough."""
