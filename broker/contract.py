@@ -81,8 +81,13 @@ class Checksum(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, om
 Filename = Annotated[str, Meta(min_length=1, max_length=1024, description="Any name; it never steers the path.")]
 SizeBytes = Annotated[int, Meta(ge=0, le=5 * 1024**4, description="Exact length of the object in bytes.")]
 # 127: RFC 6838 section 4.2 bounds each half so; ours bounds the whole, that it fits into a capsule.
+# No outer blanks, which HEAD would not give back; `(?!\n)`, because Python's `$` also stands before a last newline.
 ContentType = Annotated[
-    str, Meta(max_length=127, pattern=r"^[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+(\s*;\s*[ -~]+)?$")
+    str,
+    Meta(
+        max_length=127,
+        pattern=r"^[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+( *; *[!-~]([ -~]*[!-~])?)?$(?!\n)",
+    ),
 ]
 Label = Annotated[str, Meta(max_length=256)]
 DestinationName = Annotated[str, Meta(min_length=1, max_length=64)]
@@ -255,7 +260,7 @@ class ResultRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     lease: str
     epoch: int
     outcome: Literal["processed", "failed", "retry", "rejected"]
-    result: msgspec.Raw = msgspec.Raw(b"null")
+    result: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(b"null"))  # JSON Schema cannot show a Raw
     reason: Reason | None = None
     retry_after_seconds: Annotated[float, Meta(ge=0, le=86_400)] | None = None
 
