@@ -5,7 +5,7 @@ BrokerError
 │   ├── SizeTooLarge, ContentTypeNotAllowed, ChecksumInvalid, ChecksumNotProvable, MetadataTooLarge,
 │   │   MetadataInvalid, StrategyTooWeak, UnknownDestination, IdempotencyKeyInvalid, IdempotencyKeyReused,
 │   │   ResultTooLarge
-│   └── BodyTooLarge, NotJson
+│   └── BodyTooLarge, BodyTypeUnsupported, NotJson, MalformedRequest
 ├── Refused                      the caller may not
 │   ├── Unauthenticated, Forbidden
 │   └── NotAuthentic             a notification that its sender did not sign
@@ -13,8 +13,8 @@ BrokerError
 │   └── SessionNotFound, SourceNotFound, RouteNotFound, MethodNotAllowed
 ├── Conflict                     the thing is not in a state for it
 │   └── SessionSettled, SessionNotVerified, LeaseLost, IdempotencyInFlight, PinNotInUrl
-└── Unavailable                  ours or the store's trouble; again later
-    └── LedgerUnavailable, StoreUnavailable, StoreRefused, CredentialsUnavailable, Overloaded
+├── Unavailable                  ours or the store's trouble; again later
+│   └── LedgerUnavailable, StoreUnavailable, StoreRefused, CredentialsUnavailable, Overloaded
 └── ConfigurationInvalid         found at start-up
 """
 
@@ -57,10 +57,22 @@ class NotJson(InvalidInput):
     code = "not-json"
 
 
+class MalformedRequest(InvalidInput):
+    """The request is not whole or not proper HTTP."""
+
+    code = "malformed-request"
+
+
 class BodyTooLarge(InvalidInput):
     """The body is larger than the broker reads."""
 
     code = "body-too-large"
+
+
+class BodyTypeUnsupported(InvalidInput):
+    """A body is sent as application/json."""
+
+    code = "body-type-unsupported"
 
 
 class SizeTooLarge(InvalidInput):

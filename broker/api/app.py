@@ -1,0 +1,72 @@
+"""The broker as an ASGI application: use cases in, routes out."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any
+
+from litestar import Litestar
+
+from broker.api.auth import Gate
+from broker.api.health import Health
+from broker.api.jobs import Jobs
+from broker.api.notifications import Notifications
+from broker.api.problems import refuse
+from broker.api.upload_sessions import UploadSessions
+from broker.domain.tokens import Tokens
+from broker.ports import ApiKeys, Clock, Schedule, Sessions
+from broker.services.abort import Abort
+from broker.services.complete import Complete
+from broker.services.finish import FinishJob, ReleaseJob
+from broker.services.lease import LeaseJobs, RenewLease
+from broker.services.mint import Mint
+from broker.services.notify import Notify
+from broker.services.read import Read
+from broker.services.remint import Remint
+
+Lifespan = Callable[[Litestar], AbstractAsyncContextManager[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UseCases:
+    """All that the API may do."""
+
+    keys: ApiKeys
+    tokens: Tokens
+    clock: Clock
+    sessions: Sessions
+    schedule: Schedule
+    mint: Mint
+    remint: Remint
+    complete: Complete
+    abort: Abort
+    read: Read
+    lease: LeaseJobs
+    renew: RenewLease
+    finish: FinishJob
+    release: ReleaseJob
+    notify: Notify
+
+
+def create_app(use_cases: UseCases, *, lifespan: Sequence[Lifespan] = ()) -> Litestar:
+    """Litestar's own OpenAPI and logging stay off: ours are `broker.api.openapi` and `broker.logs`."""
+    do = use_cases
+    gate = Gate(keys=do.keys, tokens=do.tokens, clock=do.clock, sessions=do.sessions)
+    upload_sessions = UploadSessions(
+        mint=do.mint, remint=do.remint, complete=do.complete, abort=do.abort, read=do.read, tokens=do.tokens
+    )
+    jobs = Jobs(lease=do.lease, renew=do.renew, finish=do.finish, release=do.release)
+    notifications = Notifications(notify=do.notify)
+    health = Health(schedule=do.schedule)
+    return Litestar(
+        [
+            *upload_sessions.routes(gate),
+            *jobs.routes(gate),
+            *notifications.routes(gate),
+            *health.routes(gate),
+        ],
+        exception_handlers={Exception: refuse},
+        lifespan=list(lifespan),
+        logging_config=None,
+        openapi_config=None,
+    )

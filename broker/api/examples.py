@@ -1,0 +1,197 @@
+"""The examples of the OpenAPI: one upload, followed from its mint to its result.
+
+They are values of the contract, so they cannot show what the contract does not know.
+"""
+
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from broker.contract import (
+    MAX_BODY_BYTES,
+    MAX_LEASE_BATCH,
+    MAX_METADATA_BYTES,
+    MAX_OBJECT_METADATA_BYTES,
+    MAX_RESULT_BYTES,
+    MAX_WAIT_SECONDS,
+    About,
+    Attempts,
+    Checksum,
+    CreateUploadSession,
+    Guarantees,
+    Job,
+    JobState,
+    Lease,
+    LeasedJobs,
+    LeaseRequest,
+    Level,
+    Limits,
+    NotificationReceipt,
+    ObjectRef,
+    PutUpload,
+    Readiness,
+    ReleaseRequest,
+    RenewedLease,
+    RenewRequest,
+    ResultRequest,
+    SignedRequest,
+    State,
+    Step,
+    StoredObject,
+    UploadSession,
+)
+
+_ID = "00mfrggzdfmztwq2lknnwg23tpoa"
+_KEY = f"uploads/{_ID}/report.csv"
+_URL = f"https://acme-uploads.s3.eu-central-1.amazonaws.com/{_KEY}"
+_START = datetime(2026, 11, 20, 12, tzinfo=UTC)
+_SHA256 = Checksum(sha256="n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg=")
+_ETAG = "098f6bcd4621d373cade4e832627b4f6"
+_TOKEN = "us_691eed40_MDEyMzQ1Njc4OWFiY2RlZmdo"  # noqa: S105 - opens nothing
+_LEASE_TOKEN = "ul_MDEyMzQ1Njc4OWFiY2RlZmdo"  # noqa: S105 - opens nothing
+
+
+def _at(seconds: float) -> datetime:
+    return _START + timedelta(seconds=seconds)
+
+
+CREATE = CreateUploadSession(
+    filename="report.csv",
+    size_bytes=10_485_760,
+    content_type="text/csv",
+    checksum=_SHA256,
+    metadata={"case": "17"},
+    object_metadata={"mtime": "1732100000"},
+    owner="user-17",
+    batch="2026-11-20",
+)
+
+PENDING_SESSION = UploadSession(
+    id=_ID,
+    state=State.PENDING,
+    created_at=_START,
+    expires_at=_at(86_400),
+    object=ObjectRef(destination="default", bucket="acme-uploads", key=_KEY),
+    guarantees=Guarantees(
+        size=Level.ENFORCED, content_type=Level.ENFORCED, create_only=Level.ENFORCED, checksum=Level.ENFORCED
+    ),
+    filename=CREATE.filename,
+    size_bytes=CREATE.size_bytes,
+    content_type=CREATE.content_type,
+    checksum=CREATE.checksum,
+    metadata=CREATE.metadata,
+    owner="user-17",
+    batch="2026-11-20",
+)
+
+MINTED_SESSION = msgspec.structs.replace(
+    PENDING_SESSION,
+    token=_TOKEN,
+    upload=PutUpload(
+        request=SignedRequest(
+            method="PUT",
+            url=f"{_URL}?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Expires=900&X-Amz-Signature=...",
+            headers={"content-type": "text/csv", "if-none-match": "*", "x-amz-meta-upload-session": "..."},
+            expires_at=_at(900),
+        )
+    ),
+)
+
+VERIFIED_SESSION = msgspec.structs.replace(
+    PENDING_SESSION,
+    state=State.VERIFIED,
+    stored=StoredObject(
+        size_bytes=CREATE.size_bytes, content_type=CREATE.content_type, etag=_ETAG, version="3HL4kqtJ", checksum=_SHA256
+    ),
+    timeline=[Step(state=State.PENDING, at=_START), Step(state=State.VERIFIED, at=_at(4))],
+    attempts=Attempts(leases=0, failures=0, lost_leases=0, infrastructure=0),
+)
+
+_ATTEMPTS = Attempts(leases=1, failures=0, lost_leases=0, infrastructure=0)
+
+PROCESSED_SESSION = msgspec.structs.replace(
+    VERIFIED_SESSION,
+    state=State.PROCESSED,
+    timeline=[
+        Step(state=State.PENDING, at=_START),
+        Step(state=State.VERIFIED, at=_at(4)),
+        Step(state=State.PROCESSING, at=_at(4.2), epoch=1),
+        Step(state=State.PROCESSED, at=_at(5), epoch=1),
+    ],
+    attempts=_ATTEMPTS,
+    result={"lines": 40_960},
+)
+
+ABORTED_SESSION = msgspec.structs.replace(
+    PENDING_SESSION,
+    state=State.ABORTED,
+    timeline=[Step(state=State.PENDING, at=_START), Step(state=State.ABORTED, at=_at(4))],
+    attempts=Attempts(leases=0, failures=0, lost_leases=0, infrastructure=0),
+)
+
+READ = SignedRequest(
+    method="GET",
+    url=f"{_URL}?versionId=3HL4kqtJ&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Expires=300&X-Amz-Signature=...",
+    headers={},
+    expires_at=_at(304),
+)
+
+LEASE = LeaseRequest(max=10, wait_seconds=20, worker="worker-1")
+
+_LEASE = Lease(token=_LEASE_TOKEN, epoch=1, expires_at=_at(64))
+
+LEASED = LeasedJobs(
+    jobs=[
+        Job(
+            id=_ID,
+            filename=CREATE.filename,
+            size_bytes=CREATE.size_bytes,
+            content_type=CREATE.content_type,
+            destination="default",
+            etag=_ETAG,
+            version="3HL4kqtJ",
+            checksum=_SHA256,
+            prove=[],
+            metadata=CREATE.metadata,
+            owner="user-17",
+            batch="2026-11-20",
+            attempts=_ATTEMPTS,
+            lease=_LEASE,
+            read=READ,
+        )
+    ]
+)
+
+RENEW = RenewRequest(lease=_LEASE_TOKEN, epoch=1)
+RENEWED = RenewedLease(lease=_LEASE, read=READ)
+RESULT = ResultRequest(lease=_LEASE_TOKEN, epoch=1, outcome="processed", result=msgspec.Raw(b'{"lines": 40960}'))
+FINISHED = JobState(id=_ID, state=State.PROCESSED)
+RELEASE = ReleaseRequest(lease=_LEASE_TOKEN, epoch=1, cause="drain")
+RELEASED = JobState(id=_ID, state=State.VERIFIED)
+
+S3_EVENT = {
+    "Records": [
+        {
+            "eventName": "ObjectCreated:Put",
+            "s3": {"bucket": {"name": "acme-uploads"}, "object": {"key": _KEY, "size": CREATE.size_bytes}},
+        }
+    ]
+}
+RECEIPT = NotificationReceipt(accepted=1, ignored=0, malformed=0)
+
+READY = Readiness(is_ready=True, problems=[])
+NOT_READY = Readiness(is_ready=False, problems=["shard 00: the ledger does not answer"])
+
+ABOUT = About(
+    name="upload-broker",
+    version="0.1.0",
+    limits=Limits(
+        max_body_bytes=MAX_BODY_BYTES,
+        max_metadata_bytes=MAX_METADATA_BYTES,
+        max_object_metadata_bytes=MAX_OBJECT_METADATA_BYTES,
+        max_result_bytes=MAX_RESULT_BYTES,
+        max_lease_batch=MAX_LEASE_BATCH,
+        max_wait_seconds=MAX_WAIT_SECONDS,
+    ),
+    strategies=["put"],
+)

@@ -1,0 +1,59 @@
+"""Live, ready, and what this broker is. Nothing here needs a key: an orchestrator has none."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from litestar import Request
+from litestar.handlers import HTTPRouteHandler
+
+from broker import __version__
+from broker.api.answers import Answer, json_answer
+from broker.api.auth import Gate
+from broker.api.mounting import mount
+from broker.api.operations import ABOUT, LIVE, READY
+from broker.contract import (
+    MAX_BODY_BYTES,
+    MAX_LEASE_BATCH,
+    MAX_METADATA_BYTES,
+    MAX_OBJECT_METADATA_BYTES,
+    MAX_RESULT_BYTES,
+    MAX_WAIT_SECONDS,
+    About,
+    Limits,
+    Readiness,
+)
+from broker.ports import Schedule
+
+_ABOUT = About(
+    name="upload-broker",
+    version=__version__,
+    limits=Limits(
+        max_body_bytes=MAX_BODY_BYTES,
+        max_metadata_bytes=MAX_METADATA_BYTES,
+        max_object_metadata_bytes=MAX_OBJECT_METADATA_BYTES,
+        max_result_bytes=MAX_RESULT_BYTES,
+        max_lease_batch=MAX_LEASE_BATCH,
+        max_wait_seconds=MAX_WAIT_SECONDS,
+    ),
+    strategies=["put"],
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    schedule: Schedule
+
+    def routes(self, gate: Gate) -> list[HTTPRouteHandler]:
+        return [mount(gate, LIVE, self._live), mount(gate, READY, self._ready), mount(gate, ABOUT, self._about)]
+
+    async def _live(self, _: Request[Any, Any, Any], __: None) -> Answer:
+        return Answer(200, b"ok\n", media_type=b"text/plain")
+
+    async def _ready(self, _: Request[Any, Any, Any], __: None) -> Answer:
+        problems = await self.schedule.check()
+        if problems:
+            return json_answer(503, Readiness(is_ready=False, problems=problems), headers=((b"retry-after", b"1"),))
+        return json_answer(200, Readiness(is_ready=True, problems=[]))
+
+    async def _about(self, _: Request[Any, Any, Any], __: None) -> Answer:
+        return json_answer(200, _ABOUT)

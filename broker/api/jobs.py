@@ -1,0 +1,77 @@
+"""Jobs over HTTP: what a consumer may do, with its role key and a live lease."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+from litestar import Request
+from litestar.handlers import HTTPRouteHandler
+
+from broker.api.answers import Answer, json_answer
+from broker.api.auth import Gate
+from broker.api.bodies import JsonBody
+from broker.api.mounting import mount
+from broker.api.operations import LEASE, RELEASE, RENEW, RESULT
+from broker.api.schemas import job_state
+from broker.contract import LeasedJobs, LeaseRequest, ReleaseRequest, RenewRequest, ResultRequest
+from broker.domain.errors import InvalidInput
+from broker.domain.principals import ApiKey
+from broker.services.finish import FinishJob, ReleaseJob
+from broker.services.lease import LeaseJobs, RenewLease
+
+_LEASE = JsonBody(LeaseRequest, default=LeaseRequest())
+_RENEW = JsonBody(RenewRequest)
+_RESULT = JsonBody(ResultRequest)
+_RELEASE = JsonBody(ReleaseRequest)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Jobs:
+    lease: LeaseJobs
+    renew: RenewLease
+    finish: FinishJob
+    release: ReleaseJob
+
+    def routes(self, gate: Gate) -> list[HTTPRouteHandler]:
+        return [
+            mount(gate, LEASE, self._lease),
+            mount(gate, RENEW, self._renew),
+            mount(gate, RESULT, self._result),
+            mount(gate, RELEASE, self._release),
+        ]
+
+    async def _lease(self, request: Request[Any, Any, Any], _: ApiKey) -> Answer:
+        wish = await _LEASE.read(request)
+        jobs = await self.lease(wish.max, worker=wish.worker, wait=timedelta(seconds=wish.wait_seconds))
+        return json_answer(200, LeasedJobs(jobs=jobs))
+
+    async def _renew(self, request: Request[Any, Any, Any], _: ApiKey) -> Answer:
+        wish = await _RENEW.read(request)
+        return json_answer(200, await self.renew(_job_id(request), token=wish.lease, epoch=wish.epoch))
+
+    async def _result(self, request: Request[Any, Any, Any], _: ApiKey) -> Answer:
+        report = await _RESULT.read(request)
+        _check_readable(report.result)
+        return json_answer(200, job_state(await self.finish(_job_id(request), report)))
+
+    async def _release(self, request: Request[Any, Any, Any], _: ApiKey) -> Answer:
+        wish = await _RELEASE.read(request)
+        session = await self.release(_job_id(request), token=wish.lease, epoch=wish.epoch, cause=wish.cause)
+        return json_answer(200, job_state(session))
+
+
+def _job_id(request: Request[Any, Any, Any]) -> str:
+    """Not checked here: only the id that a lease token names gets any further."""
+    return str(request.path_params["job_id"])
+
+
+def _check_readable(result: msgspec.Raw) -> None:
+    """A result is kept as it came and shown to the session's owner, so it must be one that his parser can read.
+
+    :raises InvalidInput: it is nested too deeply, or holds a number beyond a double.
+    """
+    try:
+        msgspec.json.decode(result)
+    except (ValueError, RecursionError) as broken:
+        raise InvalidInput.at("/result", "common parsers cannot read this JSON") from broken

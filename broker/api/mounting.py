@@ -1,0 +1,34 @@
+"""Joins an operation of the table to the code that does it."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from litestar import Request
+from litestar.handlers import HTTPRouteHandler
+
+from broker.api.answers import Answer
+from broker.api.auth import Gate
+from broker.api.operations import Operation
+
+C = TypeVar("C")
+
+
+def mount(
+    gate: Gate, operation: Operation[C], handle: Callable[[Request[Any, Any, Any], C], Awaitable[Answer]]
+) -> HTTPRouteHandler:
+    """A route that admits its caller first. No guard, no dependency: what they cost is in docs/decisions/0002."""
+    admit = operation.access.admit
+
+    async def call(request: Request[Any, Any, Any]) -> Answer:
+        return await handle(request, await admit(gate, request))
+
+    # RFC 9110 section 9.3.2: HEAD is a GET without the content.
+    methods = ["GET", "HEAD"] if operation.method == "GET" else [operation.method]
+    route = HTTPRouteHandler(
+        operation.path.replace("}", ":str}"),
+        http_method=methods,  # type: ignore[arg-type]
+        name=operation.id,
+        status_code=operation.replies[0].status,
+        opt={"operation": operation},
+    )
+    return route(call)

@@ -1,0 +1,340 @@
+"""Every route of the broker, as data: what `mount` serves and what the OpenAPI says are this one table."""
+
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar
+
+from msgspec import Struct
+
+from broker.api import examples
+from broker.api.auth import Access, Everyone, KeyOf, SessionOfBearer, SessionOfKey
+from broker.contract import (
+    About,
+    CreateUploadSession,
+    JobState,
+    LeasedJobs,
+    LeaseRequest,
+    NotificationReceipt,
+    Readiness,
+    ReleaseRequest,
+    RemintUpload,
+    RenewedLease,
+    RenewRequest,
+    ResultRequest,
+    SignedRequest,
+    UploadSession,
+)
+from broker.domain import errors
+from broker.domain.errors import BrokerError
+from broker.domain.principals import ApiKey, Role
+from broker.domain.sessions import Session
+
+C = TypeVar("C")
+
+TEXT = "text/plain"
+BODY_PROBLEMS = (
+    errors.NotJson,
+    errors.MalformedRequest,
+    errors.BodyTooLarge,
+    errors.BodyTypeUnsupported,
+    errors.InvalidInput,
+)
+SIGNING_PROBLEMS = (errors.CredentialsUnavailable,)
+RETRY_AFTER = "Retry-After"
+REPLAYED = "Idempotency-Replayed"
+LOCATION = "Location"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Body:
+    """What a request carries. An optional one may be left out whole."""
+
+    kind: type[Struct] | None = None  # None: any bytes
+    is_required: bool = True
+    example: Struct | dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """One answer that is not a problem."""
+
+    status: int
+    text: str
+    kind: type[Struct] | None = None
+    media_type: str = "application/json"
+    headers: tuple[str, ...] = ()
+    example: Struct | str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameter:
+    """A header or a query parameter; those in the path are in the path."""
+
+    name: str
+    place: Literal["header", "query"]
+    text: str
+    schema: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation(Generic[C]):
+    """One method of one path. `access` decides who may call, and what the handler is given to know it by."""
+
+    id: str
+    method: Literal["GET", "POST", "DELETE"]
+    path: str
+    tag: str
+    summary: str
+    access: Access[C]
+    replies: tuple[Reply, ...]
+    text: str = ""
+    body: Body | None = None
+    parameters: tuple[Parameter, ...] = ()
+    problems: tuple[type[BrokerError], ...] = ()
+
+
+CREATE: Operation[ApiKey] = Operation(
+    id="createUploadSession",
+    method="POST",
+    path="/upload-sessions",
+    tag="upload sessions",
+    summary="Ask for permission to upload one object",
+    text="Send the bytes by `upload.request` exactly as it is signed; the bucket's notification starts the processing.",
+    access=KeyOf(Role.MINT),
+    body=Body(kind=CreateUploadSession, example=examples.CREATE),
+    parameters=(
+        Parameter(
+            name="Idempotency-Key",
+            place="header",
+            text="Makes the call safe to send again: the same key and body find the same session.",
+            schema={"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
+        ),
+    ),
+    replies=(
+        Reply(
+            status=201, text="A new session", kind=UploadSession, headers=(LOCATION,), example=examples.MINTED_SESSION
+        ),
+        Reply(
+            status=200,
+            text="The session that the same request made before, with fresh signed requests",
+            kind=UploadSession,
+            headers=(LOCATION, REPLAYED),
+            example=examples.MINTED_SESSION,
+        ),
+    ),
+    problems=(
+        *BODY_PROBLEMS,
+        errors.SizeTooLarge,
+        errors.ContentTypeNotAllowed,
+        errors.ChecksumInvalid,
+        errors.ChecksumNotProvable,
+        errors.MetadataTooLarge,
+        errors.MetadataInvalid,
+        errors.StrategyTooWeak,
+        errors.UnknownDestination,
+        errors.IdempotencyKeyInvalid,
+        errors.IdempotencyKeyReused,
+        errors.IdempotencyInFlight,
+        errors.SessionSettled,
+        *SIGNING_PROBLEMS,
+    ),
+)
+
+GET_SESSION: Operation[Session] = Operation(
+    id="getUploadSession",
+    method="GET",
+    path="/upload-sessions/{session_id}",
+    tag="upload sessions",
+    summary="Where a session stands",
+    access=SessionOfBearer(),
+    replies=(Reply(status=200, text="The session", kind=UploadSession, example=examples.PROCESSED_SESSION),),
+)
+
+REMINT: Operation[Session] = Operation(
+    id="remintUpload",
+    method="POST",
+    path="/upload-sessions/{session_id}/upload",
+    tag="upload sessions",
+    summary="Fresh signed requests for a pending session",
+    access=SessionOfBearer(),
+    body=Body(kind=RemintUpload, is_required=False, example=RemintUpload(destination="default")),
+    replies=(Reply(status=200, text="Fresh requests", kind=UploadSession, example=examples.MINTED_SESSION),),
+    problems=(*BODY_PROBLEMS, errors.UnknownDestination, errors.SessionSettled, *SIGNING_PROBLEMS),
+)
+
+COMPLETE: Operation[Session] = Operation(
+    id="completeUpload",
+    method="POST",
+    path="/upload-sessions/{session_id}/completion",
+    tag="upload sessions",
+    summary="Say that the upload is done",
+    text="A hint: the broker looks at the bucket, at most once a second for one session, and believes only that.",
+    access=SessionOfBearer(),
+    replies=(
+        Reply(status=200, text="Settled", kind=UploadSession, example=examples.VERIFIED_SESSION),
+        Reply(
+            status=202,
+            text="Nothing was found yet; ask again",
+            kind=UploadSession,
+            headers=(RETRY_AFTER,),
+            example=examples.PENDING_SESSION,
+        ),
+    ),
+    problems=(errors.StoreUnavailable, errors.StoreRefused, *SIGNING_PROBLEMS),
+)
+
+ABORT: Operation[Session] = Operation(
+    id="abortUpload",
+    method="DELETE",
+    path="/upload-sessions/{session_id}",
+    tag="upload sessions",
+    summary="Give a pending session up",
+    access=SessionOfBearer(),
+    replies=(Reply(status=200, text="Aborted", kind=UploadSession, example=examples.ABORTED_SESSION),),
+    problems=(errors.SessionSettled,),
+)
+
+CONTENT: Operation[Session] = Operation(
+    id="readContent",
+    method="GET",
+    path="/upload-sessions/{session_id}/content",
+    tag="upload sessions",
+    summary="A signed GET of minutes, pinned to what was verified",
+    access=SessionOfKey(),
+    parameters=(
+        Parameter(
+            name="redirect",
+            place="query",
+            text="`1`: answer 303 to the signed URL, where the URL alone pins the object.",
+            schema={"type": "string", "enum": ["0", "1"], "default": "0"},
+        ),
+    ),
+    replies=(
+        Reply(status=200, text="The signed request", kind=SignedRequest, example=examples.READ),
+        Reply(status=303, text="The signed URL", headers=(LOCATION,)),
+    ),
+    problems=(
+        errors.InvalidInput,
+        errors.SessionNotVerified,
+        errors.PinNotInUrl,
+        errors.UnknownDestination,
+        *SIGNING_PROBLEMS,
+    ),
+)
+
+LEASE: Operation[ApiKey] = Operation(
+    id="leaseJobs",
+    method="POST",
+    path="/jobs/lease",
+    tag="jobs",
+    summary="Lease verified uploads to process",
+    text="A long poll: answers as soon as there is work, else after `wait_seconds` with none.",
+    access=KeyOf(Role.CONSUME),
+    body=Body(kind=LeaseRequest, is_required=False, example=examples.LEASE),
+    replies=(Reply(status=200, text="Leased jobs, perhaps none", kind=LeasedJobs, example=examples.LEASED),),
+    problems=BODY_PROBLEMS,
+)
+
+RENEW: Operation[ApiKey] = Operation(
+    id="renewLease",
+    method="POST",
+    path="/jobs/{job_id}/renew",
+    tag="jobs",
+    summary="Keep a lease, with a fresh read",
+    access=KeyOf(Role.CONSUME),
+    body=Body(kind=RenewRequest, example=examples.RENEW),
+    replies=(Reply(status=200, text="The lease, longer", kind=RenewedLease, example=examples.RENEWED),),
+    problems=(*BODY_PROBLEMS, errors.LeaseLost, errors.UnknownDestination, *SIGNING_PROBLEMS),
+)
+
+RESULT: Operation[ApiKey] = Operation(
+    id="finishJob",
+    method="POST",
+    path="/jobs/{job_id}/result",
+    tag="jobs",
+    summary="Report how a job ended",
+    access=KeyOf(Role.CONSUME),
+    body=Body(kind=ResultRequest, example=examples.RESULT),
+    replies=(Reply(status=200, text="Where the session stands now", kind=JobState, example=examples.FINISHED),),
+    problems=(*BODY_PROBLEMS, errors.ResultTooLarge, errors.LeaseLost),
+)
+
+RELEASE: Operation[ApiKey] = Operation(
+    id="releaseJob",
+    method="POST",
+    path="/jobs/{job_id}/release",
+    tag="jobs",
+    summary="Give a job back, not counted as a failure",
+    access=KeyOf(Role.CONSUME),
+    body=Body(kind=ReleaseRequest, example=examples.RELEASE),
+    replies=(Reply(status=200, text="Where the session stands now", kind=JobState, example=examples.RELEASED),),
+    problems=(*BODY_PROBLEMS, errors.LeaseLost),
+)
+
+NOTIFY: Operation[None] = Operation(
+    id="notify",
+    method="POST",
+    path="/notifications/{source}",
+    tag="notifications",
+    summary="Events of a bucket",
+    text="Its door authenticates the sender. An authentic event that cannot be read is counted and answered with 200.",
+    access=Everyone(),
+    body=Body(example=examples.S3_EVENT),
+    replies=(Reply(status=200, text="Recorded", kind=NotificationReceipt, example=examples.RECEIPT),),
+    problems=(
+        errors.MalformedRequest,
+        errors.BodyTooLarge,
+        errors.SourceNotFound,
+        errors.NotAuthentic,
+        errors.LedgerUnavailable,
+    ),
+)
+
+LIVE: Operation[None] = Operation(
+    id="live",
+    method="GET",
+    path="/healthz",
+    tag="health",
+    summary="Whether the process answers",
+    access=Everyone(),
+    replies=(Reply(status=200, text="It does", media_type=TEXT, example="ok\n"),),
+)
+
+READY: Operation[None] = Operation(
+    id="ready",
+    method="GET",
+    path="/readyz",
+    tag="health",
+    summary="Whether the broker can work, and what is wrong",
+    access=Everyone(),
+    replies=(
+        Reply(status=200, text="Ready", kind=Readiness, example=examples.READY),
+        Reply(status=503, text="Not ready", kind=Readiness, headers=(RETRY_AFTER,), example=examples.NOT_READY),
+    ),
+)
+
+ABOUT: Operation[None] = Operation(
+    id="about",
+    method="GET",
+    path="/",
+    tag="health",
+    summary="Version and limits",
+    access=Everyone(),
+    replies=(Reply(status=200, text="Version and limits", kind=About, example=examples.ABOUT),),
+)
+
+OPERATIONS: tuple[Operation[Any], ...] = (
+    CREATE,
+    GET_SESSION,
+    REMINT,
+    COMPLETE,
+    ABORT,
+    CONTENT,
+    LEASE,
+    RENEW,
+    RESULT,
+    RELEASE,
+    NOTIFY,
+    LIVE,
+    READY,
+    ABOUT,
+)

@@ -1,0 +1,55 @@
+"""A session as its owner sees it. Bucket facts that are none of his business stay in the record."""
+
+import msgspec
+from msgspec import UNSET
+
+from broker.contract import Checksum, JobState, ObjectRef, PutUpload, SignedRequest, UploadSession
+from broker.domain.sessions import Session
+
+_NO_CHECKSUM = Checksum()
+
+
+def minted(session: Session, token: str, request: SignedRequest | None) -> UploadSession:
+    """What a mint answers: the declaration, and the only copy of its secrets."""
+    return _declared(session, token=token, upload=UNSET if request is None else PutUpload(request=request))
+
+
+def status(session: Session) -> UploadSession:
+    """All there is to know, and no secret."""
+    facts = session.facts
+    return msgspec.structs.replace(
+        _declared(session, token=UNSET, upload=UNSET),
+        stored=facts.stored or UNSET,
+        timeline=session.timeline,
+        attempts=session.attempts,
+        result=msgspec.Raw(facts.result) if facts.result else UNSET,
+        reason=facts.reason or UNSET,
+    )
+
+
+def job_state(session: Session) -> JobState:
+    return JobState(id=session.id, state=session.state)
+
+
+def _declared(
+    session: Session, *, token: str | msgspec.UnsetType, upload: PutUpload | msgspec.UnsetType
+) -> UploadSession:
+    facts = session.facts
+    spec = facts.spec
+    return UploadSession(
+        id=session.id,
+        state=session.state,
+        created_at=facts.created_at,
+        expires_at=facts.expires_at,
+        object=ObjectRef(destination=facts.destination, bucket=facts.bucket, key=facts.key),
+        guarantees=facts.guarantees,
+        filename=spec.filename,
+        size_bytes=spec.size_bytes,
+        content_type=spec.content_type,
+        token=token,
+        upload=upload,
+        checksum=UNSET if spec.checksum == _NO_CHECKSUM else spec.checksum,
+        metadata=facts.metadata or UNSET,
+        owner=UNSET if facts.owner is None else facts.owner,
+        batch=UNSET if facts.batch is None else facts.batch,
+    )

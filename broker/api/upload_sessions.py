@@ -1,0 +1,98 @@
+"""Upload sessions over HTTP: mint, look up, mint again, complete, abort, read."""
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs
+
+from litestar import Request
+from litestar.handlers import HTTPRouteHandler
+
+from broker.api.answers import Answer, Headers, json_answer, redirect, request_headers
+from broker.api.auth import Gate
+from broker.api.bodies import JsonBody
+from broker.api.mounting import mount
+from broker.api.operations import ABORT, COMPLETE, CONTENT, CREATE, GET_SESSION, REMINT
+from broker.api.schemas import minted, status
+from broker.contract import CreateUploadSession, RemintUpload, State
+from broker.domain.errors import InvalidInput, UnknownDestination
+from broker.domain.principals import ApiKey
+from broker.domain.sessions import Session
+from broker.domain.tokens import Tokens
+from broker.services.abort import Abort
+from broker.services.complete import Complete
+from broker.services.mint import Mint
+from broker.services.read import Read
+from broker.services.remint import Remint
+
+_CREATE = JsonBody(CreateUploadSession)
+_REMINT = JsonBody(RemintUpload, default=RemintUpload())
+_REPLAYED = (b"idempotency-replayed", b"true")
+_RETRY_AFTER: Headers = ((b"retry-after", b"1"),)  # Complete takes one look a second
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadSessions:
+    mint: Mint
+    remint: Remint
+    complete: Complete
+    abort: Abort
+    read: Read
+    tokens: Tokens
+
+    def routes(self, gate: Gate) -> list[HTTPRouteHandler]:
+        return [
+            mount(gate, CREATE, self._create),
+            mount(gate, GET_SESSION, self._get),
+            mount(gate, REMINT, self._remint),
+            mount(gate, COMPLETE, self._complete),
+            mount(gate, ABORT, self._abort),
+            mount(gate, CONTENT, self._content),
+        ]
+
+    async def _create(self, request: Request[Any, Any, Any], api_key: ApiKey) -> Answer:
+        wish = await _CREATE.read(request)
+        made = await self.mint(api_key, wish, _idempotency_key(request))
+        location = (b"location", b"/upload-sessions/" + made.session.id.encode())
+        view = minted(made.session, made.token, made.request)
+        if made.is_replay:
+            return json_answer(200, view, headers=(location, _REPLAYED))
+        return json_answer(201, view, headers=(location,))
+
+    async def _get(self, _: Request[Any, Any, Any], session: Session) -> Answer:
+        return json_answer(200, status(session))
+
+    async def _remint(self, request: Request[Any, Any, Any], session: Session) -> Answer:
+        wish = await _REMINT.read(request)
+        if wish.destination not in {None, session.facts.destination}:
+            raise UnknownDestination.at("/destination", "this session has no copy there")
+        session, signed = await self.remint(session)
+        token = self.tokens.for_session(session.id, session.facts.expires_at)
+        return json_answer(200, minted(session, token, signed))
+
+    async def _complete(self, _: Request[Any, Any, Any], session: Session) -> Answer:
+        session = await self.complete(session)
+        if session.state is State.PENDING:
+            return json_answer(202, status(session), headers=_RETRY_AFTER)
+        return json_answer(200, status(session))
+
+    async def _abort(self, _: Request[Any, Any, Any], session: Session) -> Answer:
+        return json_answer(200, status(await self.abort(session)))
+
+    async def _content(self, request: Request[Any, Any, Any], session: Session) -> Answer:
+        if _wants_redirect(request):
+            return redirect((await self.read.as_redirect(session)).url)
+        return json_answer(200, await self.read(session))
+
+
+def _idempotency_key(request: Request[Any, Any, Any]) -> str | None:
+    key = request_headers(request.scope).get(b"idempotency-key")
+    return None if key is None else key.decode("latin-1")
+
+
+def _wants_redirect(request: Request[Any, Any, Any]) -> bool:
+    """:raises InvalidInput: neither 0 nor 1."""
+    query = parse_qs(request.scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    given = query.get("redirect", ["0"])
+    if given not in (["0"], ["1"]):
+        raise InvalidInput("the query parameter redirect is 0 or 1")
+    return given == ["1"]

@@ -1,0 +1,172 @@
+"""A broker in one process: the real API and use cases over memory adapters, and the people who call it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from litestar import Litestar
+from litestar.testing import AsyncTestClient
+
+from broker.api.app import UseCases, create_app
+from broker.contract import SignedRequest
+from broker.domain.capsule import CapsuleSealer
+from broker.domain.policy import Destination, Policy
+from broker.domain.principals import ApiKey, Role, hash_of, new_key_text
+from broker.domain.tokens import Tokens
+from broker.doors.s3_event import S3EventDoor
+from broker.ledger.memory import MemoryLedger
+from broker.ports import Clock, Ledger
+from broker.services.abort import Abort
+from broker.services.complete import Complete
+from broker.services.finish import EndLease, FinishJob, ReleaseJob
+from broker.services.lease import LeaseJobs, RenewLease
+from broker.services.look import Look
+from broker.services.mint import Mint
+from broker.services.notify import Notify
+from broker.services.read import Read
+from broker.services.remint import Remint
+from broker.workers.bells import LocalBell
+from tests.memory_bucket import MemoryBucket
+
+DOOR_TOKEN = "the-bucket-says-so"
+LEASE_FOR = timedelta(seconds=60)
+POLICY = Policy(max_size_bytes=1_000_000_000, content_types=("text/*", "application/octet-stream"))
+PLACES = {
+    "default": Destination(name="default", bucket="acme", prefix="uploads", policy=POLICY),
+    "other": Destination(name="other", bucket="acme-other", prefix="", policy=POLICY),
+}
+WISH: dict[str, Any] = {"filename": "report.csv", "size_bytes": 12, "content_type": "text/csv"}
+
+_ROLES = {"app": Role.MINT, "neighbour": Role.MINT, "worker": Role.CONSUME, "root": Role.ADMIN, "small": Role.MINT}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FixedKeys:
+    keys: Mapping[str, ApiKey]
+
+    async def find(self, key_id: str) -> ApiKey | None:
+        return self.keys.get(key_id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """Everything a test may look at or meddle with."""
+
+    app: Litestar
+    use_cases: UseCases
+    client: AsyncTestClient[Litestar]
+    ledger: Ledger
+    bucket: MemoryBucket
+    clock: Clock
+    secrets: Mapping[str, str]
+
+    def as_(self, who: str) -> dict[str, str]:
+        """Headers of one of the callers: app, neighbour, worker, root, small."""
+        return bearer(self.secrets[who])
+
+    async def mint(self, who: str = "app", **changes: Any) -> dict[str, Any]:
+        answer = await self.client.post("/upload-sessions", json={**WISH, **changes}, headers=self.as_(who))
+        assert answer.status_code == 201, answer.text
+        return dict(answer.json())
+
+    async def verified(self, who: str = "app", **changes: Any) -> dict[str, Any]:
+        """A session whose bytes have arrived and were looked at."""
+        session = await self.mint(who, **changes)
+        self.upload(session)
+        answer = await self.client.post(f"/upload-sessions/{session['id']}/completion", headers=self.as_(who))
+        assert answer.json()["state"] == "verified", answer.text
+        return session
+
+    def upload(self, session: dict[str, Any]) -> None:
+        request = session["upload"]["request"]
+        self.bucket.send(SignedRequest(method="PUT", url=request["url"], headers={}, expires_at=self.clock.now()))
+
+    async def lease(self) -> dict[str, Any]:
+        answer = await self.client.post("/jobs/lease", json={"worker": "w1"}, headers=self.as_("worker"))
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json()["jobs"][0])
+
+    async def state(self, session_id: str) -> tuple[str, int, int]:
+        """What a refusal must leave as it was."""
+        session = await self.ledger.get(session_id)
+        assert session is not None
+        return session.state.value, session.progress.revision, session.progress.epoch
+
+    async def session_count(self) -> int:
+        """How many sessions were ever begun: each leaves an event."""
+        seen = set()
+        for shard in range(self.ledger.shards):
+            seen |= {event.id async for event in self.ledger.read(shard)}
+        return len(seen)
+
+
+def bearer(text: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {text}"}
+
+
+def event(session: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """The bucket's notification about a session's object."""
+    bucket = {"name": changes.get("bucket", session["object"]["bucket"])}
+    key = changes.get("key", session["object"]["key"])
+    return {"Records": [{"eventName": "ObjectCreated:Put", "s3": {"bucket": bucket, "object": {"key": key}}}]}
+
+
+def build(clock: Clock, *, ledger: Ledger | None = None) -> World:
+    ledger = ledger or MemoryLedger(clock)
+    secrets = {who: new_key_text(who) for who in _ROLES}
+    keys = {who: _key(who, role, secrets[who]) for who, role in _ROLES.items()}
+    bucket = MemoryBucket(clock=clock)
+    use_cases = _use_cases(ledger, bucket, clock, FixedKeys(keys=keys))
+    app = create_app(use_cases)
+    client = AsyncTestClient(app, base_url="http://broker.localhost")
+    return World(
+        app=app, use_cases=use_cases, client=client, ledger=ledger, bucket=bucket, clock=clock, secrets=secrets
+    )
+
+
+def _key(who: str, role: Role, text: str) -> ApiKey:
+    if who == "small":
+        return ApiKey(
+            id=who, hashes=(hash_of(text),), roles=frozenset({role}), destinations=("other",), max_size_bytes=10
+        )
+    return ApiKey(id=who, hashes=(hash_of(text),), roles=frozenset({role}))
+
+
+def _use_cases(ledger: Ledger, bucket: MemoryBucket, clock: Clock, keys: FixedKeys) -> UseCases:
+    secret = (b"k" * 32,)
+    sealer, tokens = CapsuleSealer(secret), Tokens(secret)
+    due, work = LocalBell(), LocalBell()
+    buckets = {name: bucket.as_bucket(place) for name, place in PLACES.items()}
+    look = Look(buckets=buckets, sessions=ledger, looks=ledger, sealer=sealer, clock=clock, work=work)
+    remint = Remint(buckets=buckets, sessions=ledger, sealer=sealer, clock=clock)
+    read = Read(buckets=buckets, clock=clock)
+    end = EndLease(buckets=buckets, sessions=ledger, tokens=tokens, clock=clock, work=work)
+    door = S3EventDoor(destinations=("default",), tokens=(DOOR_TOKEN,))
+    return UseCases(
+        keys=keys,
+        tokens=tokens,
+        clock=clock,
+        sessions=ledger,
+        schedule=ledger,
+        mint=Mint(
+            buckets=buckets,
+            sessions=ledger,
+            remint=remint,
+            sealer=sealer,
+            tokens=tokens,
+            clock=clock,
+            shards=ledger.shards,
+        ),
+        remint=remint,
+        complete=Complete(sessions=ledger, looks=ledger, look=look, clock=clock),
+        abort=Abort(buckets=buckets, sessions=ledger, clock=clock),
+        read=read,
+        lease=LeaseJobs(
+            jobs=ledger, sessions=ledger, read=read, tokens=tokens, clock=clock, work=work, duration=LEASE_FOR
+        ),
+        renew=RenewLease(jobs=ledger, read=read, tokens=tokens, clock=clock, duration=LEASE_FOR),
+        finish=FinishJob(end_lease=end),
+        release=ReleaseJob(end_lease=end),
+        notify=Notify(doors={"bucket": door}, buckets=buckets, looks=ledger, clock=clock, due=due),
+    )
