@@ -1,0 +1,157 @@
+"""A signed GET reads one stored state of one object, as an attachment, and nothing beside it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from urllib.parse import unquote
+
+import pytest
+
+from broker.contract import SignedRequest
+from broker.domain.objects import ObjectInfo, Pin, UploadSpec, pin_of
+from tests.contracts.storage.stores import Place, Reply, Send, Wire, as_signed
+
+BODY = b"123456789"
+OTHER = b"987654321"
+SPEC = UploadSpec(filename="report.csv", size_bytes=len(BODY), content_type="text/html")
+
+Change = Callable[[Wire], Wire]
+
+
+async def stored(place: Place, send: Send, key: str, body: bytes = BODY) -> ObjectInfo:
+    reply = await send.put(await place.sign_put(key, SPEC), body)
+    assert reply.status == 200, reply
+    info = await place.objects.head(key)
+    assert info is not None
+    return info
+
+
+async def sign(place: Place, key: str, pin: Pin | None, filename: str = "report.csv") -> SignedRequest:
+    now = place.clock.now()
+    return await place.get.sign_get(key, pin, filename=filename, now=now, ends=now + timedelta(minutes=5))
+
+
+async def test_a_get_sent_as_signed_reads_the_verified_bytes(place: Place, send: Send, key: str) -> None:
+    info = await stored(place, send, key)
+
+    reply = await send(as_signed(await sign(place, key, pin_of(info))))
+
+    assert (reply.status, reply.body) == (200, BODY)
+
+
+@pytest.mark.parametrize("filename", ["report.csv", 'Straße "2"; x=y.csv', "日本.csv"])
+async def test_what_is_read_is_always_an_attachment(place: Place, send: Send, key: str, filename: str) -> None:
+    info = await stored(place, send, key)
+
+    reply = await send(as_signed(await sign(place, key, pin_of(info), filename)))
+
+    kind, _, name = reply.headers["content-disposition"].partition("; filename*=UTF-8''")
+    assert (kind, unquote(name)) == ("attachment", filename)
+
+
+async def test_a_range_may_be_read_although_it_is_not_signed(place: Place, send: Send, key: str) -> None:
+    info = await stored(place, send, key)
+    request = await sign(place, key, pin_of(info))
+
+    reply = await send(ranged(request, "bytes=3-5"))
+
+    assert (reply.status, reply.body) == (206, BODY[3:6])
+
+
+def ranged(request: SignedRequest, value: str) -> Wire:
+    wire = as_signed(request)
+    return replace(wire, headers={**wire.headers, "range": value})
+
+
+async def test_a_pinned_get_fails_when_the_object_was_replaced(place: Place, send: Send, key: str) -> None:
+    verified = await stored(place, send, key)
+    request = await sign(place, key, pin_of(verified))
+    await replaced(place, send, key, verified)
+
+    whole = await send(as_signed(request))
+    part = await send(ranged(request, "bytes=0-3"))
+
+    assert (whole.status, part.status) == (412, 412)
+    assert OTHER not in whole.body
+
+
+async def replaced(place: Place, send: Send, key: str, verified: ObjectInfo) -> ObjectInfo:
+    """Facts, "Multipart": after our own delete `if-none-match: *` succeeds again."""
+    assert await place.remover.remove(key, pin_of(verified))
+    return await stored(place, send, key, OTHER)
+
+
+async def test_a_version_is_read_although_another_came_after_it(versioned_place: Place, send: Send, key: str) -> None:
+    verified = await stored(versioned_place, send, key)
+    request = await sign(versioned_place, key, pin_of(verified))
+    await delete_marker(versioned_place, key)
+    await stored(versioned_place, send, key, OTHER)
+
+    reply = await send(as_signed(request))
+
+    assert request.headers == {}
+    assert (reply.status, reply.body) == (200, BODY)
+
+
+async def delete_marker(place: Place, key: str) -> None:
+    answer = await place.remover.caller.call("DELETE", key, place.remover.credentials)
+    assert answer.status == 204
+
+
+async def test_an_unpinned_get_is_its_url_alone(place: Place, send: Send, key: str) -> None:
+    await stored(place, send, key)
+
+    reply = await send(as_signed(await sign(place, key, None)))
+
+    assert (reply.status, reply.body) == (200, BODY)
+
+
+NEIGHBOURS: list[Change] = [
+    lambda wire: replace(wire, headers={}),
+    lambda wire: replace(wire, headers={"if-match": "*"}),
+    lambda wire: replace(wire, url=wire.url.replace("/report.csv?", "/other.csv?")),
+    lambda wire: replace(wire, url=wire.url.replace("attachment", "inline")),
+    lambda wire: replace(wire, url=wire.url.replace("X-Amz-Expires=300", "X-Amz-Expires=3000")),
+    lambda wire: replace(wire, url=wire.url.replace("?", "?response-content-type=text%2Fhtml&", 1)),
+    lambda wire: replace(wire, url=wire.url.replace("?", "?versionId=null&", 1)),
+    lambda wire: replace(wire, url=wire.url.partition("?")[0]),
+    lambda wire: replace(wire, method="PUT", body=OTHER),
+    lambda wire: replace(wire, method="DELETE"),
+]
+NAMES = [
+    "no pin",
+    "a looser pin",
+    "another key",
+    "inline",
+    "a longer life",
+    "another type",
+    "another version",
+    "no signature",
+    "PUT",
+    "DELETE",
+]
+
+
+@pytest.mark.parametrize("change", NEIGHBOURS, ids=NAMES)
+async def test_a_neighbour_of_a_signed_get_reads_and_changes_nothing(
+    place: Place, send: Send, key: str, change: Change
+) -> None:
+    info = await stored(place, send, key)
+    await stored(place, send, key.replace("/report.csv", "/other.csv"))
+
+    reply: Reply = await send(change(as_signed(await sign(place, key, pin_of(info)))))
+
+    assert reply.status in {400, 403}
+    assert BODY not in reply.body
+    assert await place.objects.head(key) == info
+
+
+async def test_an_expired_get_reads_nothing(place: Place, send: Send, key: str) -> None:
+    info = await stored(place, send, key)
+    now = place.clock.now() - timedelta(minutes=10)
+    request = await place.get.sign_get(key, pin_of(info), filename="r", now=now, ends=now + timedelta(minutes=9))
+
+    reply = await send(as_signed(request))
+
+    assert reply.status == 403
+    assert BODY not in reply.body
