@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from broker import __version__, logs, operate
+from broker import __version__, logs
 from broker.domain.errors import BrokerError
 from broker.domain.principals import Role, hash_of
 from broker.settings import Settings, load
@@ -145,6 +145,8 @@ def keys_add(
 
     Example: upload-broker keys add app --role mint --destination default
     """
+    from broker import operate  # noqa: PLC0415
+
     wished = [Role(role) for role in roles]
     click.echo(operate.add_key(_with_settings(config), key_id, wished, destinations, max_size_bytes))
 
@@ -157,6 +159,8 @@ def keys_rotate(config: Path | None, key_id: str) -> None:
 
     Example: upload-broker keys rotate app
     """
+    from broker import operate  # noqa: PLC0415
+
     click.echo(operate.rotate_key(_with_settings(config), key_id))
 
 
@@ -167,6 +171,8 @@ def keys_list(config: Path | None) -> None:
 
     Example: upload-broker keys list
     """
+    from broker import operate  # noqa: PLC0415
+
     for line in operate.list_keys(_with_settings(config)):
         click.echo(line)
 
@@ -179,6 +185,8 @@ def keys_revoke(config: Path | None, key_id: str) -> None:
 
     Example: upload-broker keys revoke app
     """
+    from broker import operate  # noqa: PLC0415
+
     operate.revoke_key(_with_settings(config), key_id)
 
 

@@ -216,7 +216,7 @@ def _parse_fields(table: Any, kind: type[Struct]) -> None:
         match = _DURATION.fullmatch(str(table[name]))
         if match is None:
             raise ConfigurationInvalid(f'{name}: a duration is written "90s", "15m", "24h" or "30d"')
-        table[name] = float(match[1]) * _SECONDS[match[2]]
+        table[name] = timedelta(seconds=float(match[1]) * _SECONDS[match[2]])
 
 
 def _check(settings: Settings) -> None:
