@@ -15,7 +15,7 @@ from broker import contract
 from consumer import errors
 from consumer.remote import RemoteReader
 
-BODY = random.Random(7).randbytes(300_000)  # noqa: S311 - any bytes will do
+BODY = random.Random(7).randbytes(300_000)
 Open = Callable[[], Awaitable[RemoteReader]]
 
 
