@@ -6,7 +6,7 @@ settling, because both are the same value.
 """
 
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
@@ -38,6 +38,8 @@ TRANSITIONS: dict[State, frozenset[State]] = {
 LOOKED_AT = frozenset({State.PENDING, State.EXPIRED, State.REJECTED, State.ABORTED})  # where an event means "look"
 READABLE = frozenset({State.VERIFIED, State.PROCESSING, State.PROCESSED, State.FAILED})
 LEASABLE = frozenset(state for state, to in TRANSITIONS.items() if State.PROCESSING in to)
+
+Outcome = Literal[State.PROCESSED, State.FAILED, State.REJECTED]  # a consumer's last word
 
 FOREIGN_OBJECT = "foreign-object"  # bytes that did not come by our signed request: not ours to delete
 
@@ -95,9 +97,11 @@ class Session(Struct, frozen=True, kw_only=True):
 
     @property
     def timeline(self) -> list[Step]:
-        """Every recorded step and the present one."""
-        now = self.progress
-        return [*self.facts.steps, Step(state=now.state, at=now.changed_at, epoch=now.epoch)]
+        """Every recorded step; and the present one, which a lease does not record."""
+        steps, now = [*self.facts.steps], self.progress
+        if not steps or (steps[-1].state, steps[-1].epoch) != (now.state, now.epoch):
+            steps.append(Step(state=now.state, at=now.changed_at, epoch=now.epoch))
+        return steps
 
     @property
     def attempts(self) -> Attempts:
@@ -126,7 +130,11 @@ class Change(Struct, frozen=True, kw_only=True):
 
 
 def verify(session: Session, info: ObjectInfo, destination: Destination, now: datetime) -> Change:
-    """The object is what was declared: settle, and make the job visible."""
+    """The object is what was declared: settle, and make the job visible.
+
+    :raises SessionSettled: nobody waits for its bytes any more.
+    """
+    _need(session, State.PENDING, State.EXPIRED)
     after = _moved(session, State.VERIFIED, now, stored=stored_object(info), reason=None)
     has_job = destination.processing != "none"
     return Change(
@@ -138,7 +146,11 @@ def verify(session: Session, info: ObjectInfo, destination: Destination, now: da
 
 
 def reject(session: Session, info: ObjectInfo, reason: Reason, destination: Destination, now: datetime) -> Change:
-    """The stored bytes are not what was declared. They are removed once no late request can replace them."""
+    """The stored bytes are not what was declared. They are removed once no late request can replace them.
+
+    :raises SessionSettled: it is not pending any more.
+    """
+    _need(session, State.PENDING)
     after = _moved(session, State.REJECTED, now, stored=stored_object(info), reason=reason)
     is_deleted = destination.on_reject == "delete" and reason.code != FOREIGN_OBJECT
     return Change(
@@ -150,7 +162,10 @@ def reject(session: Session, info: ObjectInfo, reason: Reason, destination: Dest
 
 
 def expire(session: Session, destination: Destination, now: datetime) -> Change:
-    """The deadline passed, its grace too, and HEAD found nothing."""
+    """The deadline passed, its grace too, and HEAD found nothing.
+
+    :raises SessionSettled: it is not pending any more.
+    """
     after = _moved(session, State.EXPIRED, now, reason=Reason(code="deadline", message="nothing arrived in time"))
     return Change(before=session, after=after, keep_for=destination.policy.retention)
 
@@ -174,8 +189,7 @@ def remint(session: Session, requests_end_at: datetime, look_at: datetime) -> Ch
 
     :raises SessionSettled: it is not pending any more.
     """
-    if session.state is not State.PENDING:
-        raise SessionSettled
+    _need(session, State.PENDING)
     end = max(session.facts.requests_end_at, requests_end_at)
     return Change(before=session, after=_revised(session, requests_end_at=end), look_at=look_at)
 
@@ -185,11 +199,15 @@ def removed(session: Session, destination: Destination) -> Change:
     return Change(before=session, after=_revised(session, is_removed=True), keep_for=destination.policy.retention)
 
 
-def finish(session: Session, outcome: State, now: datetime, policy: Policy, **outcome_facts: Any) -> Change:
-    """A consumer's accepted last word: processed, failed or rejected."""
+def finish(session: Session, outcome: Outcome, now: datetime, policy: Policy, **outcome_facts: Any) -> Change:
+    """A consumer's accepted last word: processed, failed or rejected. Rejected bytes are looked at for removal.
+
+    :raises LeaseLost: nobody works on it.
+    """
     _need_processing(session)
     after = _moved(session, outcome, now, **outcome_facts)
-    return Change(before=session, after=after, keep_for=policy.retention)
+    look_at = quiet_at(session, policy, now) if outcome is State.REJECTED else None
+    return Change(before=session, after=after, look_at=look_at, keep_for=policy.retention)
 
 
 def retry(session: Session, reason: Reason | None, now: datetime, policy: Policy, delay: timedelta | None) -> Change:
@@ -203,7 +221,7 @@ def retry(session: Session, reason: Reason | None, now: datetime, policy: Policy
         after = _counted(_moved(session, State.FAILED, now, reason=reason), failures=failures)
         return Change(before=session, after=after, keep_for=policy.retention)
     after = _counted(_moved(session, State.VERIFIED, now, reason=reason), failures=failures)
-    return Change(before=session, after=after, job_at=now + (delay or retry_delay(policy, failures)))
+    return Change(before=session, after=after, job_at=now + (retry_delay(policy, failures) if delay is None else delay))
 
 
 def release(session: Session, now: datetime, policy: Policy, *, is_infrastructure: bool) -> Change:
@@ -220,6 +238,12 @@ def release(session: Session, now: datetime, policy: Policy, *, is_infrastructur
     )
 
 
+def _need(session: Session, *states: State) -> None:
+    """Two ways lead to verified, and to rejected: the table alone does not tell a look from a consumer's report."""
+    if session.state not in states:
+        raise SessionSettled
+
+
 def _need_processing(session: Session) -> None:
     if session.state is not State.PROCESSING:
         raise LeaseLost
@@ -233,13 +257,12 @@ def quiet_at(session: Session, policy: Policy, now: datetime) -> datetime:
 def _moved(session: Session, to: State, now: datetime, **facts: Any) -> Session:
     if to not in TRANSITIONS[session.state]:
         raise SessionSettled
-    steps = session.timeline
-    if len(steps) > MAX_STEPS:
-        steps = [*steps[: MAX_STEPS // 2], *steps[-MAX_STEPS // 2 :]]
-    revised = _revised(session, steps=tuple(steps), **facts)
     # A clock that stands still or steps back must not hide a transition.
     at = max(now, session.progress.changed_at + timedelta(milliseconds=1))
-    return _counted(revised, state=to, changed_at=at)
+    steps = [*session.timeline, Step(state=to, at=at, epoch=session.progress.epoch)]
+    if len(steps) > MAX_STEPS:
+        steps = [*steps[: MAX_STEPS // 2], *steps[-MAX_STEPS // 2 :]]
+    return _counted(_revised(session, steps=tuple(steps), **facts), state=to, changed_at=at)
 
 
 def _revised(session: Session, **facts: Any) -> Session:

@@ -9,12 +9,14 @@ from typing import Literal
 from broker.contract import MAX_RESULT_BYTES, Reason, ResultRequest, State
 from broker.domain.errors import LeaseLost, ResultTooLarge
 from broker.domain.policy import Policy
-from broker.domain.sessions import Change, Session, finish, release, retry
+from broker.domain.sessions import Change, Outcome, Session, finish, release, retry
 from broker.domain.tokens import Tokens
 from broker.ports import Bell, Buckets, Clock, Sessions
 
 _log = logging.getLogger("broker.jobs")
 _TRIES = 5
+_MAX_CODE = 64  # ours: what a consumer says stays in the record and in every answer about it
+_MAX_MESSAGE = 1_024
 
 Decide = Callable[[Session, datetime, Policy], Change]
 
@@ -29,10 +31,11 @@ class EndLease:
     clock: Clock
     work: Bell
 
-    async def __call__(self, job_id: str, *, token: str, epoch: int, decide: Decide) -> Session:
-        """Idempotent: who ended this very lease before, and did not hear it, is told how things stand.
+    async def __call__(self, job_id: str, *, token: str, epoch: int, decide: Decide, ends: frozenset[State]) -> Session:
+        """Idempotent: who ended this very lease like this before, and did not hear it, is told how things stand.
 
-        :raises LeaseLost: the token is not of this job and epoch, or a higher epoch exists.
+        :param ends: where `decide` leads.
+        :raises LeaseLost: the token is not of this job and epoch, a higher epoch exists, or the lease ended otherwise.
         """
         if not self.tokens.opens_lease(token, job_id, epoch):
             raise LeaseLost
@@ -40,7 +43,7 @@ class EndLease:
             session = await self.sessions.get(job_id)
             if session is None or session.progress.epoch != epoch:
                 raise LeaseLost
-            if session.state is not State.PROCESSING:
+            if session.state in ends:
                 return session
             bucket = self.buckets.get(session.facts.destination)
             policy = bucket.destination.policy if bucket else Policy()
@@ -72,7 +75,8 @@ class FinishJob:
         def decide(session: Session, now: datetime, policy: Policy) -> Change:
             return _outcome(session, report, now, policy)
 
-        return await self.end_lease(job_id, token=report.lease, epoch=report.epoch, decide=decide)
+        ends = _ENDS[report.outcome]
+        return await self.end_lease(job_id, token=report.lease, epoch=report.epoch, decide=decide, ends=ends)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,15 +91,31 @@ class ReleaseJob:
         def decide(session: Session, now: datetime, policy: Policy) -> Change:
             return release(session, now, policy, is_infrastructure=cause == "infrastructure")
 
-        return await self.end_lease(job_id, token=token, epoch=epoch, decide=decide)
+        return await self.end_lease(job_id, token=token, epoch=epoch, decide=decide, ends=_RELEASED)
+
+
+_ENDS = {
+    "processed": frozenset({State.PROCESSED}),
+    "failed": frozenset({State.FAILED}),
+    "rejected": frozenset({State.REJECTED}),
+    "retry": frozenset({State.VERIFIED, State.FAILED}),
+}
+_RELEASED = frozenset({State.VERIFIED})
 
 
 def _outcome(session: Session, report: ResultRequest, now: datetime, policy: Policy) -> Change:
-    if report.outcome == "retry":
-        after = report.retry_after_seconds
-        return retry(session, report.reason, now, policy, timedelta(seconds=after) if after is not None else None)
     if report.outcome == "processed":
         return finish(session, State.PROCESSED, now, policy, result=bytes(report.result), reason=None)
-    state = State.REJECTED if report.outcome == "rejected" else State.FAILED
-    reason = report.reason or Reason(code=report.outcome, message="the consumer gave no reason")
+    reason = _reason(report)
+    if report.outcome == "retry":
+        after = report.retry_after_seconds
+        return retry(session, reason, now, policy, None if after is None else timedelta(seconds=after))
+    state: Outcome = State.REJECTED if report.outcome == "rejected" else State.FAILED
     return finish(session, state, now, policy, result=bytes(report.result), reason=reason)
+
+
+def _reason(report: ResultRequest) -> Reason:
+    """Cut, not refused: a worker that cannot say why it failed would fail for ever."""
+    if report.reason is None:
+        return Reason(code=report.outcome, message="the consumer gave no reason")
+    return Reason(code=report.reason.code[:_MAX_CODE], message=report.reason.message[:_MAX_MESSAGE])
