@@ -53,12 +53,31 @@ class Received:
     spool: Spool
     md5: bytes
     checksum: Checksum | None
+    digests: Mapping[str, bytes]
+
+    def computed(self, algorithm: str | None) -> Checksum | None:
+        """A checksum that the plan asked for though the client declared none."""
+        return checksum_of(algorithm, self.digests)
+
+
+def checksum_of(algorithm: str | None, digests: Mapping[str, bytes]) -> Checksum | None:
+    if algorithm is None:
+        return None
+    return Checksum(algorithm=algorithm, value=base64.b64encode(digests[algorithm]).decode())
 
 
 def plan(
-    request: S3Request, signed: Signed | None, *, max_bytes: int = MAX_PUT_BYTES, wants: str | None = None
+    request: S3Request,
+    signed: Signed | None,
+    *,
+    max_bytes: int = MAX_PUT_BYTES,
+    wants: str | None = None,
+    is_document: bool = False,
 ) -> Plan:
-    """Read the headers. `wants` is a checksum to compute though the client declared none (parts of an upload).
+    """Read the headers.
+
+    `wants` is a checksum to compute though the client declared none (a part of an upload); with `is_document` the
+    checksum headers are about something else than this body (the object that a completion makes).
 
     :raises S3Error: everything that can be refused before the body.
     """
@@ -67,7 +86,7 @@ def plan(
     size_bytes = _size(request, is_chunked=decoder is not None)
     if size_bytes > max_bytes:
         raise S3Error("EntityTooLarge", fields={"ProposedSize": str(size_bytes), "MaxSizeAllowed": str(max_bytes)})
-    checksum, trailer = _declared_checksum(request), _trailer(request)
+    checksum, trailer = None if is_document else _declared_checksum(request), _trailer(request)
     if checksum and trailer:
         raise S3Error("InvalidRequest", "Expecting a single x-amz-checksum- header")
     payload_sha256 = _payload_sha256(payload)
@@ -187,7 +206,7 @@ class Intake:
         try:
             await self._fill(http, plan, spool)
             digests = await spool.finish()
-            return Received(spool=spool, md5=digests["md5"], checksum=_judge(plan, digests))
+            return Received(spool=spool, md5=digests["md5"], checksum=_judge(plan, digests), digests=digests)
         except BaseException:
             await spool.discard()
             raise
@@ -220,12 +239,12 @@ class Intake:
         while True:
             try:
                 async with asyncio.timeout(self.idle_timeout_seconds):
-                    data = await http.content.readany()
+                    data, is_chunk_end = await http.content.readchunk()
             except TimeoutError as exc:
                 raise S3Error("RequestTimeout") from exc
             except (web.RequestPayloadError, ConnectionError) as exc:
                 raise Disconnect from exc
-            if not data:
+            if not data and not is_chunk_end:
                 return
             self.counters.bytes_in += len(data)
             yield data
@@ -247,7 +266,7 @@ def _judge(plan: Plan, digests: Mapping[str, bytes]) -> Checksum | None:
         return None
     if digests[algorithm] != expected:
         raise S3Error("BadDigest", f"The {algorithm.upper()} you specified did not match the calculated checksum.")
-    return Checksum(algorithm=algorithm, value=base64.b64encode(digests[algorithm]).decode())
+    return checksum_of(algorithm, digests)
 
 
 def _trailing(plan: Plan) -> bytes | None:

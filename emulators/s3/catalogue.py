@@ -227,13 +227,18 @@ class Catalogue:
         ).fetchall()
         return [(key.decode(), msgspec.msgpack.decode(record, type=Stored)) for key, record in rows]
 
-    def list_versions(self, bucket: str, prefix: str, limit: int) -> list[tuple[str, bool, Stored]]:
-        """Versions of every key with the prefix, newest first within a key; whether each is the latest."""
+    def list_versions(
+        self, bucket: str, prefix: str, after_key: str, before_seq: int, limit: int
+    ) -> list[tuple[str, bool, Stored]]:
+        """Versions of every key with the prefix, newest first within a key; whether each is the latest.
+
+        Starts after `after_key`, or, with a `before_seq`, at the versions of that key that are older.
+        """
         low, high = prefix.encode(), _prefix_end(prefix.encode())
         rows = self._db.execute(
             "SELECT key, is_latest, record FROM objects WHERE bucket = ? AND key >= ? AND (? IS NULL OR key < ?) "
-            "ORDER BY key, seq DESC LIMIT ?",
-            (bucket, low, high, high, limit),
+            "AND (key > ? OR (key = ? AND seq < ?)) ORDER BY key, seq DESC LIMIT ?",
+            (bucket, low, high, high, after_key.encode(), after_key.encode(), before_seq, limit),
         ).fetchall()
         return [(key.decode(), bool(latest), msgspec.msgpack.decode(rec, type=Stored)) for key, latest, rec in rows]
 

@@ -1,5 +1,6 @@
 """What an operation is given and what it gives back."""
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
@@ -21,6 +22,7 @@ from emulators.s3.sigv4 import Signed
 from emulators.s3.xml import Node, document
 
 XML: Final = "application/xml"
+REMEMBERED_UPLOADS: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,21 @@ class Reply:
     body: bytes | Slice = b""
 
 
+class Completed:
+    """Uploads that were completed lately: a repeated CompleteMultipartUpload gets the same answer, as on AWS."""
+
+    def __init__(self) -> None:
+        self._replies: OrderedDict[str, Reply] = OrderedDict()
+
+    def remember(self, upload_id: str, reply: Reply) -> None:
+        self._replies[upload_id] = reply
+        if len(self._replies) > REMEMBERED_UPLOADS:
+            self._replies.popitem(last=False)
+
+    def reply(self, upload_id: str) -> Reply | None:
+        return self._replies.get(upload_id)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Store:
     """Everything that operations share."""
@@ -50,6 +67,7 @@ class Store:
     notifier: Notifier
     faults: Faults
     counters: Counters
+    completed: Completed
 
     def bucket(self, name: str) -> Bucket:
         """:raises S3Error: NoSuchBucket."""

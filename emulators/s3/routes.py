@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from emulators.s3 import buckets, objects
+from emulators.s3 import buckets, listing, multipart, objects
 from emulators.s3.context import Call, Reply, Store
 from emulators.s3.errors import S3Error
 from emulators.s3.request import S3Request
@@ -45,6 +45,16 @@ def _table() -> Mapping[tuple[str, str, str], Route]:
         ("bucket", "GET", "policy"): Route("GetBucketPolicy", buckets.get_policy),
         ("bucket", "PUT", "policy"): Route("PutBucketPolicy", buckets.put_policy),
         ("bucket", "DELETE", "policy"): Route("DeleteBucketPolicy", buckets.delete_policy),
+        ("bucket", "GET", ""): Route("ListObjects", listing.list_objects),
+        ("bucket", "GET", "versions"): Route("ListObjectVersions", listing.list_versions),
+        ("bucket", "POST", "delete"): Route("DeleteObjects", listing.delete_objects),
+        ("bucket", "GET", "uploads"): Route("ListMultipartUploads", multipart.list_uploads),
+        ("object", "POST", "uploads"): Route("CreateMultipartUpload", multipart.create),
+        ("object", "PUT", "uploadId"): Route("UploadPart", multipart.upload_part),
+        ("object", "PUT", "uploadId+copy"): Route("UploadPartCopy", multipart.upload_part_copy),
+        ("object", "GET", "uploadId"): Route("ListParts", multipart.list_parts),
+        ("object", "POST", "uploadId"): Route("CompleteMultipartUpload", multipart.complete),
+        ("object", "DELETE", "uploadId"): Route("AbortMultipartUpload", multipart.abort),
         ("object", "PUT", ""): Route("PutObject", objects.put_object),
         ("object", "PUT", "copy"): Route("CopyObject", objects.copy_object),
         ("object", "GET", ""): Route("GetObject", objects.get_object),

@@ -20,7 +20,7 @@ from emulators.s3.app import App
 from emulators.s3.blobs import Blobs
 from emulators.s3.body import Intake
 from emulators.s3.catalogue import Bucket, Catalogue
-from emulators.s3.context import Store
+from emulators.s3.context import Completed, Store
 from emulators.s3.counters import Counters
 from emulators.s3.events import Notifier
 from emulators.s3.faults import Faults, FaultSettings
@@ -104,6 +104,7 @@ async def listening(settings: Settings, faults: FaultSettings, host: str, port: 
             notifier=notifier,
             faults=switch,
             counters=counters,
+            completed=Completed(),
         )
         verifier = Verifier(
             accounts={account.access_key: account for account in settings.accounts},

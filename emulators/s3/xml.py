@@ -56,6 +56,11 @@ class Element:
         found = self.all(name)
         return found[0].content if found else None
 
+    def raw(self, name: str) -> str | None:
+        """As `one`, blanks and all: a key may begin or end with them."""
+        found = self.all(name)
+        return (found[0]._element.text or "") if found else None  # noqa: SLF001 - of its own class
+
     @property
     def content(self) -> str:
         return (self._element.text or "").strip()

@@ -1,0 +1,392 @@
+"""Multipart uploads: create, upload part, list, complete, abort.
+
+Pages under https://docs.aws.amazon.com/AmazonS3/latest/API/: API_CreateMultipartUpload.html, API_UploadPart.html,
+API_CompleteMultipartUpload.html and so on; limits from userguide/qfacts.html. Completing copies nothing: the object's
+segments are the parts' blobs.
+"""
+
+import base64
+import hashlib
+import itertools
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from emulators.s3 import body, checksums
+from emulators.s3.attributes import attributes
+from emulators.s3.catalogue import Bucket, Checksum, Part, Segment, Stored, Upload
+from emulators.s3.conditions import byte_range, check_write
+from emulators.s3.context import Call, Reply, Store, quoted, xml_reply
+from emulators.s3.errors import S3Error
+from emulators.s3.listing import MAX_KEYS, collect, owner_node, read_query
+from emulators.s3.objects import checksum_headers, copy_result, copy_source, describe, iso, write_headers
+from emulators.s3.xml import Element, Node, document, parse
+
+MAX_PARTS: Final = 10_000  # qfacts: part numbers 1 to 10,000 (inclusive)
+MIN_PART_BYTES: Final = 5 * 2**20  # qfacts: 5 MiB to 5 GiB, no minimum on the last part
+MAX_OBJECT_BYTES: Final = 5 * 2**40
+
+
+def _bucket(store: Store, call: Call, action: str) -> Bucket:
+    bucket = store.bucket(call.request.bucket or "")
+    call.access(bucket).require(action, call.key)
+    return bucket
+
+
+def _upload(store: Store, call: Call, action: str) -> tuple[Bucket, Upload]:
+    bucket = _bucket(store, call, action)
+    upload_id = call.request.params.get("uploadId", "")
+    upload = store.catalogue.upload(bucket.name, call.key, upload_id)
+    if upload is None:
+        raise S3Error("NoSuchUpload", fields={"UploadId": upload_id})
+    return bucket, upload
+
+
+async def create(store: Store, call: Call) -> Reply:
+    bucket = _bucket(store, call, "s3:PutObject")
+    attrs = attributes(call.request, has_acls=store.settings.accepts_unsigned_headers)
+    algorithm, kind = _declared(call)
+    upload = Upload(
+        id=uuid.uuid4().hex,
+        bucket=bucket.name,
+        key=call.key,
+        created=time.time(),
+        algorithm=algorithm,
+        kind=kind,
+        template=describe(store, call, bucket, attrs),
+    )
+    store.catalogue.put_upload(upload)
+    headers = {"x-amz-checksum-algorithm": algorithm.upper(), "x-amz-checksum-type": kind} if algorithm else {}
+    nodes: list[Node] = [("Bucket", bucket.name), ("Key", call.key), ("UploadId", upload.id)]
+    return xml_reply("InitiateMultipartUploadResult", nodes, headers)
+
+
+def _declared(call: Call) -> tuple[str | None, str]:
+    """The checksum of the upload. Which algorithm may be of which type: "Checking object integrity", table of types."""
+    algorithm, kind = call.request.header("x-amz-checksum-algorithm"), call.request.header("x-amz-checksum-type")
+    if algorithm is None:
+        if kind is not None:
+            raise S3Error("InvalidRequest", "The x-amz-checksum-type header can only be used with an algorithm.")
+        return None, ""
+    algorithm = algorithm.lower()
+    if algorithm not in checksums.CHECKSUMS:
+        raise S3Error("InvalidRequest", "Checksum algorithm provided is unsupported.")
+    kind = kind or ("FULL_OBJECT" if algorithm == "crc64nvme" else "COMPOSITE")
+    is_possible = algorithm in checksums.CRCS if kind == "FULL_OBJECT" else algorithm != "crc64nvme"
+    if kind not in {"FULL_OBJECT", "COMPOSITE"} or not is_possible:
+        raise S3Error("InvalidRequest", f"The {kind} checksum type cannot be used with the {algorithm} algorithm.")
+    return algorithm, kind
+
+
+def _number(call: Call) -> int:
+    text = call.request.params.get("partNumber", "")
+    if not text.isdecimal() or len(text) > 5 or not 1 <= int(text) <= MAX_PARTS:
+        raise S3Error(
+            "InvalidArgument",
+            f"Part number must be an integer between 1 and {MAX_PARTS}, inclusive",
+            fields={"ArgumentName": "partNumber", "ArgumentValue": text},
+        )
+    return int(text)
+
+
+async def upload_part(store: Store, call: Call) -> Reply:
+    number = _number(call)
+    _, upload = _upload(store, call, "s3:PutObject")
+    plan = body.plan(call.request, call.signed, wants=upload.algorithm)
+    _check_algorithm(upload, plan.checksum[0] if plan.checksum else plan.trailer)
+    received = await store.intake.receive(call.http, plan)
+    try:
+        # No await from here on: an upload that was aborted or completed meanwhile takes no part any more.
+        _, upload = _upload(store, call, "s3:PutObject")
+        segments = store.blobs.adopt(received.spool)
+    except S3Error:
+        await received.spool.discard()
+        raise
+    part = _part(number, segments, received.md5.hex(), received.checksum or received.computed(upload.algorithm))
+    store.blobs.remove(store.catalogue.put_part(upload.id, part))
+    headers = checksum_headers(part.checksum) if received.checksum or upload.algorithm else {}
+    headers.pop("x-amz-checksum-type", None)
+    return Reply(headers={"ETag": quoted(part.etag), **headers})
+
+
+def _part(number: int, segments: tuple[Segment, ...], etag: str, checksum: Checksum | None) -> Part:
+    size = sum(segment.size_bytes for segment in segments)
+    return Part(number=number, size_bytes=size, etag=etag, modified=time.time(), checksum=checksum, segments=segments)
+
+
+def _check_algorithm(upload: Upload, given: str | None) -> None:
+    is_missing = given is None and upload.kind == "COMPOSITE"
+    is_other = given is not None and upload.algorithm is not None and given != upload.algorithm
+    if is_missing or is_other:
+        raise S3Error(
+            "InvalidRequest",
+            f"Checksum Type mismatch occurred, expected checksum Type: {upload.algorithm}, "
+            f"actual checksum Type: {given or 'null'}",
+        )
+
+
+async def upload_part_copy(store: Store, call: Call) -> Reply:
+    """A part from bytes that the store has. They are read again: a part is a blob of its own, with its own digest."""
+    number = _number(call)
+    _, upload = _upload(store, call, "s3:PutObject")
+    source = copy_source(store, call)
+    wanted = call.request.header("x-amz-copy-source-range")
+    ranged = byte_range(wanted, source.size_bytes)
+    if wanted is not None and ranged is None:
+        raise S3Error("InvalidArgument", "The x-amz-copy-source-range value must be of the form bytes=first-last")
+    start, length = ranged or (0, source.size_bytes)
+    spool = store.blobs.spool({"md5", upload.algorithm or "md5"})
+    try:
+        with store.blobs.reading(source.segments):
+            for piece in store.blobs.read(source.segments, start, length, store.faults.step_bytes):
+                await spool.write(piece)
+        digests = await spool.finish()
+        _, upload = _upload(store, call, "s3:PutObject")
+        segments = store.blobs.adopt(spool)
+    except BaseException:
+        await spool.discard()
+        raise
+    part = _part(number, segments, digests["md5"].hex(), body.checksum_of(upload.algorithm, digests))
+    store.blobs.remove(store.catalogue.put_part(upload.id, part))
+    return xml_reply("CopyPartResult", copy_result(part.etag, part.modified))
+
+
+async def list_parts(store: Store, call: Call) -> Reply:
+    bucket, upload = _upload(store, call, "s3:ListMultipartUploadParts")
+    params = call.request.params
+    marker, limit = params.get("part-number-marker") or "0", params.get("max-parts") or str(MAX_KEYS)
+    if not (marker.isdecimal() and limit.isdecimal() and len(marker + limit) < 20):
+        raise S3Error("InvalidArgument", fields={"ArgumentName": "max-parts"})
+    count = min(int(limit), MAX_KEYS)
+    parts = store.catalogue.parts(upload.id, int(marker), count + 1)
+    shown = parts[:count]
+    nodes: list[Node] = [
+        ("Bucket", bucket.name),
+        ("Key", call.key),
+        ("UploadId", upload.id),
+        owner_node("Initiator", upload.template.owner),
+        owner_node("Owner", upload.template.owner),
+        ("StorageClass", upload.template.headers.get("x-amz-storage-class", "STANDARD")),
+        ("PartNumberMarker", marker),
+        ("NextPartNumberMarker", str(shown[-1].number) if shown else marker),
+        ("MaxParts", str(count)),
+        ("IsTruncated", "true" if len(parts) > len(shown) else "false"),
+    ]
+    if upload.algorithm:
+        nodes += [("ChecksumAlgorithm", upload.algorithm.upper()), ("ChecksumType", upload.kind)]
+    return xml_reply("ListPartsResult", nodes + [_part_node(part) for part in shown])
+
+
+def _part_node(part: Part) -> Node:
+    nodes: list[Node] = [
+        ("PartNumber", str(part.number)),
+        ("LastModified", iso(part.modified)),
+        ("ETag", quoted(part.etag)),
+        ("Size", str(part.size_bytes)),
+    ]
+    if part.checksum is not None:
+        nodes.append((f"Checksum{part.checksum.algorithm.upper()}", part.checksum.value))
+    return ("Part", nodes)
+
+
+async def list_uploads(store: Store, call: Call) -> Reply:
+    query = read_query(store, call, "s3:ListBucketMultipartUploads", "max-uploads")
+    params = call.request.params
+    key_marker, id_marker = params.get("key-marker", ""), params.get("upload-id-marker", "")
+
+    def fetch(position: bytes, count: int) -> list[tuple[str, Upload]]:
+        key, _, upload_id = position.partition(b"\0")
+        rows = store.catalogue.uploads(query.bucket.name, query.prefix, (key, upload_id.decode()), count)
+        return [(f"{row.key}\0{row.id}", row) for row in rows]
+
+    page = collect(
+        fetch,
+        prefix=query.prefix,
+        delimiter=query.delimiter,
+        after=f"{key_marker}\0{id_marker or '~'}".encode() if key_marker else b"",
+        limit=query.limit,
+    )
+    nodes: list[Node] = [("Bucket", query.bucket.name), ("KeyMarker", query.name(key_marker))]
+    nodes += [("UploadIdMarker", id_marker), *query.shared_nodes("MaxUploads")]
+    nodes.append(("IsTruncated", "false" if page.after is None else "true"))
+    if page.after is not None:
+        key, _, upload_id = page.after.partition(b"\0")
+        nodes.append(("NextKeyMarker", query.name(key.rstrip(b"\xff").decode())))
+        nodes.append(("NextUploadIdMarker", upload_id.decode()))
+    nodes += [_upload_node(query.name(upload.key), upload) for _, upload in page.entries]
+    return xml_reply("ListMultipartUploadsResult", nodes + query.prefix_nodes(page.prefixes))
+
+
+def _upload_node(name: str, upload: Upload) -> Node:
+    nodes: list[Node] = [
+        ("Key", name),
+        ("UploadId", upload.id),
+        owner_node("Initiator", upload.template.owner),
+        owner_node("Owner", upload.template.owner),
+        ("StorageClass", upload.template.headers.get("x-amz-storage-class", "STANDARD")),
+        ("Initiated", iso(upload.created)),
+    ]
+    return ("Upload", nodes)
+
+
+async def abort(store: Store, call: Call) -> Reply:
+    _, upload = _upload(store, call, "s3:AbortMultipartUpload")
+    store.blobs.remove(store.catalogue.abort(upload.id))
+    return Reply(status=204)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Named:
+    """A part as the completion names it."""
+
+    number: int
+    etag: str
+    checksums: dict[str, str]
+
+    @classmethod
+    def parse(cls, element: Element) -> "_Named":
+        number, etag = element.one("PartNumber") or "", element.one("ETag") or ""
+        if not number.isdecimal() or not etag:
+            raise S3Error("MalformedXML")
+        given = {name: value for name in checksums.CHECKSUMS if (value := element.one(f"Checksum{name.upper()}"))}
+        return cls(number=int(number[:10]), etag=etag.strip('"'), checksums=given)
+
+
+async def complete(store: Store, call: Call) -> Reply:
+    bucket = _bucket(store, call, "s3:PutObject")
+    upload_id = call.request.params.get("uploadId", "")
+    plan = body.plan(call.request, call.signed, max_bytes=body.MAX_DOCUMENT_BYTES, is_document=True)
+    request_body = await store.intake.document(call.http, plan)
+    if (again := store.completed.reply(f"{bucket.name}/{call.key}/{upload_id}")) is not None:
+        return again
+    bucket, upload = _upload(store, call, "s3:PutObject")
+    named = [_Named.parse(each) for each in parse(request_body, "CompleteMultipartUpload").all("Part")]
+    parts = _chosen(upload, named, store.catalogue.parts(upload.id))
+    check_write(call.request, store.catalogue.latest(bucket.name, call.key))
+    if store.faults.hits("complete_error"):
+        return Reply(headers={"Content-Type": "application/xml"}, body=_late_error(call))
+    stored = _assemble(store, call, bucket, upload, parts)
+    store.blobs.remove(store.catalogue.complete(upload, stored))
+    store.notifier.publish(call.event("ObjectCreated:CompleteMultipartUpload", bucket, call.key, stored))
+    reply = _completed(call, bucket, stored)
+    store.completed.remember(f"{bucket.name}/{call.key}/{upload_id}", reply)
+    return reply
+
+
+def _late_error(call: Call) -> bytes:
+    """API_CompleteMultipartUpload: "A request could fail after the initial 200 OK response has been sent"."""
+    error = S3Error("InternalError")
+    nodes: list[Node] = [("Code", error.code), ("Message", error.message), ("RequestId", call.request_id)]
+    return document("Error", nodes, namespace=None)
+
+
+def _chosen(upload: Upload, named: Sequence[_Named], held: Sequence[Part]) -> list[Part]:
+    """The parts that the client names, held to every rule.
+
+    :raises S3Error: MalformedXML, InvalidPartOrder, InvalidPart, EntityTooSmall, InvalidRequest.
+    """
+    if not 1 <= len(named) <= MAX_PARTS:
+        raise S3Error("MalformedXML")
+    numbers = [each.number for each in named]
+    if any(later <= earlier for earlier, later in itertools.pairwise(numbers)):
+        raise S3Error("InvalidPartOrder", fields={"UploadId": upload.id})
+    by_number = {part.number: part for part in held}
+    chosen = [_match(upload, each, by_number.get(each.number)) for each in named]
+    for part in chosen[:-1]:
+        if part.size_bytes < MIN_PART_BYTES:
+            raise S3Error(
+                "EntityTooSmall",
+                fields={
+                    "ProposedSize": str(part.size_bytes),
+                    "MinSizeAllowed": str(MIN_PART_BYTES),
+                    "PartNumber": str(part.number),
+                    "ETag": part.etag,
+                },
+            )
+    return chosen
+
+
+def _match(upload: Upload, named: _Named, part: Part | None) -> Part:
+    if part is None or named.etag != part.etag:
+        raise _invalid_part(upload, named)
+    held = part.checksum
+    if upload.kind == "COMPOSITE" and (upload.algorithm or "") not in named.checksums:
+        raise S3Error(
+            "InvalidRequest",
+            f"The upload was created using a {upload.algorithm} checksum. The complete request must include the "
+            f"checksum for each part. It was missing for part {named.number} in the request.",
+        )
+    if any(held is None or held.algorithm != name or held.value != value for name, value in named.checksums.items()):
+        raise _invalid_part(upload, named)
+    return part
+
+
+def _invalid_part(upload: Upload, named: _Named) -> S3Error:
+    fields = {"UploadId": upload.id, "PartNumber": str(named.number), "ETag": named.etag}
+    return S3Error("InvalidPart", fields=fields)
+
+
+def _assemble(store: Store, call: Call, bucket: Bucket, upload: Upload, parts: Sequence[Part]) -> Stored:
+    size = sum(part.size_bytes for part in parts)
+    expected = call.request.header("x-amz-mp-object-size")
+    if expected is not None and expected != str(size):
+        raise S3Error("InvalidRequest", f"The provided 'x-amz-mp-object-size' header value {expected} does not match.")
+    if size > MAX_OBJECT_BYTES:
+        raise S3Error("EntityTooLarge", fields={"ProposedSize": str(size), "MaxSizeAllowed": str(MAX_OBJECT_BYTES)})
+    checksum = _whole_checksum(upload, parts)
+    _check_whole(call, checksum)
+    digests = b"".join(bytes.fromhex(part.etag) for part in parts)
+    return msgspec.structs.replace(
+        upload.template,
+        version=uuid.uuid4().hex if bucket.versioning == "Enabled" else "null",
+        seq=store.catalogue.next_seq(),
+        modified=time.time(),
+        size_bytes=size,
+        etag=f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(parts)}",
+        checksum=checksum,
+        segments=tuple(segment for part in parts for segment in part.segments),
+        part_sizes=tuple(part.size_bytes for part in parts),
+    )
+
+
+def _whole_checksum(upload: Upload, parts: Sequence[Part]) -> Checksum | None:
+    algorithm = upload.algorithm
+    if algorithm is None:
+        return None
+    pairs = [(base64.b64decode(part.checksum.value), part.size_bytes) for part in parts if part.checksum is not None]
+    if upload.kind == "FULL_OBJECT":
+        value = base64.b64encode(checksums.combine(algorithm, pairs)).decode()
+        return Checksum(algorithm=algorithm, value=value)
+    running = checksums.new(algorithm)
+    running.update(b"".join(digest for digest, _ in pairs))
+    value = f"{base64.b64encode(running.digest()).decode()}-{len(parts)}"
+    return Checksum(algorithm=algorithm, value=value, kind="COMPOSITE")
+
+
+def _check_whole(call: Call, checksum: Checksum | None) -> None:
+    """A checksum in the completion's headers is of the object, not of the document that carries the parts."""
+    for name in checksums.CHECKSUMS:
+        given = call.request.header(f"x-amz-checksum-{name}")
+        if given is None:
+            continue
+        if checksum is None or checksum.algorithm != name or given.split("-")[0] != checksum.value.split("-")[0]:
+            raise S3Error("BadDigest", f"The {name.upper()} you specified did not match the calculated checksum.")
+
+
+def _completed(call: Call, bucket: Bucket, stored: Stored) -> Reply:
+    nodes: list[Node] = [
+        ("Location", f"http://{call.request.header('host')}/{bucket.name}/{call.key}"),
+        ("Bucket", bucket.name),
+        ("Key", call.key),
+        ("ETag", quoted(stored.etag)),
+    ]
+    if stored.checksum is not None:
+        nodes.append((f"Checksum{stored.checksum.algorithm.upper()}", stored.checksum.value))
+        nodes.append(("ChecksumType", stored.checksum.kind))
+    headers = write_headers(stored)
+    headers.pop("ETag")
+    return xml_reply("CompleteMultipartUploadResult", nodes, headers)
