@@ -67,7 +67,7 @@ ROWS: dict[type[BrokerError], Row] = {
 }
 
 # RFC 9110 section 11.6.1: a 401 names a scheme. SNS sends its credentials only after a challenge for Basic.
-_CHALLENGES: dict[type[BrokerError], bytes] = {
+CHALLENGED: dict[type[BrokerError], bytes] = {
     errors.Unauthenticated: b'Bearer realm="upload-broker"',
     errors.NotAuthentic: b'Basic realm="notifications", Bearer realm="notifications"',
 }
@@ -141,13 +141,17 @@ def _understood(raised: Exception) -> BrokerError | None:
 
 def _headers(error: BrokerError) -> Headers:
     headers: list[tuple[bytes, bytes]] = []
-    if challenge := _CHALLENGES.get(type(error)):
+    if challenge := CHALLENGED.get(type(error)):
         headers.append((b"www-authenticate", challenge))
-    if isinstance(error, errors.Unavailable):
-        headers.append((b"retry-after", b"%d" % max(1, error.retry_after.total_seconds())))
-    elif error.is_retryable:
-        headers.append((b"retry-after", b"1"))
+    if is_retry_told(type(error)):
+        delay = error.retry_after.total_seconds() if isinstance(error, errors.Unavailable) else 1
+        headers.append((b"retry-after", b"%d" % max(1, delay)))
     return headers
+
+
+def is_retry_told(kind: type[BrokerError]) -> bool:
+    """Whether the answer says when to come back: RFC 9110 section 10.2.3."""
+    return kind.is_retryable
 
 
 def _allow(raised: Exception) -> Headers:

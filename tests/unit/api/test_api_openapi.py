@@ -1,0 +1,79 @@
+"""The OpenAPI document: fresh, valid, and about exactly what is mounted."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema  # type: ignore[import-untyped]  # by way of openapi-spec-validator
+import pytest
+from litestar.routes import HTTPRoute
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from broker.api.openapi import openapi_document
+from broker.api.operations import OPERATIONS
+from broker.api.problems import ROWS
+from tests.api.world import build
+from tests.clock import FrozenClock
+
+COMMITTED = Path(__file__).parents[3] / "openapi" / "openapi.json"
+DOCUMENT: dict[str, Any] = json.loads(openapi_document())
+
+
+def test_the_committed_document_is_fresh() -> None:
+    assert COMMITTED.read_bytes() == openapi_document(), "stale: run `upload-broker openapi`"
+
+
+def test_the_document_is_openapi_3_1() -> None:
+    OpenAPIV31SpecValidator(DOCUMENT).validate()
+
+
+def test_exactly_what_the_table_holds_is_mounted() -> None:
+    app = build(FrozenClock()).app
+    routes = [route for route in app.routes if isinstance(route, HTTPRoute)]
+    assert len(routes) == len(app.routes)
+    mounted = [handler.opt["operation"] for route in routes for handler in route.route_handlers if handler.opt]
+    assert sorted(operation.id for operation in mounted) == sorted(operation.id for operation in OPERATIONS)
+    paths = {route.path.replace(":str", "") for route in app.routes}
+    assert paths == {operation.path for operation in OPERATIONS} == set(DOCUMENT["paths"])
+
+
+def test_only_health_and_notifications_are_open() -> None:
+    is_open = {operation.id for operation in OPERATIONS if not operation.access.schemes}
+    assert is_open == {"notify", "live", "ready", "about"}
+
+
+def _examples() -> Iterator[tuple[str, dict[str, Any], Any]]:
+    for path, methods in DOCUMENT["paths"].items():
+        for method, told in methods.items():
+            for where, holder in {"request": told.get("requestBody", {}), **told["responses"]}.items():
+                for media in holder.get("content", {}).values():
+                    if "example" in media:
+                        yield f"{method} {path} {where}", media["schema"], media["example"]
+
+
+@pytest.mark.parametrize(("schema", "example"), [pytest.param(*rest, id=name) for name, *rest in _examples()])
+def test_each_example_fits_its_schema(schema: dict[str, Any], example: Any) -> None:
+    jsonschema.validate(example, {**schema, "components": DOCUMENT["components"]}, jsonschema.Draft202012Validator)
+
+
+def test_every_route_that_takes_or_gives_json_has_an_example() -> None:
+    with_examples = {name for name, _, _ in _examples()}
+    for path, methods in DOCUMENT["paths"].items():
+        for method, told in methods.items():
+            assert "requestBody" not in told or f"{method} {path} request" in with_examples
+
+
+def test_every_code_is_listed_with_status_and_retryability() -> None:
+    listed = {row["code"]: (row["status"], row["is_retryable"]) for row in DOCUMENT["x-problems"]}
+    assert listed == {kind.code: (row.status, kind.is_retryable) for kind, row in ROWS.items()}
+    for code in listed:
+        assert f"| `{code}` |" in DOCUMENT["info"]["description"]
+
+
+@pytest.mark.parametrize("kind", list(ROWS), ids=lambda kind: kind.code)
+def test_each_problem_example_is_a_problem(kind: Any) -> None:
+    example = DOCUMENT["components"]["examples"][kind.code]["value"]
+    schema = {"$ref": "#/components/schemas/Problem", "components": DOCUMENT["components"]}
+    jsonschema.validate(example, schema, jsonschema.Draft202012Validator)
+    assert example["code"] == kind.code
