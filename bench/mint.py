@@ -1,0 +1,344 @@
+"""`POST /upload-sessions`: the broker against the same route written the usual way (`bench/peers/fastapi_mint.py`).
+
+python bench/mint.py [--check]
+
+Each side is one process on core 0; wrk with 32 connections, and the Redis that both write to, are on core 1. Both sign
+a PUT with the same headers for the same bucket, which is proved before anything is timed, and both record the session
+before they answer. The looker is another process in both worlds (`serve --no-look`): the route is what is measured.
+Afterwards the broker alone is asked at half its peak, at a fixed rate: a latency counts from the moment at which the
+request was due, so a server that stalls cannot hide what it kept waiting (G. Tene, "coordinated omission").
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import parse_qs, urlsplit
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from bench._harness import Series, print_conditions, print_table, report, take_turns, wants_check
+from broker.dev.children import Child
+from broker.dev.redis_server import start_redis
+from broker.domain.errors import ConfigurationInvalid
+from broker.domain.principals import new_key_text
+
+try:
+    import boto3  # noqa: F401 - the peer needs it
+    import fastapi  # noqa: F401 - the peer is one
+    import psutil  # type: ignore[import-untyped]
+    import redis
+    import uvloop
+
+    from bench._paced import pace
+except ImportError as missing:
+    sys.exit(f"bench/mint.py measures a peer that cannot run here ({missing}): make install-dev")
+
+ROOT = Path(__file__).resolve().parents[1]
+BAR = 3.0
+P99_BAR_MS = 10.0
+TURNS = 5
+TURN_SECONDS = 4
+PACED_RUNS = 3
+CONNECTIONS = 32
+SERVER_CORE, LOAD_CORE = 0, 1
+READY_SECONDS = 20.0
+LAG_LIMIT_MS = 5.0  # a generator that is later than this one time in a hundred measures itself
+
+PEER_OPTIONS = ("--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning")
+
+BUCKET, REGION, ENDPOINT = "acme-uploads", "eu-central-1", "http://127.0.0.1:9"  # nothing listens there, nobody calls
+ACCESS_KEY, SECRET_KEY = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"  # the documentation's
+BODY = json.dumps(
+    {
+        "filename": "quarterly report.csv",
+        "size_bytes": 10_485_760,
+        "content_type": "text/csv",
+        "metadata": {"case": "17", "origin": "bench"},
+        "owner": "user-17",
+        "batch": "2026-11-20",
+    }
+)
+BOUND = {"content-length", "content-type", "host", "if-none-match", "x-amz-meta-upload-session"}
+
+
+@dataclass(slots=True, kw_only=True)
+class Side:
+    """One server under load. `cpu_us` is its own CPU time a request, one figure a turn: neighbours do not move it."""
+
+    name: str
+    port: int
+    process: psutil.Process
+    script: Path
+    cpu_us: list[float] = field(default_factory=list)
+
+    def requests_per_second(self) -> float:
+        before = sum(self.process.cpu_times()[:2])
+        requests, rate = _wrk(self.port, self.script)
+        self.cpu_us.append((sum(self.process.cpu_times()[:2]) - before) / requests * 1e6)
+        return rate
+
+
+def main() -> None:
+    is_check = wants_check("POST /upload-sessions: the broker against FastAPI, boto3 and redis-py")
+    _require_tools()
+    key = new_key_text("bench")
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-mint-")))
+        try:
+            ours, peer = _start_both(stack, directory, key)
+        except ConfigurationInvalid as missing:
+            sys.exit(missing.detail)
+        _require_same_binding(ours, peer, key)
+        our_series, peer_series = take_turns(
+            {"broker": ours.requests_per_second, "FastAPI + boto3 + redis-py": peer.requests_per_second}, turns=TURNS
+        )
+        _print(ours, peer, our_series, peer_series)
+        p99_ms = _paced_p99(ours.port, _http_request(key), rate=our_series.median / 2)
+    print(f"p99 of the broker at half its peak: {p99_ms:.2f} ms (bar {P99_BAR_MS:.0f} ms)")
+    report("mint", ratio=our_series.median / peer_series.median, bar=BAR, is_check=is_check)
+    if is_check and p99_ms > P99_BAR_MS:
+        sys.exit(1)
+
+
+def _require_tools() -> None:
+    for tool in ("wrk", "redis-server"):
+        if shutil.which(tool) is None:
+            sys.exit(f"bench/mint.py needs {tool}: install the Debian package {tool}")
+    if not {SERVER_CORE, LOAD_CORE} <= os.sched_getaffinity(0):
+        sys.exit("bench/mint.py needs two cores: one for the server, one for load and Redis")
+
+
+# --- both sides ------------------------------------------------------------------------------------------
+
+
+def _start_both(stack: ExitStack, directory: Path, key: str) -> tuple[Side, Side]:
+    os.sched_setaffinity(0, {LOAD_CORE})  # wrk, Redis and the paced load inherit it
+    server = start_redis(directory, executable=Path(str(shutil.which("redis-server"))))
+    stack.callback(server.stop)
+    with redis.Redis.from_url(server.url) as client:
+        # A rewrite forks and reads everything in the middle of somebody's turn; each write is appended all the same.
+        client.config_set("auto-aof-rewrite-percentage", 0)
+    script = _wrk_script(directory, key)
+    configured = ["--config", str(_broker_config(directory, server.url, key))]
+    broker = Child(
+        name="broker",
+        argv=[sys.executable, "-m", "broker", "serve", "--no-look", "--json", *configured, "--port", "0"],
+        env=_environment(BENCH_CAPSULE_KEY="c" * 48, BENCH_SECRET_KEY=SECRET_KEY),
+        directory=directory,
+    )
+    port = _free_port()
+    peer = Child(
+        name="peer",
+        argv=[sys.executable, "-m", "uvicorn", "bench.peers.fastapi_mint:app", "--port", str(port), *PEER_OPTIONS],
+        env=_environment(**_peer_settings(server.url.removesuffix("/0") + "/1", key)),
+        directory=directory,
+        is_announced=False,
+    )
+    with _on_core(SERVER_CORE):
+        stack.callback(broker.stop)
+        announced = broker.start()
+        stack.callback(peer.stop)
+        peer.start()
+    _wait_for(port, peer)
+    return (
+        Side(name="broker", port=_port_of(announced["broker"]), process=_process(broker), script=script),
+        Side(name="peer", port=port, process=_process(peer), script=script),
+    )
+
+
+def _broker_config(directory: Path, redis_url: str, key: str) -> Path:
+    path = directory / "broker.toml"
+    path.write_text(f"""\
+[ledger]
+url = "{redis_url}"
+durability = "everysec"
+
+[server]
+log_level = "warning"
+
+[secrets]
+capsule_keys = [{{env = "BENCH_CAPSULE_KEY"}}]
+
+[destinations.default]
+provider = "s3"
+dialect = "aws"
+bucket = "{BUCKET}"
+region = "{REGION}"
+endpoint = "{ENDPOINT}"
+addressing = "path"
+
+[destinations.default.credentials.default]
+access_key_id = "{ACCESS_KEY}"
+secret_access_key = {{env = "BENCH_SECRET_KEY"}}
+
+[keys.bench]
+hash = "{hashlib.sha256(key.encode()).hexdigest()}"
+roles = ["mint"]
+""")
+    return path
+
+
+def _peer_settings(redis_url: str, key: str) -> dict[str, str]:
+    return {
+        "PEER_BUCKET": BUCKET,
+        "PEER_REGION": REGION,
+        "PEER_ENDPOINT": ENDPOINT,
+        "PEER_ACCESS_KEY": ACCESS_KEY,
+        "PEER_SECRET_KEY": SECRET_KEY,
+        "PEER_REDIS_URL": redis_url,
+        "PEER_KEY_SHA256": hashlib.sha256(key.encode()).hexdigest(),
+    }
+
+
+def _environment(**settings: str) -> dict[str, str]:
+    return {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **settings}
+
+
+@contextmanager
+def _on_core(core: int) -> Iterator[None]:
+    """What is started inside stays on this core."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def _process(child: Child) -> psutil.Process:
+    assert child.process is not None  # noqa: S101 - for the type checker
+    return psutil.Process(child.process.pid)
+
+
+def _port_of(url: str) -> int:
+    return cast("int", urlsplit(url).port)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_for(port: int, child: Child) -> None:
+    end = time.monotonic() + READY_SECONDS
+    while child.is_alive and time.monotonic() < end:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    sys.exit(f"the {child.name} did not start; its last words:\n{child.last_words()}")
+
+
+def _require_same_binding(ours: Side, peer: Side, key: str) -> None:
+    """End the bench unless both answer 201 with a PUT that is signed for the same place and the same headers."""
+    for side in (ours, peer):
+        answer = _post(side.port, key)
+        put = answer["upload"]["request"]
+        url = urlsplit(put["url"])
+        bound = set(parse_qs(url.query)["X-Amz-SignedHeaders"][0].split(";"))
+        place = f"{url.scheme}://{url.netloc}/{url.path.split('/')[1]}"
+        if bound != BOUND or put["method"] != "PUT" or place != f"{ENDPOINT}/{BUCKET}":
+            sys.exit(f"the {side.name} does not sign what the other signs: {put['method']} {place}, {sorted(bound)}")
+
+
+def _post(port: int, key: str) -> dict[str, Any]:
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/upload-sessions", data=BODY.encode(), method="POST")
+    request.add_header("Content-Type", "application/json")
+    request.add_header("Authorization", f"Bearer {key}")
+    try:
+        with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310 - loopback
+            if response.status != 201:
+                sys.exit(f"POST /upload-sessions answered {response.status} instead of 201")
+            return cast("dict[str, Any]", json.load(response))
+    except urllib.error.HTTPError as refused:
+        sys.exit(f"POST /upload-sessions answered {refused.code}: {refused.read().decode(errors='replace')}")
+
+
+# --- at full speed ---------------------------------------------------------------------------------------
+
+
+def _wrk_script(directory: Path, key: str) -> Path:
+    path = directory / "mint.lua"
+    path.write_text(f"""\
+wrk.method = "POST"
+wrk.body = '{BODY}'
+wrk.headers["Content-Type"] = "application/json"
+wrk.headers["Authorization"] = "Bearer {key}"
+""")
+    return path
+
+
+def _wrk(port: int, script: Path) -> tuple[int, float]:
+    """One turn: how many requests, and how many a second."""
+    argv = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{TURN_SECONDS}s", "-s", str(script)]
+    done = subprocess.run(
+        [*argv, f"http://127.0.0.1:{port}/upload-sessions"], capture_output=True, text=True, timeout=60, check=False
+    )
+    requests, rate = re.search(r"(\d+) requests in", done.stdout), re.search(r"Requests/sec:\s+([\d.]+)", done.stdout)
+    if not requests or not rate or "Non-2xx" in done.stdout or "Socket errors" in done.stdout:
+        sys.exit(f"wrk was not answered as it should be:\n{done.stdout}{done.stderr}")
+    return int(requests[1]), float(rate[1])
+
+
+def _print(ours: Side, peer: Side, our_series: Series, peer_series: Series) -> None:
+    print_table("POST /upload-sessions, 32 connections", [our_series, peer_series], unit="requests/s")
+    cpu = [
+        Series(name=series.name, values=side.cpu_us[1:]) for side, series in ((ours, our_series), (peer, peer_series))
+    ]
+    print_table("CPU time of the server process", cpu, unit="µs a request")
+    print_conditions(
+        *("litestar", "msgspec", "fastapi", "pydantic", "boto3", "redis", "uvicorn", "uvloop"),
+        redis_server=_version_of("redis-server"),
+        wrk=_version_of("wrk"),
+        durability="appendfsync everysec, no rewrite during turns",
+        pinning=f"each server on core {SERVER_CORE}; wrk and Redis on core {LOAD_CORE}",
+    )
+
+
+def _version_of(tool: str) -> str:
+    said = subprocess.run([tool, "--version"], capture_output=True, text=True, timeout=10, check=False).stdout
+    found = re.search(r"\d+\.\d+(\.\d+)?", said)
+    return found[0] if found else "unknown"
+
+
+# --- at a fixed rate -------------------------------------------------------------------------------------
+
+
+def _http_request(key: str) -> bytes:
+    head = f"POST /upload-sessions HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {key}\r\n"
+    return f"{head}Content-Type: application/json\r\nContent-Length: {len(BODY)}\r\n\r\n{BODY}".encode()
+
+
+def _paced_p99(port: int, request: bytes, *, rate: float) -> float:
+    """The median of some runs, in ms; the first one warms up and does not count."""
+    values = []
+    for run in range(PACED_RUNS + 1):
+        paced = uvloop.run(pace(port, request, rate=rate, seconds=TURN_SECONDS, connections=CONNECTIONS))
+        if run:
+            print(f"{rate:,.0f} requests/s: {paced}")
+            if paced.lag_ms > LAG_LIMIT_MS:
+                sys.exit("the load generator cannot keep its rate: the machine is too busy to say anything about p99")
+            values.append(paced.p99_ms)
+    return statistics.median(values)
+
+
+if __name__ == "__main__":
+    main()

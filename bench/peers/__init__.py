@@ -1,0 +1,1 @@
+"""The other side of a bench: what people write today, written well."""
