@@ -58,14 +58,14 @@ class _Shard:
     events: list[Event] = field(default_factory=list)
     recorded: int = 0
 
-    def record(self, session_id: str, progress: Progress) -> None:
+    def record(self, session_id: str, progress: Progress, now: int) -> None:
+        """Under a cursor as Redis makes them: when it was recorded, and a number that only grows."""
         self.recorded += 1
-        at = moment(milliseconds(progress.changed_at))
-        event = Event(cursor=f"{self.recorded}-0", id=session_id, state=progress.state, at=at, epoch=progress.epoch)
+        cursor, at = f"{now}-{self.recorded}", moment(milliseconds(progress.changed_at))
+        event = Event(cursor=cursor, id=session_id, state=progress.state, at=at, epoch=progress.epoch)
         self.events.append(event)
-
-    def trim_events(self, before: int) -> None:
-        del self.events[: bisect.bisect_left(self.events, before, key=lambda event: milliseconds(event.at))]
+        oldest = bisect.bisect_left(self.events, now - KEPT_MS, key=lambda event: int(event.cursor.partition("-")[0]))
+        del self.events[:oldest]
 
 
 class MemoryLedger:
@@ -77,6 +77,7 @@ class MemoryLedger:
     def __init__(self, clock: Clock, *, shards: int = 1) -> None:
         self._clock = clock
         self._shards = {f"{number:02x}": _Shard() for number in range(shards)}
+        self._turn = 0
         self.api_keys = MemoryApiKeys()
 
     async def prepare(self) -> None:
@@ -101,7 +102,7 @@ class MemoryLedger:
             return Created(session=existing, is_replay=True)
         shard.sessions.put(session.id, encode(session))
         shard.due[session.id] = milliseconds(look_at)
-        shard.record(session.id, session.progress)
+        shard.record(session.id, session.progress, now)
         if idempotency:
             value = (idempotency.body, session.id)
             shard.idempotency.put(idempotency.key, value, until=now + duration(idempotency.keep_for))
@@ -123,8 +124,7 @@ class MemoryLedger:
         _place(shard.due, after.id, change.look_at)
         _place(shard.jobs, after.id, change.job_at)
         if change.is_transition:
-            shard.record(after.id, after.progress)
-            shard.trim_events(now - KEPT_MS)
+            shard.record(after.id, after.progress, now)
         return True
 
     # --- Looks
@@ -190,7 +190,7 @@ class MemoryLedger:
             shard.sessions.put(session_id, encode(_leased(session, now)))
             shard.jobs[session_id] = milliseconds(until)
             leased.append(decode(session_id, shard.sessions.get(session_id, 0) or b""))
-            shard.record(session_id, leased[-1].progress)
+            shard.record(session_id, leased[-1].progress, self._now())
         return leased
 
     async def renew(self, session_id: str, epoch: int, *, until: datetime) -> Session | None:
@@ -234,11 +234,14 @@ class MemoryLedger:
         return DueLook(id=session_id, claim=claim, session=session, stray=stray) if session or stray else None
 
     def _visible(self, schedule: Literal["due", "jobs"], now: int) -> Iterator[str]:
-        """Earliest first; a list is made, because the caller changes what it walks."""
-        entries = [
-            item for shard in self._shards.values() for item in getattr(shard, schedule).items() if item[1] <= now
-        ]
-        return iter([session_id for session_id, _ in sorted(entries, key=lambda item: (item[1], item[0]))])
+        """Shard by shard, from another one each time; in a shard the earliest first."""
+        self._turn = (self._turn + 1) % len(self._shards)
+        shards = [*self._shards.values()]
+        for shard in shards[self._turn :] + shards[: self._turn]:
+            scores: dict[str, int] = getattr(shard, schedule)
+            # A list is made, because the caller changes what it walks.
+            ripe = sorted((score, session_id) for session_id, score in scores.items() if score <= now)
+            yield from (session_id for _, session_id in ripe)
 
 
 def _place(schedule: dict[str, int], session_id: str, at: datetime | None) -> None:
@@ -264,4 +267,4 @@ def _leased(session: Session, now: datetime) -> Session:
 
 
 def _position(cursor: str) -> int:
-    return int(cursor.partition("-")[0])
+    return int(cursor.partition("-")[2] or 0)

@@ -1,0 +1,203 @@
+"""Whatever is asked of them, the twin in memory and Redis answer the same."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from ledger_samples import DESTINATION, HOLD, INFO, NOW, POLICY, STRAY, a_session, an_idempotency
+
+from broker.clock import SystemClock
+from broker.contract import Reason, State
+from broker.dev.redis_server import RedisServer
+from broker.domain.errors import BrokerError
+from broker.domain.sessions import (
+    Change,
+    Session,
+    abort,
+    expire,
+    finish,
+    reject,
+    release,
+    remint,
+    removed,
+    retry,
+    verify,
+)
+from broker.ledger.memory import MemoryLedger
+from broker.ledger.redis import RedisLedger
+from broker.ledger.wire import Wire
+from broker.ports import DueLook, Ledger
+
+BAD = Reason(code="bad", message="…")
+HOUR = timedelta(hours=1)
+STEPS = {
+    "verify": lambda session, now: verify(session, INFO, DESTINATION, now),
+    "reject": lambda session, now: reject(session, INFO, BAD, DESTINATION, now),
+    "expire": lambda session, now: expire(session, DESTINATION, now),
+    "abort": lambda session, now: abort(session, DESTINATION, now),
+    "remint": lambda session, now: remint(session, now + HOUR, now + HOLD),
+    "removed": lambda session, _: removed(session, DESTINATION),
+    "processed": lambda session, now: finish(session, State.PROCESSED, now, POLICY, result=b"[]"),
+    "rejected": lambda session, now: finish(session, State.REJECTED, now, POLICY, reason=BAD),
+    "retry": lambda session, now: retry(session, BAD, now, POLICY, None),
+    "release": lambda session, now: release(session, now, POLICY, is_infrastructure=False),
+    "release later": lambda session, now: release(session, now, POLICY, is_infrastructure=True),
+}
+
+some = st.integers(0, 7)  # which of the things seen so far
+waits = st.integers(0, 90).map(lambda seconds: timedelta(seconds=seconds))
+
+
+class Twins(RuleBasedStateMachine):
+    """Asks both the same and compares; what it learned – sessions, looks, even stale ones – it uses again."""
+
+    server: RedisServer
+    shards: int
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.now = NOW
+        self.made = 0
+        self.sessions: list[Session] = []
+        self.looks: list[DueLook] = []
+        self.ids = [self.new_id(number) for number in range(4)]
+        self.memory = MemoryLedger(SystemClock(), shards=self.shards)
+        self.redis = self.runner.run(self.opened())
+
+    def new_id(self, shard: int) -> str:
+        """Not random, so that the same run can be had again."""
+        self.made += 1
+        return f"{shard % self.shards:02x}" + f"{self.made:b}".translate(str.maketrans("01", "ab")).rjust(26, "a")
+
+    async def opened(self) -> RedisLedger:
+        wire = Wire(self.server.url)
+        await wire.call("FLUSHALL")
+        await wire.close()
+        return RedisLedger(self.server.url, shards=self.shards)
+
+    def teardown(self) -> None:
+        try:
+            self.both(self.records)
+            self.both(self.events)
+        finally:
+            self.runner.run(self.redis.close())
+            self.runner.close()
+
+    def both(self, ask: Callable[[Ledger], Coroutine[Any, Any, Any]]) -> Any:
+        """One answer, which both gave; a refusal is an answer."""
+        one, other = self.runner.run(self.answer(ask, self.memory)), self.runner.run(self.answer(ask, self.redis))
+        assert one == other
+        return one
+
+    async def answer(self, ask: Callable[[Ledger], Coroutine[Any, Any, Any]], ledger: Ledger) -> Any:
+        try:
+            return await ask(ledger)
+        except BrokerError as exc:
+            return type(exc).__name__
+
+    async def records(self, ledger: Ledger) -> list[Session | None]:
+        return await ledger.get_many([session.id for session in self.sessions])
+
+    async def events(self, ledger: Ledger) -> list[tuple[str, State, object, int]]:
+        streams = [ledger.read(shard) for shard in range(self.shards)]
+        return [(event.id, event.state, event.at, event.epoch) for stream in streams async for event in stream]
+
+    def limit(self, limit: int) -> int:
+        """Which shard comes first is nobody's promise, so with several of them all that waits is taken."""
+        return limit if self.shards == 1 else 1_000
+
+    @rule(seconds=st.integers(0, 120))
+    def time_passes(self, seconds: int) -> None:
+        self.now += timedelta(seconds=seconds)
+
+    @rule(which=some, shard=st.integers(0, 2), wait=waits, key=st.sampled_from(["", "one", "two"]), body=st.booleans())
+    def create(self, which: int, shard: int, wait: timedelta, key: str, body: bool) -> None:
+        known = self.ids[which] if which < len(self.ids) else None
+        # A key and its session share the shard, as the caller guarantees.
+        session = a_session(at=self.now, session_id=known if known and not key else self.new_id(0 if key else shard))
+        idempotency = an_idempotency(key, str(body)) if key else None
+        answer = self.both(lambda ledger: ledger.create(session, look_at=self.now + wait, idempotency=idempotency))
+        if not isinstance(answer, str):
+            self.sessions.append(answer.session)
+
+    @rule(which=some, step=st.sampled_from(sorted(STEPS)))
+    def change(self, which: int, step: str) -> None:
+        """From a session as it was once seen, so that old revisions are tried as well."""
+        if self.sessions:
+            session = self.sessions[-1 - which % len(self.sessions)]
+            try:
+                change: Change = STEPS[step](session, self.now)
+            except BrokerError:
+                return
+            if self.both(lambda ledger: ledger.apply(change)):
+                self.sessions.append(change.after)
+
+    @rule(which=some, is_stray=st.booleans(), is_known=st.booleans())
+    def hint(self, which: int, is_stray: bool, is_known: bool) -> None:
+        ids = [session.id for session in self.sessions] if is_known and self.sessions else self.ids
+        session_id = ids[-1 - which % len(ids)]
+        self.both(lambda ledger: ledger.hint(session_id, STRAY if is_stray else None, now=self.now))
+
+    @rule(limit=st.integers(1, 4))
+    def claim(self, limit: int) -> None:
+        async def ask(ledger: Ledger) -> list[DueLook]:
+            looks = await ledger.claim(self.limit(limit), now=self.now, hold=HOLD)
+            return looks if self.shards == 1 else sorted(looks, key=lambda look: look.id)
+
+        self.looks += self.both(ask)
+
+    @rule(which=some)
+    def claim_one(self, which: int) -> None:
+        if self.sessions:
+            session_id = self.sessions[-1 - which % len(self.sessions)].id
+            look = self.both(lambda ledger: ledger.claim_one(session_id, now=self.now, hold=HOLD, every=HOUR))
+            self.looks += [look] if look else []
+
+    @rule(which=some, wait=st.none() | waits)
+    def postpone(self, which: int, wait: timedelta | None) -> None:
+        if self.looks:
+            look = self.looks[-1 - which % len(self.looks)]
+            self.both(lambda ledger: ledger.postpone(look, None if wait is None else self.now + wait))
+
+    @rule(limit=st.integers(1, 4))
+    def lease(self, limit: int) -> None:
+        async def ask(ledger: Ledger) -> list[Session]:
+            jobs = await ledger.lease(self.limit(limit), worker="w", now=self.now, until=self.now + HOLD)
+            return jobs if self.shards == 1 else sorted(jobs, key=lambda job: job.id)
+
+        self.sessions += self.both(ask)
+
+    @rule(which=some, wait=waits)
+    def renew(self, which: int, wait: timedelta) -> None:
+        if self.sessions:
+            session = self.sessions[-1 - which % len(self.sessions)]
+            epoch = session.progress.epoch
+            self.both(lambda ledger: ledger.renew(session.id, epoch, until=self.now + HOLD + wait))
+
+    @invariant()
+    def they_agree_on_what_comes_next(self) -> None:
+        self.both(lambda ledger: ledger.next_due())
+
+
+@pytest.mark.parametrize("number_of_shards", [1, 3])
+def test_memory_and_redis_answer_everything_alike(server: RedisServer, number_of_shards: int) -> None:
+    class TwinsHere(Twins):
+        pass
+
+    TwinsHere.server, TwinsHere.shards = server, number_of_shards
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        TwinsHere,
+        settings=settings(
+            max_examples=25,
+            stateful_step_count=40,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
