@@ -176,9 +176,10 @@ class Upload:
             match answer.next:
                 case Next.CONFIRM:
                     return answer
+                case Next.REPEAT if self._may_be_there(answer) and await self._is_there(session):
+                    return answer
                 case Next.REPEAT if not self.retry.is_last(self.attempts):
-                    if await self._is_there_after_pause(session, answer):
-                        return answer
+                    await self._pause(answer)
                 case Next.REMINT if refusals < MAX_REFUSALS:
                     refusals += 1
                     request = await self._remint(session, f"the store says {answer}")
@@ -189,19 +190,27 @@ class Upload:
         self._tell(events.Reminted(file=self.file, session_id=session.id, why=why))
         return _request(await self.broker.remint(session.id, self._notify))
 
-    async def _is_there_after_pause(self, session: UploadSession, answer: Answer) -> bool:
-        """Pause. If a large file was sent and only its answer is missing, let the broker look meanwhile.
+    def _may_be_there(self, answer: Answer) -> bool:
+        """Every byte left and only the answer is missing.
 
-        A small file is simply sent again: if it is there, the store says 412.
+        A small file is simply sent again, unless this was the last time: if it is there, the store says 412.
         """
-        is_all_sent = not answer.status and self.meter.done_bytes == self.order.source.size_bytes
-        asks = is_all_sent and self.order.source.size_bytes > SMALL_FILE_BYTES
-        if asks:
-            await self.broker.complete(session.id, self._notify)
+        size = self.order.source.size_bytes
+        is_worth_asking = size > SMALL_FILE_BYTES or self.retry.is_last(self.attempts)
+        return answer.status == 0 and self.meter.done_bytes == size and is_worth_asking
+
+    async def _is_there(self, session: UploadSession) -> bool:
+        """Ask the broker before gigabytes are sent again; it looks at once, and a second time after a moment."""
+        seen, pause = await self.broker.complete(session.id, self._notify)
+        if seen.state is State.PENDING:
+            await asyncio.sleep((pause or self.retry.first_delay).total_seconds())
+            seen = await self.broker.get(session.id, self._notify)
+        return seen.state is not State.PENDING
+
+    async def _pause(self, answer: Answer) -> None:
         delay = self.retry.delay(self.attempts, answer.retry_after)
         self._notify("send", str(answer), delay, self.attempts)
         await asyncio.sleep(delay.total_seconds())
-        return asks and (await self.broker.get(session.id, self._notify)).state is not State.PENDING
 
     async def _settle(self, session: UploadSession, *, is_sure: bool) -> UploadSession:
         """Tell the broker, then follow the session.

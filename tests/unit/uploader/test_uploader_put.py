@@ -72,6 +72,14 @@ async def test_a_large_file_whose_answer_is_lost_is_not_sent_again(
     assert (len(standin.puts), result.state, result.attempts) == (1, State.VERIFIED, 1)
 
 
+async def test_an_answer_lost_on_the_last_attempt_is_asked_for(
+    uploader: Uploader, standin: StandIn, make_file: MakeFile
+) -> None:
+    standin.store_faults.extend(["slow-down"] * 3 + ["lost-response"])
+    result = await uploader.put(make_file(SMALL))
+    assert (result.state, result.attempts) == (State.VERIFIED, 4)
+
+
 async def test_412_is_judged_even_if_nobody_waits(uploader: Uploader, standin: StandIn, make_file: MakeFile) -> None:
     standin.store_faults.append("lost-response")
     standin.looks_until_verified = 2
