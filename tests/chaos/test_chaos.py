@@ -28,7 +28,7 @@ from uploader import RetryPolicy, Uploader, UploaderError
 
 UPLOADS = int(os.environ.get("CHAOS_UPLOADS", "500"))
 SEED = int(os.environ.get("CHAOS_SEED", "0")) or random.SystemRandom().randrange(1, 2**31)
-SENDERS = 16
+STORM = timedelta(seconds=35)  # over which 250 uploads begin
 SETTLED_WITHIN = timedelta(seconds=90)
 FAULTS = {
     "seed": SEED,
@@ -54,7 +54,7 @@ class Uploads:
 async def test_every_upload_is_processed_with_one_accepted_result(
     tmp_path: Path, redis_dies: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    count = UPLOADS * 3 // 5 if redis_dies else UPLOADS - UPLOADS * 2 // 5
+    count = UPLOADS // 2
     with capsys.disabled():
         print(f"\nchaos: seed {SEED}, {count} uploads, {'Redis killed too' if redis_dies else 'Redis lives'}", end=" ")
     dice = random.Random(SEED)
@@ -62,18 +62,16 @@ async def test_every_upload_is_processed_with_one_accepted_result(
     try:
         uploads, kills = Uploads(), Counter[str]()
         async with asyncio.timeout(150):
-            rage = asyncio.create_task(_kill_at_random(stack, dice, kills, redis_dies=redis_dies))
-            forge = asyncio.create_task(_forge(stack, dice))
+            calm = asyncio.Event()
+            rage = asyncio.create_task(_kill_at_random(stack, dice, kills, calm, redis_dies=redis_dies))
+            forge = asyncio.create_task(_forge(stack, dice, calm))
             await _send_all(stack, count, dice, uploads)
-            for task in (rage, forge):
-                task.cancel()
-            await asyncio.gather(rage, forge, return_exceptions=True)
+            calm.set()
+            await asyncio.gather(rage, forge)
             sessions = await _settled(stack, uploads)
         with capsys.disabled():
             print(f"kills {dict(kills)}", end=" ")
-        assert kills["broker"] > 0
-        assert kills["looker"] > 0
-        assert kills["consumer"] > 0
+        assert kills.keys() == {"broker", "looker", "consumer"} | ({"redis"} if redis_dies else set())
         _prove(uploads, sessions, _events(stack), count)
     finally:
         await asyncio.to_thread(stack.stop)
@@ -99,21 +97,23 @@ def _options(tmp_path: Path) -> StackOptions:
 
 async def _send_all(stack: Stack, count: int, dice: random.Random, uploads: Uploads) -> None:
     bodies = [dice.randbytes(dice.randrange(0, 20_000)) for _ in range(count)]
-    places = asyncio.Semaphore(SENDERS)
+    starts = [dice.uniform(0, STORM.total_seconds() * count * 2 / 500) for _ in range(count)]
     async with Uploader(stack.about.broker, stack.about.api_key, retry=PATIENT) as uploader:
 
         async def send(number: int, body: bytes) -> None:
-            async with places:
-                try:
-                    result = await uploader.put(body, filename=f"{number}.bin", wait="none", keep_session=True)
-                    uploads.digests[result.session_id] = hashlib.sha256(body).hexdigest()
-                except UploaderError as exc:
-                    uploads.problems.append(f"{number}: {exc!r}")
+            await asyncio.sleep(starts[number])
+            try:
+                result = await uploader.put(body, filename=f"{number}.bin", wait="none", keep_session=True)
+                uploads.digests[result.session_id] = hashlib.sha256(body).hexdigest()
+            except UploaderError as exc:
+                uploads.problems.append(f"{number}: {exc!r}")
 
         await asyncio.gather(*(send(number, body) for number, body in enumerate(bodies)))
 
 
-async def _kill_at_random(stack: Stack, dice: random.Random, kills: Counter[str], *, redis_dies: bool) -> None:
+async def _kill_at_random(
+    stack: Stack, dice: random.Random, kills: Counter[str], calm: asyncio.Event, *, redis_dies: bool
+) -> None:
     """kill -9, then start again: one part at a time, so that the load keeps moving."""
     parts: list[tuple[str, Callable[[], Any], Callable[[], Any]]] = [
         ("broker", stack.broker.kill, stack.broker.start),
@@ -123,21 +123,19 @@ async def _kill_at_random(stack: Stack, dice: random.Random, kills: Counter[str]
     if redis_dies:
         parts.append(("redis", stack.redis.kill, stack.redis.start))
     order = parts.copy()  # each at least once, then at random
-    while True:
-        await asyncio.sleep(dice.uniform(0.1, 0.8))
+    while not await _pause(calm, dice.uniform(0.2, 1.0)):
         name, kill, start = order.pop() if order else dice.choice(parts)
         await asyncio.to_thread(kill)
         kills[name] += 1
-        await asyncio.sleep(dice.uniform(0.0, 0.3))
-        await asyncio.shield(asyncio.to_thread(start))
+        await asyncio.sleep(dice.uniform(0.0, 0.5))
+        await asyncio.to_thread(start)
 
 
-async def _forge(stack: Stack, dice: random.Random) -> None:
+async def _forge(stack: Stack, dice: random.Random, calm: asyncio.Event) -> None:
     """Events with a guessed token, and authentic ones about objects that nobody uploaded."""
     token = json.loads((stack.options.directory / "credentials.json").read_bytes())["event_token"]
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as http:
-        while True:
-            await asyncio.sleep(dice.uniform(0.05, 0.3))
+        while not await _pause(calm, dice.uniform(0.05, 0.3)):
             session_id = f"{dice.randrange(4):02x}{''.join(dice.choices('abcdefghijklmnopqrstuvwxyz234567', k=26))}"
             record = {
                 "eventName": "ObjectCreated:Put",
@@ -147,6 +145,13 @@ async def _forge(stack: Stack, dice: random.Random) -> None:
             with contextlib.suppress(aiohttp.ClientError, TimeoutError):
                 async with http.post(url, json={"Records": [record]}) as answer:
                     assert answer.status in {200, 202, 401, 403, 503}
+
+
+async def _pause(calm: asyncio.Event, seconds: float) -> bool:
+    """True when the storm is over."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(calm.wait(), seconds)
+    return calm.is_set()
 
 
 # --- the proof --------------------------------------------------------------------------------------------
