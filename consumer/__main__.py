@@ -64,6 +64,8 @@ def run(key_file: Path | None, log_format: Format, **options: Any) -> None:
     events = Events(write=_to_stderr, format=log_format)
     try:
         key = _key(key_file)
+        if not options["broker_url"].startswith(("http://", "https://")):
+            raise ConfigurationInvalid("the broker's URL starts with http:// or https://")
         options["has_builtin"] |= options["module"] is None
         settings = Settings(key=key, **options)
         processors = load(settings)

@@ -119,7 +119,7 @@ def processes() -> Callable[..., Processors]:
 @pytest.fixture
 async def pool(tmp_path: Path) -> AsyncIterator[Pool]:
     """Runs the plain functions of `parsers.py` in the test's own directory."""
-    environ = environment(os.environ | {"BROKER_CONSUMER_KEY": KEY}, ("BROKER_CONSUMER_KEY",))
+    environ = environment(os.environ | {"BROKER_CONSUMER_KEY": KEY, "TMPDIR": str(tmp_path)}, ("BROKER_CONSUMER_KEY",))
     module = Pool(module="parsers", app_dir=tmp_path, environ=environ, spool=tmp_path)
     async with contextlib.aclosing(module) as opened:
         yield opened
