@@ -17,6 +17,7 @@ SHARDS_LIMIT = 256  # two hex digits
 _ID = re.compile(r"[0-9a-f]{2}[a-z2-7]{26}")
 # Separators, and characters that URL parsers, shells and terminals read as syntax.
 _UNSAFE = frozenset('/\\:*?"<>|\x7f')
+_EDGES = " ._"  # hidden files, trailing dots that file systems drop, and what our own replacements leave there
 # Cc control, Cf format (bidi overrides, zero width), Cs surrogate, Co private, Cn unassigned, Zl/Zp line breaks.
 _UNSAFE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
@@ -49,7 +50,7 @@ def safe_filename(filename: str) -> str:
     """
     text = unicodedata.normalize("NFC", filename)
     text = "".join("_" if c in _UNSAFE or unicodedata.category(c) in _UNSAFE_CATEGORIES else c for c in text)
-    text = re.sub(r"\.\.+", ".", text).strip(" ._") or "file"
+    text = re.sub(r"\.\.+", ".", text).strip(_EDGES) or "file"
     return _bounded(text, MAX_FILENAME_BYTES)
 
 
@@ -73,4 +74,5 @@ def _bounded(name: str, limit: int) -> str:
     stem, dot, extension = name.rpartition(".")
     tail = f"{dot}{extension}".encode() if stem and len(extension.encode()) <= 32 else b""
     head = (stem if tail else name).encode()[: limit - len(tail)]
-    return head.decode(errors="ignore") + tail.decode()
+    # Cut next to a dot, a blank or an underscore, the name would get a second one there.
+    return head.decode(errors="ignore").rstrip(_EDGES) + tail.decode()

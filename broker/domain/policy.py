@@ -1,10 +1,9 @@
 """What a destination permits and requires, and how long things may take."""
 
-import math
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from broker.contract import Guarantees, Level
 from broker.domain.errors import (
@@ -24,16 +23,17 @@ _STRENGTH = {Level.ENFORCED: 3, Level.AT_HEAD: 2, Level.ON_READ: 1, Level.NONE: 
 class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The terms of one destination. Durations are parsed by the settings ("15m", "24h")."""
 
-    max_size_bytes: int = 5_000_000_000  # S3 PutObject: a single PUT takes at most 5 GB
+    max_size_bytes: Annotated[int, Meta(ge=0)] = 5_000_000_000  # S3 PutObject: a single PUT takes at most 5 GB
     content_types: tuple[str, ...] = ("*",)
     deadline: timedelta = timedelta(hours=24)
     url_ttl: timedelta = timedelta(minutes=15)
     require: tuple[Guarantee, ...] = ("size", "content_type", "create_only")
-    min_rate_bytes_per_second: int = 1_048_576  # a slower client may be cut off: a store checks a PUT when it starts
+    # A slower client may be cut off: a store checks a PUT when it starts.
+    min_rate_bytes_per_second: Annotated[int, Meta(ge=1)] = 1_048_576
     grace: timedelta = timedelta(seconds=60)
     first_look: timedelta = timedelta(seconds=2)
     longest_look_interval: timedelta = timedelta(seconds=60)
-    max_failures: int = 5
+    max_failures: Annotated[int, Meta(ge=1)] = 5
     retry_base: timedelta = timedelta(seconds=2)
     retry_limit: timedelta = timedelta(minutes=10)
     retention: timedelta = timedelta(days=30)
@@ -95,8 +95,8 @@ def next_look(policy: Policy, *, since: datetime, now: datetime) -> datetime:
 
 def retry_delay(policy: Policy, failures: int) -> timedelta:
     """Doubling from `retry_base` up to `retry_limit`."""
-    doublings = min(max(failures - 1, 0), math.ceil(math.log2(policy.retry_limit / policy.retry_base)))
-    return min(policy.retry_base * (1 << doublings), policy.retry_limit)
+    doubled = policy.retry_base.total_seconds() * 2.0 ** min(max(failures - 1, 0), 64)
+    return timedelta(seconds=min(doubled, policy.retry_limit.total_seconds()))
 
 
 def _matches(content_type: str, pattern: str) -> bool:
