@@ -11,9 +11,11 @@ from botocore.session import Session
 
 from broker.api.app import UseCases
 from broker.clock import SystemClock
+from broker.contract import Checksum
 from broker.domain.capsule import CapsuleSealer
-from broker.domain.errors import ConfigurationInvalid
-from broker.domain.policy import Destination
+from broker.domain.errors import ConfigurationInvalid, InvalidInput
+from broker.domain.objects import UploadSpec
+from broker.domain.policy import Destination, demand
 from broker.domain.principals import ApiKey
 from broker.domain.tokens import Tokens
 from broker.doors.s3_event import S3EventDoor
@@ -159,7 +161,7 @@ def _bucket(name: str, place: DestinationSettings, http: aiohttp.ClientSession, 
     remove = _credentials(name, rights.remove) if rights.remove else default
     caller = S3Caller(http=http, sigv4=sigv4, endpoint=addresses.internal, clock=clock, timeout=HEAD_TIMEOUT)
     head = S3ObjectHead(caller=caller, credentials=read)
-    return Bucket(
+    bucket = Bucket(
         destination=Destination(
             name=name,
             bucket=place.bucket,
@@ -174,6 +176,27 @@ def _bucket(name: str, place: DestinationSettings, http: aiohttp.ClientSession, 
         objects=head,
         remover=S3ObjectRemover(caller=caller, credentials=remove, dialect=dialect, objects=head),
     )
+    _check_strategy(bucket, place.dialect)
+    return bucket
+
+
+_PROBE = UploadSpec(
+    filename="probe", size_bytes=0, content_type="application/octet-stream", checksum=Checksum(sha256="A" * 43 + "=")
+)
+
+
+def _check_strategy(bucket: Bucket, dialect: str) -> None:
+    """What every mint would be refused for is said at start-up.
+
+    :raises ConfigurationInvalid: the dialect cannot give what `policy.require` demands.
+    """
+    try:
+        demand(_PROBE, bucket.destination.policy, bucket.put.binds(_PROBE))
+    except InvalidInput as exc:
+        raise ConfigurationInvalid(
+            f"destinations.{bucket.destination.name}: dialect {dialect!r}: {exc.detail}; "
+            "name the store's own dialect, or require less in policy.require"
+        ) from exc
 
 
 def _addresses(name: str, place: DestinationSettings) -> Addresses:
