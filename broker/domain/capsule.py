@@ -99,7 +99,7 @@ class CapsuleSealer:
         """The capsule, or None when it is not ours, not of this place, or was touched."""
         place = [f"{bucket}/{key}".encode()]
         try:
-            data = base64.urlsafe_b64decode(sealed)
+            data = base64.b64decode(sealed, altchars=b"-_", validate=True)
         except (binascii.Error, ValueError):
             return None
         for cipher in self._ciphers:

@@ -71,7 +71,7 @@ def key_id_in(key_text: str) -> str:
     """
     kind, _, rest = key_text.partition("_")
     key_id, _, secret = rest.rpartition("_")
-    if kind != "ub" or not key_id or not secret:
+    if kind != "ub" or not _KEY_ID.fullmatch(key_id) or not secret:
         raise Unauthenticated
     return key_id
 

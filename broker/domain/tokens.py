@@ -49,7 +49,9 @@ class Tokens:
 
 
 def _mac(key: bytes, text: str) -> str:
-    return base64.urlsafe_b64encode(hmac.digest(key, text.encode(), hashlib.sha256)[:_MAC_BYTES]).decode()
+    """Of any text: ids and expiries come from outside, too, and not all of what can be sent is valid Unicode."""
+    mac = hmac.digest(key, text.encode(errors="surrogatepass"), hashlib.sha256)
+    return base64.urlsafe_b64encode(mac[:_MAC_BYTES]).decode()
 
 
 def _is_genuine(keys: Sequence[bytes], text: str, mac: str) -> bool:
