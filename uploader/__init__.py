@@ -1,8 +1,10 @@
 """Uploads through an upload broker: the Python SDK. The command line is `uploader` or `python -m uploader`."""
 
+from uploader.download import DownloadResult
 from uploader.engine import UploadResult
 from uploader.errors import (
     BrokerRefused,
+    ContentMismatch,
     FileChanged,
     FileUnusable,
     SessionLost,
@@ -17,6 +19,8 @@ from uploader.sdk import Uploader, upload_file
 
 __all__ = [
     "BrokerRefused",
+    "ContentMismatch",
+    "DownloadResult",
     "FileChanged",
     "FileUnusable",
     "RetryPolicy",

@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 import click
 
 from uploader import errors, events
+from uploader.download import DownloadResult
 from uploader.progress import JsonView, View, choose_view, ticking
-from uploader.report import finished_event, outcome_line, status_json, status_text
+from uploader.report import download_line, downloaded_event, finished_event, outcome_line, status_json, status_text
 from uploader.sdk import Uploader
 
 T = TypeVar("T")
@@ -144,11 +145,14 @@ def put(
         click.echo(line)
 
 
-def _ids(_: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
-    for value in values:
-        if not re.fullmatch(r"[A-Za-z0-9_-]{1,128}", value):  # it becomes part of a path
-            raise click.BadParameter(f"{value!r} is no session id", param=parameter)
-    return values
+def _id(_: click.Context, parameter: click.Parameter, value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,128}", value):  # it becomes part of a path
+        raise click.BadParameter(f"{value!r} is no session id", param=parameter)
+    return value
+
+
+def _ids(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(_id(context, parameter, value) for value in values)
 
 
 @main.command(epilog=EXIT_CODES)
@@ -166,6 +170,34 @@ def status(session_ids: tuple[str, ...], broker: str, key_file: Path | None, is_
                 click.echo(show(await uploader.status(session_id)))
 
     _run(work(), choose_view(is_json=is_json), "status")
+
+
+@main.command(epilog=EXIT_CODES)
+@click.argument("session_id", callback=_id)
+@_broker_options
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="The declared file name by default."
+)
+@click.option("--replace", is_flag=True, help="Replace a file that is there.")
+@click.option("--json", "is_json", is_flag=True, help="One JSON event a line on stdout.")
+def get(session_id: str, broker: str, key_file: Path | None, output: Path | None, replace: bool, is_json: bool) -> None:
+    """Download what was verified of a session. A broken download is continued.
+
+    \b
+    Example:
+      uploader get SESSION_ID -o report.csv
+    """
+    view = choose_view(is_json=is_json)
+    uploader = _uploader(broker, key_file)
+
+    async def work() -> DownloadResult:
+        async with uploader, ticking(view):
+            return await uploader.get(session_id, output, replace=replace, observer=view)
+
+    result = _run(work(), view, session_id)
+    view.on_event(downloaded_event(result))
+    if not is_json:
+        click.echo(download_line(result))
 
 
 def _uploader(broker: str, key_file: Path | None) -> Uploader:

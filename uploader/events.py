@@ -75,6 +75,14 @@ class Finished(Event, frozen=True, kw_only=True, tag="upload.finished"):
     result: Any = None
 
 
+class Downloaded(Event, frozen=True, kw_only=True, tag="download.finished"):
+    session_id: str
+    path: str
+    size_bytes: int
+    proved: str | None
+    attempts: int
+
+
 class Failed(Event, frozen=True, kw_only=True, tag="upload.failed"):
     code: str
     message: str

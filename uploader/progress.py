@@ -15,11 +15,13 @@ from rich.progress import (
     BarColumn,
     DownloadColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeRemainingColumn,
-    TransferSpeedColumn,
 )
+from rich.text import Text
 
 from uploader import events
 
@@ -107,6 +109,14 @@ class PlainView:
         return nullcontext()
 
 
+class RateColumn(ProgressColumn):
+    """MiB/s, as everywhere in here; rich's own column counts in millions."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed / (1 << 20):.1f} MiB/s" if speed else "", style="progress.data.speed")
+
+
 class BarView:
     """A progress bar with bytes, rate and time left. Remarks appear above it."""
 
@@ -119,7 +129,7 @@ class BarView:
             TextColumn("{task.description}", style="dim"),
             BarColumn(bar_width=None),
             DownloadColumn(binary_units=True),
-            TransferSpeedColumn(),
+            RateColumn(),
             TimeRemainingColumn(compact=True),
             console=console,
             transient=True,
@@ -128,6 +138,7 @@ class BarView:
         )
         self._shown: tuple[TaskID, events.Meter] | None = None
         self._phase: events.Phase | None = None
+        self._done_bytes = 0
 
     def on_event(self, event: events.Event) -> None:
         if isinstance(event, events.Retrying | events.Reminted | events.Aborted) and (line := remark(event)):
@@ -141,9 +152,10 @@ class BarView:
         if self._shown is None:
             return
         task, meter = self._shown
-        if meter.phase != self._phase:
+        if meter.phase != self._phase or meter.done_bytes < self._done_bytes:  # sent again from the start
             self._phase = meter.phase
             self._progress.reset(task, description=PHASES[meter.phase], completed=meter.done_bytes)
+        self._done_bytes = meter.done_bytes
         self._progress.update(task, completed=meter.done_bytes)
         self._progress.refresh()
 

@@ -3,8 +3,9 @@
 import msgspec
 
 from broker.contract import UploadSession
+from uploader.download import DownloadResult
 from uploader.engine import UploadResult
-from uploader.events import Finished
+from uploader.events import Downloaded, Finished
 from uploader.progress import rate_text, size_text
 
 
@@ -27,6 +28,22 @@ def finished_event(name: str, result: UploadResult) -> Finished:
         sent_seconds=round(result.sending.total_seconds(), 3),
         attempts=result.attempts,
         result=result.session.result or None,
+    )
+
+
+def download_line(result: DownloadResult) -> str:
+    proof = f"{result.proved} proved" if result.proved else "no digest was declared that proves it"
+    return f"{result.session_id} saved {result.path} {size_text(result.size_bytes)}, {proof}"
+
+
+def downloaded_event(result: DownloadResult) -> Downloaded:
+    return Downloaded(
+        file=result.path.name,
+        session_id=result.session_id,
+        path=str(result.path),
+        size_bytes=result.size_bytes,
+        proved=result.proved,
+        attempts=result.attempts,
     )
 
 

@@ -17,6 +17,7 @@ from yarl import URL
 from broker.contract import CreateUploadSession, UploadSession
 from uploader.checksums import Algorithm
 from uploader.client import BrokerClient
+from uploader.download import Download, DownloadResult
 from uploader.engine import Order, Upload, UploadResult, Wait
 from uploader.events import Observer, Silent
 from uploader.media import guess_type
@@ -62,7 +63,7 @@ class Uploader:
 
     async def __aenter__(self) -> Self:
         self._executor = self._stack.enter_context(ThreadPoolExecutor(MAX_THREADS, "uploader"))
-        session = await self._stack.enter_async_context(
+        self._http = await self._stack.enter_async_context(
             aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(ssl=self._ssl),
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -70,10 +71,10 @@ class Uploader:
             )
         )
         self._broker = BrokerClient(
-            session=session, url=self._url, headers={"Authorization": f"Bearer {self._key}"}, retry=self._retry
+            session=self._http, url=self._url, headers={"Authorization": f"Bearer {self._key}"}, retry=self._retry
         )
         self._sender = Sender(
-            session=session, executor=self._executor, stall=self._stall, answer_timeout=self._answer_timeout
+            session=self._http, executor=self._executor, stall=self._stall, answer_timeout=self._answer_timeout
         )
         return self
 
@@ -135,6 +136,33 @@ class Uploader:
     async def status(self, session_id: str) -> UploadSession:
         """The session as the broker sees it now."""
         return await self._broker.get(session_id, _unheard)
+
+    async def get(
+        self,
+        session_id: str,
+        target: str | os.PathLike[str] | None = None,
+        *,
+        replace: bool = False,
+        observer: Observer | None = None,
+    ) -> DownloadResult:
+        """Download what was verified, resuming a part that an earlier call has left.
+
+        :param target: the declared file name in the working directory by default.
+        :param replace: an existing target otherwise stands, and is an error.
+        :raises UploaderError: see `uploader.errors`.
+        """
+        download = Download(
+            session_id=session_id,
+            target=None if target is None else Path(target),
+            replaces=replace,
+            broker=self._broker,
+            http=self._http,
+            executor=self._executor,
+            retry=self._retry,
+            observer=observer or Silent(),
+            stall=self._stall,
+        )
+        return await download.run()
 
     async def _open(self, file: str | os.PathLike[str] | bytes, filename: str | None) -> Source:
         if isinstance(file, bytes):

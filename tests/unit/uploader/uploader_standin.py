@@ -37,6 +37,8 @@ FAULTS_AFTER_THE_BODY: dict[str, tuple[int, str, dict[str, str]]] = {
     "too-many": (429, "", {}),
 }
 
+GET_REFUSALS: dict[str | None, int] = {"expired": 403, "gone": 404, "replaced": 412, "busy": 503}
+
 MakeFile = Callable[..., Path]
 
 
@@ -79,6 +81,7 @@ class StandIn:
     by_idempotency_key: dict[str, str] = field(default_factory=dict)
     objects: dict[str, Stored] = field(default_factory=dict)
     puts: list[Put] = field(default_factory=list)
+    ranges: list[str | None] = field(default_factory=list)
     calls: list[tuple[str, str]] = field(default_factory=list)
     store_faults: deque[str | None] = field(default_factory=deque)
     broker_faults: dict[str, deque[str]] = field(default_factory=lambda: defaultdict(deque))
@@ -355,12 +358,13 @@ class StandIn:
         session = self.sessions[parse_qs(urlsplit(target).query)["get"][0]]
         content = self.objects[session.key].content or b""
         fault = self.store_faults.popleft() if self.store_faults else None
-        if fault == "expired":
-            writer.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+        self.ranges.append(headers.get("range"))
+        if fault in GET_REFUSALS:
+            writer.write(b"HTTP/1.1 %d No\r\nContent-Length: 0\r\n\r\n" % GET_REFUSALS[fault])
             await writer.drain()
             return True
         if fault == "damaged":
-            content = b"\0" + content[1:]
+            content = b"\xff" + content[1:]
         begin = int(headers.get("range", "bytes=0-").removeprefix("bytes=").removesuffix("-"))
         status = "206 Partial Content" if begin else "200 OK"
         span = f"Content-Range: bytes {begin}-{len(content) - 1}/{len(content)}\r\n" if begin else ""
