@@ -23,8 +23,9 @@ from broker.domain.policy import Policy
 from broker.domain.principals import ANY_DESTINATION, Role, check_key_id
 
 ENVIRONMENT_PREFIX = "BROKER_"
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_LONGEST = timedelta(days=3_650)  # ours: ten years, far from the end of the calendar
 _MIN_KEY_BYTES = 32
 
 
@@ -44,9 +45,14 @@ class Secret(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 raise ConfigurationInvalid(f"the environment variable {self.env} is not set")
             return value
         try:
-            return Path(str(self.file)).read_text().strip()
+            value = Path(str(self.file)).read_text().strip()
         except OSError as exc:
             raise ConfigurationInvalid(f"the secret file {self.file} cannot be read: {exc.strerror}") from exc
+        except UnicodeDecodeError:
+            raise ConfigurationInvalid(f"the secret file {self.file} is no text") from None  # it would quote the secret
+        if not value:
+            raise ConfigurationInvalid(f"the secret file {self.file} is empty")
+        return value
 
     def reveal_key(self) -> bytes:
         """A key of full entropy: at least 32 bytes, any text (for instance `openssl rand -base64 32`)."""
@@ -61,6 +67,10 @@ class LedgerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     shards: Annotated[int, Meta(ge=1, le=SHARDS_LIMIT)] = 1
     durability: Literal["everysec", "strict"] = "everysec"
     is_dev: bool = False
+
+    def __repr__(self) -> str:
+        """A URL may carry a password."""
+        return f"LedgerSettings(url=***, shards={self.shards}, durability={self.durability!r}, is_dev={self.is_dev})"
 
 
 class SecretSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -111,15 +121,18 @@ class SourceSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """A sender of bucket events, and the destinations about which it may speak."""
 
     kind: Literal["s3_event"] = "s3_event"
-    tokens: tuple[Secret, ...]
-    destinations: tuple[str, ...]
+    tokens: Annotated[tuple[Secret, ...], Meta(min_length=1)]
+    destinations: Annotated[tuple[str, ...], Meta(min_length=1)]
+
+
+KeyHash = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
 
 
 class KeySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An API key at rest: `hash` is the hexadecimal SHA-256 of its text, `hashes` two while it is being rotated."""
 
-    hash: str | None = None
-    hashes: tuple[str, ...] = ()
+    hash: KeyHash | None = None
+    hashes: tuple[KeyHash, ...] = ()
     roles: frozenset[Role]
     destinations: tuple[str, ...] = (ANY_DESTINATION,)
     max_size_bytes: Annotated[int, Meta(ge=0)] | None = None
@@ -174,13 +187,16 @@ def _read(path: Path | None) -> dict[str, Any]:
         raise ConfigurationInvalid(f"{path}: {exc}") from exc
 
 
-# Our own names in the environment that are no settings: clients of the broker, and where to find the file.
-_NOT_SETTINGS = frozenset({"BROKER_URL", "BROKER_API_KEY", "BROKER_CONSUMER_KEY", "BROKER_CONFIG"})
+# Names in the environment that are no settings: those of the broker's clients, where to find the file, and what
+# Kubernetes adds to every container beside a Service named `broker` ("Service", environment variables).
+_NOT_SETTINGS = re.compile(
+    r"BROKER_(URL|API_KEY|CONSUMER_KEY|CONFIG|SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_\d+_[A-Z]+(_[A-Z]+)?)?)"
+)
 
 
 def _override(raw: dict[str, Any], environ: Mapping[str, str]) -> None:
     for name, text in sorted(environ.items()):
-        if not name.startswith(ENVIRONMENT_PREFIX) or name in _NOT_SETTINGS:
+        if not name.startswith(ENVIRONMENT_PREFIX) or _NOT_SETTINGS.fullmatch(name):
             continue
         *parents, last = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
         table = raw
@@ -200,14 +216,14 @@ def _value(text: str) -> Any:
 
 
 def _parse_durations(raw: dict[str, Any]) -> None:
-    _parse_fields(raw.get("jobs"), JobSettings)
+    _parse_fields(raw.get("jobs"), JobSettings, "jobs")
     destinations = raw.get("destinations")
-    for destination in destinations.values() if isinstance(destinations, dict) else ():
+    for place, destination in destinations.items() if isinstance(destinations, dict) else ():
         if isinstance(destination, dict):
-            _parse_fields(destination.get("policy"), Policy)
+            _parse_fields(destination.get("policy"), Policy, f"destinations.{place}.policy")
 
 
-def _parse_fields(table: Any, kind: type[Struct]) -> None:
+def _parse_fields(table: Any, kind: type[Struct], place: str) -> None:
     """Turns "15m" into what msgspec reads as a duration, in the fields that are one."""
     if not isinstance(table, dict):
         return
@@ -215,8 +231,11 @@ def _parse_fields(table: Any, kind: type[Struct]) -> None:
     for name in names & table.keys():
         match = _DURATION.fullmatch(str(table[name]))
         if match is None:
-            raise ConfigurationInvalid(f'{name}: a duration is written "90s", "15m", "24h" or "30d"')
-        table[name] = timedelta(seconds=float(match[1]) * _SECONDS[match[2]])
+            raise ConfigurationInvalid(f'{place}.{name}: a duration is written "90s", "15m", "24h" or "30d"')
+        seconds = float(match[1]) * _SECONDS[match[2]]
+        if seconds > _LONGEST.total_seconds():
+            raise ConfigurationInvalid(f"{place}.{name}: at most {_LONGEST.days}d")
+        table[name] = timedelta(seconds=seconds)
 
 
 def _check(settings: Settings) -> None:
@@ -228,9 +247,27 @@ def _check(settings: Settings) -> None:
         check_key_id(key_id)
         if not (key.hash or key.hashes):
             raise ConfigurationInvalid(f"keys.{key_id}: hash is missing; `upload-broker keys add` prints one")
+    _check_bounds("jobs.lease", settings.jobs.lease, at_least=timedelta(milliseconds=100))
+    _check_bounds("jobs.read_ttl", settings.jobs.read_ttl, at_most=timedelta(minutes=5))  # a leaked grant ends soon
     for name, destination in settings.destinations.items():
-        policy = destination.policy
-        if policy.url_ttl > timedelta(days=7):  # SigV4: X-Amz-Expires is at most 604,800 seconds
-            raise ConfigurationInvalid(f"destinations.{name}.policy.url_ttl: at most 7d")
+        policy, place = destination.policy, f"destinations.{name}.policy"
+        _check_bounds(f"{place}.url_ttl", policy.url_ttl, at_most=timedelta(days=7))  # SigV4: at most 604,800 seconds
+        _check_bounds(f"{place}.deadline", policy.deadline)
+        _check_bounds(
+            f"{place}.longest_look_interval", policy.longest_look_interval, at_least=timedelta(milliseconds=100)
+        )
         if policy.deadline > policy.retention:
-            raise ConfigurationInvalid(f"destinations.{name}.policy.deadline: at most retention")
+            raise ConfigurationInvalid(f"{place}.deadline: at most retention")
+
+
+def _check_bounds(
+    place: str, given: timedelta, *, at_least: timedelta = timedelta(seconds=1), at_most: timedelta = _LONGEST
+) -> None:
+    if not at_least <= given <= at_most:
+        raise ConfigurationInvalid(f"{place}: at least {_spoken(at_least)} and at most {_spoken(at_most)}")
+
+
+def _spoken(duration: timedelta) -> str:
+    """As it would be written in the file."""
+    unit = next(unit for unit in ("d", "h", "m", "s", "ms") if duration >= timedelta(seconds=_SECONDS[unit]))
+    return f"{duration / timedelta(seconds=_SECONDS[unit]):g}{unit}"
