@@ -1,5 +1,6 @@
 """Logs are events, one line each: JSON for machines, `key=value` on a terminal. Nothing here ever sees a secret."""
 
+import json
 import logging
 import sys
 import traceback
@@ -25,15 +26,25 @@ class EventFormatter(logging.Formatter):
         return self.render(line)
 
     def render(self, line: dict[str, object]) -> str:
-        return msgspec.json.encode(line, enc_hook=str).decode()
+        try:
+            return msgspec.json.encode(line, enc_hook=str).decode()
+        except UnicodeEncodeError:  # a lone surrogate: an event that cannot be written must not be lost for it
+            return json.dumps(line, default=str)
 
 
 class TerminalFormatter(EventFormatter):
     def render(self, line: dict[str, object]) -> str:
         at, level, event = line.pop("at"), line.pop("level"), line.pop("event")
         assert isinstance(at, datetime)  # noqa: S101 - for the type checker
-        rest = " ".join(f"{name}={value}" for name, value in line.items() if value is not None)
-        return f"{at:%H:%M:%S.%f} {level!s:<7} {event} {rest}".rstrip()
+        trace = line.pop("traceback", "")
+        rest = " ".join(f"{name}={_shown(value)}" for name, value in line.items() if value is not None)
+        return f"{at:%H:%M:%S.%f} {level!s:<7} {_shown(event)} {rest}\n{trace}".rstrip()
+
+
+def _shown(value: object) -> str:
+    """As it is where that is one word, else quoted: nobody writes a second line or moves the cursor."""
+    text = str(value)
+    return text if text.isprintable() and " " not in text else repr(text)
 
 
 def configure(level: str) -> None:
