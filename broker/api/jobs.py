@@ -1,5 +1,6 @@
 """Jobs over HTTP: what a consumer may do, with its role key and a live lease."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -19,6 +20,8 @@ from broker.domain.errors import InvalidInput
 from broker.domain.principals import ApiKey
 from broker.services.finish import FinishJob, ReleaseJob
 from broker.services.lease import LeaseJobs, RenewLease
+
+MAX_RESULT_DEPTH = 64  # ours: parsers in wide use stop between 100 and 1,000 levels
 
 _LEASE = JsonBody(LeaseRequest, default=LeaseRequest())
 _RENEW = JsonBody(RenewRequest)
@@ -72,6 +75,22 @@ def _check_readable(result: msgspec.Raw) -> None:
     :raises InvalidInput: it is nested too deeply, or holds a number beyond a double.
     """
     try:
-        msgspec.json.decode(result)
+        value = msgspec.json.decode(result)
     except (ValueError, RecursionError) as broken:
         raise InvalidInput.at("/result", "common parsers cannot read this JSON") from broken
+    if _depth(value) > MAX_RESULT_DEPTH:
+        raise InvalidInput.at("/result", f"at most {MAX_RESULT_DEPTH} levels of JSON")
+
+
+def _depth(value: Any) -> int:
+    """Level by level, not by recursion: the depth is the caller's choice."""
+    depth, level = 0, [value]
+    while level := [inner for outer in level for inner in _members(outer)]:
+        depth += 1
+    return depth
+
+
+def _members(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()

@@ -1,0 +1,263 @@
+"""What HTTP itself may do wrong, over a real socket where that matters; and trouble of ours, told in few words."""
+
+import asyncio
+import json
+import logging
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+import uvicorn
+from litestar import Litestar
+from litestar.testing import AsyncTestClient
+
+from broker.api.app import UseCases, create_app
+from broker.clock import SystemClock
+from broker.domain.errors import CredentialsUnavailable, StoreRefused
+from broker.ledger.redis import RedisLedger
+from broker.one_write import OneWriteProtocol
+from broker.ports import Schedule
+from tests.api.world import DOOR_TOKEN, WISH, World, build, event
+from tests.clock import FrozenClock
+
+CREATE_HEAD = "POST /upload-sessions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.is_up = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.is_up.set()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@asynccontextmanager
+async def serving(app: Litestar) -> AsyncIterator[int]:
+    """The port of a real server on loopback."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        config = uvicorn.Config(
+            app, loop="none", http=OneWriteProtocol, ws="none", lifespan="off", log_config=None, access_log=False
+        )
+        server = _Server(config)
+        running = asyncio.create_task(server.serve(sockets=[listener]))
+        async with asyncio.timeout(10):
+            await server.is_up.wait()
+        yield listener.getsockname()[1]
+        server.should_exit = True
+        await asyncio.wait_for(running, 10)
+
+
+async def exchange(port: int, head: str, *chunks: bytes) -> tuple[int, dict[str, str], bytes]:
+    """One request as these very bytes, and its answer."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(head.encode())
+        for chunk in chunks:
+            writer.write(chunk)
+            await writer.drain()
+        async with asyncio.timeout(10):
+            lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+            headers = {name: value for name, _, value in (line.partition(": ") for line in lines[1:] if line)}
+            size = 0 if head.startswith("HEAD") else int(headers.get("content-length", "0"))
+            return int(lines[0].split()[1]), headers, await reader.readexactly(size)
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+
+def authorization(world: World, who: str = "app") -> str:
+    return f"authorization: Bearer {world.secrets[who]}\r\n"
+
+
+def chunked(*chunks: bytes) -> list[bytes]:
+    return [*(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks), b"0\r\n\r\n"]
+
+
+async def test_a_mint_works_over_a_socket_in_pieces(world: World) -> None:
+    body = json.dumps(WISH).encode()
+    async with serving(world.app) as port:
+        head = CREATE_HEAD + authorization(world) + "transfer-encoding: chunked\r\n\r\n"
+        status, headers, answer = await exchange(port, head, *chunked(body[:5], body[5:9], body[9:]))
+    assert status == 201
+    assert json.loads(answer)["state"] == "pending"
+    assert headers["content-type"] == "application/json"
+
+
+async def test_a_body_without_a_length_is_counted(world: World) -> None:
+    async with serving(world.app) as port:
+        head = CREATE_HEAD + authorization(world) + "transfer-encoding: chunked\r\n\r\n"
+        status, _, answer = await exchange(port, head, *chunked(*[b" " * 1_000_000] * 6))
+        assert (status, json.loads(answer)["code"]) == (413, "body-too-large")
+    assert await world.session_count() == 0
+
+
+@pytest.mark.parametrize("length", ["5500001", "99999999999999999999", "9" * 1000])
+async def test_an_announced_giant_is_refused_before_it_is_sent(world: World, length: str) -> None:
+    async with serving(world.app) as port:
+        head = CREATE_HEAD + authorization(world) + f"content-length: {length}\r\n\r\n"
+        status, _, answer = await exchange(port, head)
+    assert status in {400, 413}
+    assert status == 400 or json.loads(answer)["code"] == "body-too-large"
+
+
+async def test_what_stands_beyond_the_announced_length_is_not_read(world: World) -> None:
+    body = json.dumps(WISH).encode()
+    async with serving(world.app) as port:
+        head = CREATE_HEAD + authorization(world) + f"content-length: {len(body) - 1}\r\n\r\n"
+        status, _, _ = await exchange(port, head, body)
+    assert status == 400
+    assert await world.session_count() == 0
+
+
+async def test_a_client_that_leaves_in_the_middle_changes_nothing(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(world.app) as port:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write((CREATE_HEAD + authorization(world) + "content-length: 100\r\n\r\n{").encode())
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+        await asyncio.sleep(0.1)
+        status, _, _ = await exchange(port, "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+    assert status == 200
+    assert await world.session_count() == 0
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/readyz"])
+async def test_head_is_get_without_the_content(world: World, path: str) -> None:
+    async with serving(world.app) as port:
+        got = await exchange(port, f"GET {path} HTTP/1.1\r\nhost: x\r\nx-request-id: a\r\n\r\n")
+        head = await exchange(port, f"HEAD {path} HTTP/1.1\r\nhost: x\r\nx-request-id: a\r\n\r\n")
+    assert head[0] == got[0] == 200
+    for name in ("content-length", "content-type", "x-request-id"):
+        assert head[1][name] == got[1][name]
+
+
+async def test_head_of_what_is_refused_has_no_content_either(world: World) -> None:
+    for path in ("/nowhere", "/upload-sessions/x", "/jobs/lease"):
+        answer = await world.client.head(path, headers=world.as_("app"))
+        assert answer.status_code in {404, 405}
+        assert answer.content == b""
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"), [("/upload-sessions", {"OPTIONS", "POST"}), ("/healthz", {"GET", "HEAD", "OPTIONS"})]
+)
+async def test_options_says_what_is_allowed(world: World, path: str, allowed: set[str]) -> None:
+    answer = await world.client.options(path)
+    assert answer.status_code == 204
+    assert set(answer.headers["allow"].split(", ")) == allowed
+
+
+async def test_an_unknown_route_and_a_wrong_method_are_problems(world: World) -> None:
+    for path in ("/nowhere", "/upload-sessions/a/b/c", "//", "/upload-sessions/%2e%2e/x"):
+        answer = await world.client.post(path)
+        assert (answer.status_code, answer.headers["content-type"]) in {
+            (404, "application/problem+json"),
+            (405, "application/problem+json"),
+        }
+    wrong = await world.client.put("/upload-sessions")
+    assert (wrong.status_code, wrong.json()["code"]) == (405, "method-not-allowed")
+    assert set(wrong.headers["allow"].split(", ")) == {"OPTIONS", "POST"}
+
+
+async def test_a_hostile_host_is_malformed(world: World) -> None:
+    answer = await world.client.get("/healthz", headers={"host": "a b"})
+    assert (answer.status_code, answer.json()["code"]) == (400, "malformed-request")
+
+
+@pytest.mark.parametrize("given", ["a", "0123-abc_DEF", "!" * 128, "~"])
+async def test_a_sane_request_id_is_echoed(world: World, given: str) -> None:
+    for path in ("/healthz", "/nowhere"):
+        answer = await world.client.get(path, headers={"x-request-id": given})
+        assert answer.headers["x-request-id"] == given
+
+
+@pytest.mark.parametrize("given", [b"", b"x" * 129, b"a b", b"\xe9", b"a\tb", b"<script>\x7f"])
+async def test_any_other_request_id_is_replaced(world: World, given: bytes) -> None:
+    seen = set()
+    for path in ("/nowhere", "/nowhere"):
+        answer = await world.client.get(path, headers={b"x-request-id": given})
+        assert answer.json()["request_id"] == answer.headers["x-request-id"]
+        seen.add(answer.headers["x-request-id"])
+    assert len(seen) == 2
+    assert given.decode("latin-1") not in seen
+
+
+# --- trouble of ours
+
+
+async def test_a_ledger_that_is_away_is_503_everywhere() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closing:
+        port = closing.getsockname()[1]
+    ledger = RedisLedger(f"redis://127.0.0.1:{port}/0")
+    world = build(SystemClock(), ledger=ledger)
+    session = {"object": {"bucket": "acme", "key": f"uploads/00{'a' * 26}/x"}}
+    path = f"/upload-sessions/00{'a' * 26}"
+    async with world.client as client:
+        answers = [
+            await client.post("/upload-sessions", json=WISH, headers=world.as_("app")),
+            await client.get(path, headers=world.as_("app")),
+            await client.delete(path, headers=world.as_("app")),
+            await client.post("/jobs/lease", headers=world.as_("worker")),
+            await client.post(f"/notifications/bucket?token={DOOR_TOKEN}", json=event(session)),
+        ]
+        ready, live = await client.get("/readyz"), await client.get("/healthz")
+    await ledger.close()
+    for answer in answers:
+        told = (answer.status_code, answer.json()["code"], answer.json()["is_retryable"])
+        assert told == (503, "ledger-unavailable", True)
+        assert int(answer.headers["retry-after"]) >= 1
+        assert str(port) not in answer.text
+    assert (ready.status_code, ready.json()["is_ready"], live.status_code) == (503, False, 200)
+    assert ready.json()["problems"]
+    assert int(ready.headers["retry-after"]) >= 1
+
+
+async def test_a_store_that_refuses_us_is_told_without_its_words(world: World, clock: FrozenClock) -> None:
+    session = await world.mint()
+    clock.advance(timedelta(seconds=2))
+    world.bucket.trouble = StoreRefused("AccessDenied for arn:aws:iam::123456789012:role/broker")
+    answer = await world.client.post(f"/upload-sessions/{session['id']}/completion", headers=world.as_("app"))
+    assert (answer.status_code, answer.json()["state"]) == (202, "pending")
+    world.bucket.sign_trouble = CredentialsUnavailable("sts said no to key AKIA123")
+    answer = await world.client.post(f"/upload-sessions/{session['id']}/upload", headers=world.as_("app"))
+    assert (answer.status_code, answer.json()["code"], answer.headers["retry-after"]) == (
+        503,
+        "credentials-unavailable",
+        "5",
+    )
+    assert "AKIA" not in answer.text
+
+
+class _Broken(Schedule):
+    async def check(self) -> list[str]:
+        raise RuntimeError("secret of the house")
+
+    async def next_due(self) -> None:
+        return None
+
+
+async def test_a_500_reveals_nothing_and_is_logged_with_its_request_id(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken: UseCases = replace(world.use_cases, schedule=_Broken())
+    async with AsyncTestClient(create_app(broken), base_url="http://broker.localhost") as client:
+        answer = await client.get("/readyz", headers={"x-request-id": "find-me"})
+    problem = answer.json()
+    assert (answer.status_code, problem["code"], problem["request_id"]) == (500, "error", "find-me")
+    assert "secret of the house" not in answer.text
+    logged = [record for record in caplog.records if record.getMessage() == "request.failed"]
+    assert [record.__dict__["request_id"] for record in logged] == ["find-me"]
+    assert logged[0].exc_info is not None
