@@ -3,6 +3,7 @@
 import signal
 import sys
 import threading
+from pathlib import Path
 
 import msgspec
 
@@ -18,12 +19,12 @@ upload-broker dev is ready (Ctrl-C ends everything; data in {directory})
 Paste this:
 
   export BROKER_URL={broker} BROKER_API_KEY={api_key}
-  uploader put README.md --wait processed
+  {uploader} put README.md --wait processed
 
 or, with nothing but curl (put.curl becomes the signed request, header for header):
 
   curl -sS $BROKER_URL/upload-sessions -H "Authorization: Bearer $BROKER_API_KEY" \\
-    -d '{{"filename": "hello.txt", "size_bytes": 5}}' -o session.json
+    --json '{{"filename": "hello.txt", "size_bytes": 5}}' -o session.json
   python3 -c 'import json; r = json.load(open("session.json"))["upload"]["request"]
   print("url =", json.dumps(r["url"]), *("\\nheader = " + json.dumps(": ".join(h)) for h in r["headers"].items()))' > put.curl
   printf hello | curl -sS -X PUT -K put.curl --data-binary @-
@@ -49,7 +50,9 @@ def run_dev(options: StackOptions, *, as_json: bool) -> None:
 def _said(about: Announcement, options: StackOptions, *, as_json: bool) -> str:
     if as_json:
         return msgspec.json.encode(about).decode() + "\n"
-    return LINES.format(directory=options.directory, **msgspec.structs.asdict(about))
+    uploader = Path(sys.executable).parent / "uploader"
+    shown = uploader.relative_to(Path.cwd()) if uploader.is_relative_to(Path.cwd()) else uploader
+    return LINES.format(directory=options.directory, uploader=shown, **msgspec.structs.asdict(about))
 
 
 def _watch(stack: Stack, stopped: threading.Event) -> None:
