@@ -9,6 +9,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def run(key_file: Path | None, log_format: Format, **options: Any) -> None:
     Example:
       BROKER_CONSUMER_KEY=ub_… upload-consumer run myapp.processors --broker https://broker.example --concurrency 16
     """
-    events = Events(write=_to_stderr, format=log_format)
+    events = Events(write=_to_stderr, now=_now, format=log_format)
     try:
         key = _key(key_file)
         if not options["broker_url"].startswith(("http://", "https://")):
@@ -89,6 +90,10 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     except ImportError:
         return None
     return uvloop.new_event_loop
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def _to_stderr(line: str) -> None:

@@ -23,9 +23,9 @@ async def measure(job: Job, reader: Reader) -> dict[str, object]:
     size_bytes = ends = 0
     last = b"\n"
     hashing: asyncio.Future[None] | None = None
-    async for chunk in reader.iter_chunks(MEBIBYTE):
+    async for chunk in reader.iter_chunks():
         if hashing is not None:
-            await hashing
+            await hashing  # at most one chunk behind
         hashing = loop.run_in_executor(None, sha256.update, chunk)
         size_bytes += len(chunk)
         ends += chunk.count(b"\n")

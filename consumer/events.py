@@ -6,6 +6,7 @@ No signed URL, token or key ever comes here: callers give codes, ids and numbers
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 import msgspec
@@ -25,10 +26,13 @@ class Events:
     """`write` takes one finished line."""
 
     write: Callable[[str], object]
+    now: Callable[[], datetime]
     format: Format = "text"
 
     def emit(self, event: str, fields: dict[str, Value] | None = None) -> None:
-        told = {"event": event, **{name: value for name, value in (fields or {}).items() if value is not None}}
+        at = self.now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        told: dict[str, Value] = {"at": at, "event": event}
+        told |= {name: value for name, value in (fields or {}).items() if value is not None}
         if self.format == "json":
             self.write(msgspec.json.encode(told).decode() + "\n")
         else:

@@ -22,7 +22,8 @@ class LocalReader:
             raise TooLargeForMemory(f"the object has {self._size_bytes} bytes, {max_bytes} permitted")
         return b"".join(self.iter_chunks())
 
-    def iter_chunks(self, size: int = CHUNK_BYTES) -> Iterator[bytes]:
+    def iter_chunks(self, size: int | None = None) -> Iterator[bytes]:
+        size = CHUNK_BYTES if size is None else size
         if size < 1:
             raise ValueError("a chunk has at least one byte")
         for at in range(0, self._size_bytes, size):

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from consumer.errors import LineTooLong, TooLargeForMemory
 
-CHUNK_BYTES = 1_048_576  # ours: large enough that a hash of one is worth a thread, small enough for a hundred jobs
+CHUNK_BYTES = 1_048_576  # ours: what a local file is read by
 MAX_LINE_BYTES = 1_048_576  # ours: a hostile file is one line
 MAX_MEMORY_BYTES = 67_108_864  # ours: what `read` takes without being told otherwise
 
@@ -25,8 +25,8 @@ class Reader(Protocol):
         :raises TooLargeForMemory: it is larger than `max_bytes`.
         """
 
-    def iter_chunks(self, size: int = CHUNK_BYTES) -> AsyncIterator[bytes]:
-        """The whole object in pieces of `size` bytes; the last may be shorter."""
+    def iter_chunks(self, size: int | None = None) -> AsyncIterator[bytes]:
+        """The whole object in pieces of `size` bytes; the last may be shorter. None: as they come, the quickest."""
 
     def iter_lines(self, *, max_bytes: int = MAX_LINE_BYTES) -> AsyncIterator[bytes]:
         """The lines of the object without their ends (LF or CRLF).
@@ -45,7 +45,7 @@ class FileReader(Protocol):
     """The same for a plain function: the object is here already, whole and proved."""
 
     def read(self, *, max_bytes: int = MAX_MEMORY_BYTES) -> bytes: ...
-    def iter_chunks(self, size: int = CHUNK_BYTES) -> Iterator[bytes]: ...
+    def iter_chunks(self, size: int | None = None) -> Iterator[bytes]: ...
     def iter_lines(self, *, max_bytes: int = MAX_LINE_BYTES) -> Iterator[bytes]: ...
     def read_range(self, start: int, end: int, *, max_bytes: int = MAX_MEMORY_BYTES) -> bytes: ...
     def as_file(self, *, suffix: str = "") -> AbstractContextManager[Path]: ...

@@ -15,7 +15,7 @@ from typing import IO
 
 from consumer.digests import Prover
 from consumer.errors import ConsumerError, LeaseLost, ReadFault, SpoolTrouble, TooLargeForMemory
-from consumer.reader import CHUNK_BYTES, MAX_LINE_BYTES, MAX_MEMORY_BYTES, Lines, span
+from consumer.reader import MAX_LINE_BYTES, MAX_MEMORY_BYTES, Lines, span
 from consumer.source import Source
 
 THREAD_BYTES = 131_072  # ours: hashing fewer bytes costs less than asking a thread to do it
@@ -37,11 +37,12 @@ class RemoteReader:
             raise TooLargeForMemory(f"the object has {size} bytes, {max_bytes} permitted")
         return b"".join([chunk async for chunk in self.iter_chunks()])
 
-    async def iter_chunks(self, size: int = CHUNK_BYTES) -> AsyncGenerator[bytes, None]:
-        if size < 1:
+    async def iter_chunks(self, size: int | None = None) -> AsyncGenerator[bytes, None]:
+        if size is not None and size < 1:
             raise ValueError("a chunk has at least one byte")
         try:
-            chunks = _sized(self._source.stream(0, self._source.size_bytes), size)
+            pieces = self._source.stream(0, self._source.size_bytes)
+            chunks = pieces if size is None else _sized(pieces, size)
             async with aclosing(chunks), aclosing(self._proving(chunks)) as proved:
                 async for chunk in proved:
                     yield chunk

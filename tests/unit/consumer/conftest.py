@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from consumer.remote import RemoteReader
 from consumer.source import Patience, Source
 from consumer.tenure import Tenure
 from consumer.worker import Signals, Worker
+
+MOMENT = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -59,7 +62,7 @@ def events(lines: list[str], told: asyncio.Event) -> Events:
         lines.append(line)
         told.set()
 
-    return Events(write=write)
+    return Events(write=write, now=lambda: MOMENT)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Which function takes a job, what counts as a line, and which texts leave the worker."""
 
+from datetime import UTC, datetime
 from types import ModuleType
 from typing import Any
 
@@ -133,8 +134,12 @@ def test_a_long_text_is_cut() -> None:
 
 def test_a_line_of_the_log_is_one_line_whatever_it_tells() -> None:
     lines: list[str] = []
-    Events(write=lines.append).emit("job.failed", {"detail": 'a "b"\nevent=job.processed', "epoch": 3, "code": None})
-    assert lines == ['event=job.failed detail="a \\"b\\"\\\\nevent=job.processed" epoch=3\n']
+    Events(write=lines.append, now=lambda: datetime(2026, 11, 20, tzinfo=UTC)).emit(
+        "job.failed", {"detail": 'a "b"\nevent=job.processed', "epoch": 3, "code": None}
+    )
+    assert lines == [
+        'at=2026-11-20T00:00:00.000Z event=job.failed detail="a \\"b\\"\\\\nevent=job.processed" epoch=3\n'
+    ]
 
 
 def test_every_error_has_its_outcome() -> None:
