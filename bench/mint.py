@@ -54,10 +54,11 @@ P99_BAR_MS = 10.0
 TURNS = 5
 TURN_SECONDS = 4
 PACED_RUNS = 3
+PACED_ATTEMPTS = 8
 CONNECTIONS = 32
 SERVER_CORE, LOAD_CORE = 0, 1
 READY_SECONDS = 20.0
-LAG_LIMIT_MS = 5.0  # a generator that is later than this one time in a hundred measures itself
+LAG_LIMIT_MS = 3.0  # a generator that is later than this one time in a hundred measures itself
 
 PEER_OPTIONS = ("--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning")
 
@@ -109,9 +110,10 @@ def main() -> None:
         )
         _print(ours, peer, our_series, peer_series)
         p99_ms = _paced_p99(ours.port, _http_request(key), rate=our_series.median / 2)
-    print(f"p99 of the broker at half its peak: {p99_ms:.2f} ms (bar {P99_BAR_MS:.0f} ms)")
+    measured = f"{p99_ms:.2f} ms" if p99_ms is not None else "not measured, the generator could not keep its rate"
+    print(f"p99 of the broker at half its peak: {measured} (bar {P99_BAR_MS:.0f} ms)")
     report("mint", ratio=our_series.median / peer_series.median, bar=BAR, is_check=is_check)
-    if is_check and p99_ms > P99_BAR_MS:
+    if is_check and (p99_ms is None or p99_ms > P99_BAR_MS):
         sys.exit(1)
 
 
@@ -327,17 +329,23 @@ def _http_request(key: str) -> bytes:
     return f"{head}Content-Type: application/json\r\nContent-Length: {len(BODY)}\r\n\r\n{BODY}".encode()
 
 
-def _paced_p99(port: int, request: bytes, *, rate: float) -> float:
-    """The median of some runs, in ms; the first one warms up and does not count."""
-    values = []
-    for run in range(PACED_RUNS + 1):
+def _paced_p99(port: int, request: bytes, *, rate: float) -> float | None:
+    """The median of some runs, in ms; the first warms up, and one in which the generator was late says nothing.
+
+    None: all were late, which is what a busy machine does.
+    """
+    values: list[float] = []
+    for run in range(1 + PACED_ATTEMPTS):
         paced = uvloop.run(pace(port, request, rate=rate, seconds=TURN_SECONDS, connections=CONNECTIONS))
-        if run:
-            print(f"{rate:,.0f} requests/s: {paced}")
-            if paced.lag_ms > LAG_LIMIT_MS:
-                sys.exit("the load generator cannot keep its rate: the machine is too busy to say anything about p99")
+        if not run:
+            continue
+        is_late = paced.lag_ms > LAG_LIMIT_MS
+        print(f"{rate:,.0f} requests/s: {paced}{': not counted' if is_late else ''}")
+        if not is_late:
             values.append(paced.p99_ms)
-    return statistics.median(values)
+        if len(values) == PACED_RUNS:
+            return statistics.median(values)
+    return None
 
 
 if __name__ == "__main__":
