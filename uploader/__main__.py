@@ -227,7 +227,11 @@ def _run(work: Coroutine[Any, Any, T], view: View, name: str) -> T:
             click.echo(f"error: {name}: {exc.message}", err=True)
         sys.exit(exc.exit_code)
     except asyncio.CancelledError:
-        click.echo("interrupted", err=True)
+        view.on_event(
+            events.Failed(file=name, code="interrupted", message="interrupted", exit_code=errors.EXIT_INTERRUPTED)
+        )
+        if not isinstance(view, JsonView):
+            click.echo("interrupted", err=True)
         sys.exit(errors.EXIT_INTERRUPTED)
 
 

@@ -90,7 +90,10 @@ class BrokerRefused(UploaderError):
     def __init__(self, problem: Problem, *, session_id: str | None = None) -> None:
         self.problem = problem
         fields = "".join(f"\n  {e.pointer}: {e.message} [{e.code}]" for e in problem.errors)
-        super().__init__(f"{problem.detail or problem.title} [{problem.code}, {problem.status}]{fields}")
+        # A detail that only repeats its one field is said once, at the field.
+        is_repeated = any(e.message in problem.detail for e in problem.errors)
+        head = problem.title if is_repeated or not problem.detail else problem.detail
+        super().__init__(f"{head} [{problem.code}, {problem.status}]{fields}")
         self.session_id = session_id
 
 

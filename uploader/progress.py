@@ -57,7 +57,7 @@ class JsonView:
 
     def on_event(self, event: events.Event) -> None:
         self._print(event)
-        if isinstance(event, events.Finished | events.Failed):
+        if isinstance(event, events.Finished | events.Failed | events.Aborted):
             self._meters.clear()
 
     def on_meter(self, meter: events.Meter) -> None:
@@ -188,7 +188,6 @@ async def ticking(view: View) -> AsyncIterator[None]:
             ticker.cancel()
             with suppress(asyncio.CancelledError):
                 await ticker
-            view.tick()
 
 
 def remark(event: events.Event) -> str | None:
