@@ -84,7 +84,8 @@ def _too_weak(name: str) -> BrokerError:
 
 def grace(policy: Policy, size_bytes: int) -> timedelta:
     """How long after its last signed request expires an object may still land: the store checks when a PUT starts."""
-    return policy.grace + timedelta(seconds=size_bytes / policy.min_rate_bytes_per_second)
+    # Whole milliseconds, as the ledger keeps moments: rounded down there, a look would come early again and again.
+    return policy.grace + timedelta(milliseconds=-(-size_bytes * 1_000 // policy.min_rate_bytes_per_second))
 
 
 def next_look(policy: Policy, *, since: datetime, now: datetime) -> datetime:

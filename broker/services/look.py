@@ -2,14 +2,14 @@
 
 import logging
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from broker.contract import Reason, State
 from broker.domain.capsule import CapsuleSealer, spec_of
-from broker.domain.errors import Unavailable
+from broker.domain.errors import CredentialsUnavailable, StoreRefused, StoreUnavailable, Unavailable
 from broker.domain.keys import session_id_in
 from broker.domain.objects import CAPSULE_FIELD, ObjectInfo, judge, pin_of
-from broker.domain.policy import grace, next_look
+from broker.domain.policy import Destination, grace, next_look
 from broker.domain.sessions import (
     FOREIGN_OBJECT,
     LOOKED_AT,
@@ -26,6 +26,9 @@ from broker.domain.sessions import (
 from broker.ports import Bell, Bucket, Buckets, Clock, DueLook, Looks, Sessions, Stray
 
 _log = logging.getLogger("broker.look")
+
+ELSEWHERE = timedelta(seconds=60)  # a destination that is not configured here may be where another process runs
+AGAIN = timedelta(seconds=1)  # the object changed between HEAD and removal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,32 +47,44 @@ class Look:
 
         Trouble with the store puts the look off; it is never taken for an answer.
         """
-        session = due.session or await self._adopted(due)
+        session, stray = due.session, due.stray
+        if (session and session.state not in LOOKED_AT) or not (session or stray):
+            await self.looks.postpone(due, None)
+            return session
+        bucket = self.buckets.get(destination_of(due))
+        if bucket is None:
+            _log.warning("look.elsewhere", extra={"session_id": due.id, "destination": destination_of(due)})
+            await self.looks.postpone(due, self.clock.now() + ELSEWHERE)
+            return session
+        try:
+            return await self._look(due, bucket)
+        except (StoreUnavailable, StoreRefused, CredentialsUnavailable) as trouble:
+            await self._put_off(due, bucket, trouble)
+            return session
+
+    async def _look(self, due: DueLook, bucket: Bucket) -> Session | None:
+        session = due.session or await self._adopted(due, bucket)
         if session is None:
             await self.looks.postpone(due, None)
             return None
-        bucket = self.buckets.get(session.facts.destination)
-        if bucket is None or session.state not in LOOKED_AT:
-            await self.looks.postpone(due, None)
-            return session
-        try:
-            info = await bucket.objects.head(session.facts.key)
-        except Unavailable as trouble:
-            _log.warning("look.postponed", extra={"session_id": session.id, "code": trouble.code})
-            await self.looks.postpone(
-                due, self.clock.now() + max(trouble.retry_after, bucket.destination.policy.first_look)
-            )
-            return session
-        return await self._decide(due, session, bucket, info)
+        asked_at = self.clock.now()  # what came while the answer travelled is not in it
+        info = await bucket.objects.head(session.facts.key)
+        return await self._decide(due, session, bucket, info, asked_at)
 
-    async def _decide(self, due: DueLook, session: Session, bucket: Bucket, info: ObjectInfo | None) -> Session:
-        now = self.clock.now()
+    async def _put_off(self, due: DueLook, bucket: Bucket, trouble: Unavailable) -> None:
+        _log.warning("look.postponed", extra={"session_id": due.id, "code": trouble.code})
+        wait = max(trouble.retry_after, bucket.destination.policy.first_look)
+        await self.looks.postpone(due, self.clock.now() + wait)
+
+    async def _decide(
+        self, due: DueLook, session: Session, bucket: Bucket, info: ObjectInfo | None, now: datetime
+    ) -> Session:
         if session.state in {State.PENDING, State.EXPIRED} and info is not None:
             return await self._settle(due, session, bucket, info, now)
         if session.state is State.PENDING:
             return await self._wait_or_expire(due, session, bucket, now)
         if info is None:
-            await self.looks.postpone(due, None)
+            await self._until_quiet(due, session, bucket, now)
             return session
         return await self._remove(due, session, bucket, info, now)
 
@@ -85,11 +100,14 @@ class Look:
         return change.after
 
     def _judged(self, session: Session, info: ObjectInfo) -> Reason | None:
+        if not self._is_ours(session, info):
+            return Reason(code=FOREIGN_OBJECT, message="the object did not come by this session's signed request")
+        return judge(session.facts.spec, info)
+
+    def _is_ours(self, session: Session, info: ObjectInfo) -> bool:
         facts = session.facts
         capsule = self.sealer.open(info.metadata.get(CAPSULE_FIELD, ""), bucket=facts.bucket, key=facts.key)
-        if capsule is None or capsule.id != session.id:
-            return Reason(code=FOREIGN_OBJECT, message="the object did not come by this session's signed request")
-        return judge(facts.spec, info)
+        return capsule is not None and capsule.id == session.id
 
     async def _wait_or_expire(self, due: DueLook, session: Session, bucket: Bucket, now: datetime) -> Session:
         facts, policy = session.facts, bucket.destination.policy
@@ -110,24 +128,25 @@ class Look:
         """Deletes what a tombstone permits: our own bytes, by the version just seen, once no late request can land."""
         facts, place = session.facts, bucket.destination
         quiet = quiet_at(session, place.policy, now=facts.requests_end_at)
-        capsule = self.sealer.open(info.metadata.get(CAPSULE_FIELD, ""), bucket=facts.bucket, key=facts.key)
-        is_kept = place.on_reject == "keep" and session.state is State.REJECTED
-        if capsule is None or capsule.id != session.id or is_kept:
-            await self.looks.postpone(due, None)
+        if now < quiet or not self._is_ours(session, info) or _is_kept(session, place):
+            await self._until_quiet(due, session, bucket, now)
             return session
-        if now < quiet:
-            await self.looks.postpone(due, quiet)
+        if not await bucket.remover.remove(facts.key, pin_of(info)):
+            await self.looks.postpone(due, now + AGAIN)
             return session
-        await bucket.remover.remove(facts.key, pin_of(info))
         _log.info("object.removed", extra={"session_id": session.id, "state": session.state.value})
         change = removed(session, place)
         return change.after if await self.sessions.apply(change) else session
 
-    async def _adopted(self, due: DueLook) -> Session | None:
+    async def _until_quiet(self, due: DueLook, session: Session, bucket: Bucket, now: datetime) -> None:
+        """Nothing to remove yet. While a signed request lives, its bytes may still come, and their event be lost."""
+        quiet = quiet_at(session, bucket.destination.policy, now=session.facts.requests_end_at)
+        await self.looks.postpone(due, quiet if now < quiet else None)
+
+    async def _adopted(self, due: DueLook, bucket: Bucket) -> Session | None:
         """A session that the ledger lost, rebuilt from the capsule on its object."""
         stray, now = due.stray, self.clock.now()
-        bucket = self.buckets.get(stray.destination) if stray else None
-        if stray is None or bucket is None:
+        if stray is None:
             return None
         info = await bucket.objects.head(stray.key)
         facts = self._rebuilt(stray, bucket, info, now) if info else None
@@ -167,3 +186,17 @@ class Look:
         _log.info(f"upload.{after.state.value}", extra=extra)
         if change.job_at is not None:
             self.work.ring()
+
+
+def destination_of(due: DueLook) -> str:
+    """Where a look leads; empty when neither session nor object is known."""
+    if due.session:
+        return due.session.facts.destination
+    return due.stray.destination if due.stray else ""
+
+
+def _is_kept(session: Session, place: Destination) -> bool:
+    """Whether these bytes stay although nobody wants them: `on_reject` speaks of what was judged unfit."""
+    if session.state is State.ABORTED or (session.state is State.EXPIRED and place.late == "remove"):
+        return False
+    return place.on_reject == "keep"

@@ -7,9 +7,15 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from broker.contract import MAX_METADATA_BYTES, MAX_OBJECT_METADATA_BYTES, CreateUploadSession, SignedRequest, State
+from broker.contract import MAX_METADATA_BYTES, MAX_OBJECT_METADATA_BYTES, CreateUploadSession, SignedRequest
 from broker.domain.capsule import CapsuleSealer, capsule_of
-from broker.domain.errors import BrokerError, IdempotencyKeyInvalid, MetadataTooLarge, UnknownDestination
+from broker.domain.errors import (
+    BrokerError,
+    IdempotencyKeyInvalid,
+    MetadataTooLarge,
+    SessionSettled,
+    UnknownDestination,
+)
 from broker.domain.keys import new_session_id, object_key, shard_for
 from broker.domain.objects import UploadSpec, check_checksum, check_object_metadata
 from broker.domain.policy import admit, demand
@@ -52,13 +58,11 @@ class Mint:
         now = self.clock.now()
         bucket = _destination(self.buckets, api_key, wish.destination)
         spec = _admitted(wish, bucket, api_key)
+        idempotency = _idempotency(api_key, wish, idempotency_key, bucket)
         session = self._begin(api_key, wish, spec, bucket, idempotency_key, now)
         request = await self._sign(session, bucket, now)
-        created = await self.sessions.create(
-            session,
-            look_at=now + bucket.destination.policy.first_look,
-            idempotency=_idempotency(api_key, wish, idempotency_key, bucket),
-        )
+        look_at = now + bucket.destination.policy.first_look
+        created = await self.sessions.create(session, look_at=look_at, idempotency=idempotency)
         if created.is_replay:
             return await self._replayed(created.session)
         token = self.tokens.for_session(session.id, session.facts.expires_at)
@@ -107,8 +111,10 @@ class Mint:
     async def _replayed(self, session: Session) -> Minted:
         """The session that stands, with *fresh* requests: secrets are never stored."""
         request = None
-        if session.state is State.PENDING:
+        try:
             session, request = await self.remint(session)
+        except SessionSettled:
+            session = await self.sessions.get(session.id) or session
         token = self.tokens.for_session(session.id, session.facts.expires_at)
         return Minted(session=session, request=request, token=token, is_replay=True)
 

@@ -139,6 +139,7 @@ def test_grace_grows_with_the_object_and_starts_at_the_policy(size: int, rate: i
         return
     assert grace(policy, size) >= policy.grace
     assert grace(policy, 0) == policy.grace
+    assert grace(policy, size) % timedelta(milliseconds=1) == timedelta(0)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,214 @@
+"""All use cases over one memory ledger, one memory bucket and one clock, with a fuse in every line to the outside."""
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from broker.contract import CreateUploadSession, Job, ResultRequest, State
+from broker.domain.capsule import CapsuleSealer
+from broker.domain.errors import BrokerError, CredentialsUnavailable, LedgerUnavailable, StoreUnavailable
+from broker.domain.policy import Destination, Policy
+from broker.domain.principals import ApiKey, Role
+from broker.domain.sessions import Session
+from broker.domain.tokens import Tokens
+from broker.doors.s3_event import S3EventDoor
+from broker.ledger.memory import MemoryLedger
+from broker.ports import Bucket, Envelope, Event
+from broker.services.abort import Abort
+from broker.services.complete import Complete
+from broker.services.finish import EndLease, FinishJob, ReleaseJob
+from broker.services.lease import LeaseJobs, RenewLease
+from broker.services.look import Look
+from broker.services.mint import Mint, Minted
+from broker.services.notify import Notify
+from broker.services.read import Read
+from broker.services.remint import Remint
+from broker.workers.bells import LocalBell
+from tests.clock import FrozenClock
+from tests.memory_bucket import MemoryBucket
+
+KEY = b"k" * 32
+DOOR_TOKEN = "the-bucket-says-so"
+HOLD = timedelta(seconds=30)
+LEASE = timedelta(seconds=60)
+PLACE = Destination(name="default", bucket="acme", prefix="uploads", policy=Policy(max_failures=3))
+APP = ApiKey(id="app", hashes=(), roles=frozenset({Role.MINT}))
+WISH = CreateUploadSession(filename="report.csv", size_bytes=12, content_type="text/csv")
+
+
+class Crash(Exception):
+    """The process dies here."""
+
+
+@dataclass(slots=True)
+class Fuse:
+    """Burns at the n-th call to the outside: the process dies before it, or the answer to it is lost."""
+
+    burns_at: int | None = None
+    is_answer_lost: bool = False
+    calls: int = 0
+
+    async def run(self, call: Callable[[], Awaitable[Any]], trouble: type[BrokerError]) -> Any:
+        self.calls += 1
+        is_burning = self.calls == self.burns_at
+        if is_burning and not self.is_answer_lost:
+            raise Crash
+        answer = await call()
+        if is_burning:
+            raise trouble
+        return answer
+
+
+class Fused:
+    """A port behind a fuse."""
+
+    def __init__(self, port: Any, fuse: Fuse, trouble: type[BrokerError]) -> None:
+        self._port, self._fuse, self._trouble = port, fuse, trouble
+
+    def binds(self, spec: Any) -> Any:
+        return self._port.binds(spec)
+
+    def __getattr__(self, name: str) -> Any:
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            return await self._fuse.run(lambda: getattr(self._port, name)(*args, **kwargs), self._trouble)
+
+        return call
+
+
+class House:
+    """`ledger`, `bucket` and `clock` are the real ones, for a test to look at; the use cases see them fused."""
+
+    def __init__(self, place: Destination = PLACE, *, fuse: Fuse | None = None, shards: int = 1, **bucket: Any) -> None:
+        self.place = place
+        self.fuse = fuse or Fuse()
+        self.clock = FrozenClock()
+        self.bucket = MemoryBucket(clock=self.clock, **bucket)
+        self.buckets = {place.name: self._fused_bucket(place)}
+        self.sealer, self.tokens = CapsuleSealer([KEY]), Tokens([KEY])
+        self.lose_ledger(shards)
+
+    def _fused_bucket(self, place: Destination) -> Bucket:
+        signer = Fused(self.bucket, self.fuse, CredentialsUnavailable)
+        store = Fused(self.bucket, self.fuse, StoreUnavailable)
+        return Bucket(destination=place, put=signer, get=signer, objects=store, remover=store)
+
+    def lose_ledger(self, shards: int = 1) -> None:
+        """An empty ledger: the first one, or what an operator finds after a disaster."""
+        self.ledger = MemoryLedger(self.clock, shards=shards)
+        ledger: Any = Fused(self.ledger, self.fuse, LedgerUnavailable)
+        clock, tokens, sealer, buckets = self.clock, self.tokens, self.sealer, self.buckets
+        self.work, self.due = LocalBell(), LocalBell()
+        self.look = Look(buckets=buckets, sessions=ledger, looks=ledger, sealer=sealer, clock=clock, work=self.work)
+        self.remint = Remint(buckets=buckets, sessions=ledger, sealer=sealer, clock=clock)
+        self.mint = Mint(
+            buckets=buckets,
+            sessions=ledger,
+            remint=self.remint,
+            sealer=sealer,
+            tokens=tokens,
+            clock=clock,
+            shards=shards,
+        )
+        self.complete = Complete(sessions=ledger, looks=ledger, look=self.look, clock=clock)
+        self.abort = Abort(buckets=buckets, sessions=ledger, clock=clock)
+        self.read = Read(buckets=buckets, clock=clock)
+        self.lease = LeaseJobs(
+            jobs=ledger, sessions=ledger, read=self.read, tokens=tokens, clock=clock, work=self.work, duration=LEASE
+        )
+        self.renew = RenewLease(jobs=ledger, read=self.read, tokens=tokens, clock=clock, duration=LEASE)
+        end = EndLease(buckets=buckets, sessions=ledger, tokens=tokens, clock=clock, work=self.work)
+        self.finish, self.release = FinishJob(end_lease=end), ReleaseJob(end_lease=end)
+        door = S3EventDoor(destinations=(self.place.name,), tokens=(DOOR_TOKEN,))
+        self.notify = Notify(doors={"events": door}, buckets=buckets, looks=ledger, clock=clock, due=self.due)
+
+    # --- what people do
+
+    async def minted(self, **changes: Any) -> Minted:
+        return await self.mint(APP, replace(WISH, **changes))
+
+    def sent(self, minted: Minted, body: bytes | None = None) -> None:
+        assert minted.request is not None
+        self.bucket.send(minted.request, body)
+
+    async def uploaded(self, **changes: Any) -> Session:
+        """Minted, sent and verified."""
+        minted = await self.minted(**changes)
+        self.sent(minted)
+        await self.event(minted.session.facts.key)
+        await self.looks()
+        return await self.session(minted.session.id)
+
+    async def event(self, key: str, *, token: str = DOOR_TOKEN, bucket: str = "acme") -> None:
+        record = {"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": bucket}, "object": {"key": key}}}
+        body = msgspec.json.encode({"Records": [record]})
+        await self.notify("events", Envelope(headers={}, query={"token": token}, body=body))
+
+    async def looks(self) -> int:
+        """Takes every look that is due now. How many there were."""
+        taken = 0
+        ledger = self.look.looks
+        for _ in range(50):
+            claimed = await ledger.claim(10, now=self.clock.now(), hold=HOLD)
+            if not claimed:
+                return taken
+            for due in claimed:
+                await self.look(due)
+            taken += len(claimed)
+        raise AssertionError("the schedule never empties")
+
+    async def pass_time(self, by: timedelta) -> None:
+        """Takes every look at its moment, until `by` is over."""
+        end = self.clock.now() + by
+        for _ in range(5_000):
+            await self.looks()
+            following = await self.ledger.next_due()
+            if following is None or following > end:
+                self.clock.advance_to(end)
+                return
+            self.clock.advance_to(following)
+        raise AssertionError("looks never come to rest")
+
+    async def leased(self) -> Job:
+        jobs = await self.lease(10, worker="w", wait=timedelta(0))
+        assert len(jobs) == 1
+        return jobs[0]
+
+    async def report(self, job: Job, outcome: str = "processed", **more: Any) -> Session:
+        return await self.finish(job.id, report_of(job, outcome, **more))
+
+    # --- what there is to see
+
+    async def session(self, session_id: str) -> Session:
+        found = await self.ledger.get(session_id)
+        assert found is not None
+        return found
+
+    async def events(self) -> list[Event]:
+        return [event for shard in range(self.ledger.shards) async for event in self.ledger.read(shard)]
+
+    async def states(self) -> list[State]:
+        return [event.state for event in await self.events()]
+
+    async def is_at_rest(self) -> bool:
+        """Nobody will ever look or work again."""
+        far = self.clock.now() + timedelta(days=365)
+        return await self.ledger.next_due() is None and not await self.ledger.lease(1, worker="", now=far, until=far)
+
+
+def report_of(job: Job, outcome: str, **more: Any) -> ResultRequest:
+    values = {"lease": job.lease.token, "epoch": job.lease.epoch, "outcome": outcome, **more}
+    return ResultRequest(**values)
+
+
+async def survive(house: House, act: Callable[[], Awaitable[Any]]) -> Any:
+    """An actor who tries again a minute after every crash or 5xx, as they all do."""
+    for _ in range(5):
+        with suppress(Crash, LedgerUnavailable, StoreUnavailable, CredentialsUnavailable):
+            return await act()
+        house.clock.advance(timedelta(seconds=61))
+    raise AssertionError("one fuse burns once")
