@@ -1,5 +1,6 @@
 """Jobs over HTTP: what a consumer may do, with its role key and a live lease."""
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,12 +16,13 @@ from broker.api.bodies import JsonBody
 from broker.api.mounting import mount
 from broker.api.operations import LEASE, RELEASE, RENEW, RESULT
 from broker.api.schemas import job_state
-from broker.contract import LeasedJobs, LeaseRequest, ReleaseRequest, RenewRequest, ResultRequest
+from broker.contract import Job, LeasedJobs, LeaseRequest, ReleaseRequest, RenewRequest, ResultRequest
 from broker.domain.errors import InvalidInput
 from broker.domain.principals import ApiKey
 from broker.services.finish import FinishJob, ReleaseJob
 from broker.services.lease import LeaseJobs, RenewLease
 
+_SLICE = timedelta(seconds=1)  # how long a poll goes on for a consumer that hung up
 MAX_RESULT_DEPTH = 64  # ours: parsers in wide use stop between 100 and 1,000 levels
 
 _LEASE = JsonBody(LeaseRequest, default=LeaseRequest())
@@ -46,8 +48,29 @@ class Jobs:
 
     async def _lease(self, request: Request[Any, Any, Any], _: ApiKey) -> Answer:
         wish = await _LEASE.read(request)
-        jobs = await self.lease(wish.max, worker=wish.worker, wait=timedelta(seconds=wish.wait_seconds))
+        gone = asyncio.ensure_future(request.receive())  # the body is read: the next message is that nobody listens
+        try:
+            jobs = await self._poll(wish, gone)
+            if gone.done():
+                await self._give_back(jobs)
+        finally:
+            gone.cancel()
         return json_answer(200, LeasedJobs(jobs=jobs))
+
+    async def _poll(self, wish: LeaseRequest, gone: "asyncio.Future[Any]") -> list[Job]:
+        """In slices, because a lease that is cancelled half-way would be lost for its whole duration."""
+        left = timedelta(seconds=wish.wait_seconds)
+        while True:
+            wait = min(left, _SLICE)
+            jobs = await self.lease(wish.max, worker=wish.worker, wait=wait)
+            left -= wait
+            if jobs or not left or gone.done():
+                return jobs
+
+    async def _give_back(self, jobs: list[Job]) -> None:
+        """What was leased for a consumer that stopped waiting is there for the others at once."""
+        for job in jobs:
+            await self.release(job.id, token=job.lease.token, epoch=job.lease.epoch, cause="drain")
 
     async def _renew(self, request: Request[Any, Any, Any], _: ApiKey) -> Answer:
         wish = await _RENEW.read(request)

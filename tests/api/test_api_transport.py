@@ -12,7 +12,6 @@ from datetime import timedelta
 import pytest
 import uvicorn
 from litestar import Litestar
-from litestar.testing import AsyncTestClient
 
 from broker.api.app import UseCases, create_app
 from broker.clock import SystemClock
@@ -20,7 +19,7 @@ from broker.domain.errors import CredentialsUnavailable, StoreRefused
 from broker.ledger.redis import RedisLedger
 from broker.one_write import OneWriteProtocol
 from broker.ports import Schedule
-from tests.api.world import DOOR_TOKEN, WISH, World, build, event
+from tests.api.world import DOOR_TOKEN, WISH, World, build, client_of, event
 from tests.clock import FrozenClock
 
 CREATE_HEAD = "POST /upload-sessions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
@@ -195,6 +194,37 @@ async def test_any_other_request_id_is_replaced(world: World, given: bytes) -> N
     assert given.decode("latin-1") not in seen
 
 
+async def test_a_long_poll_answers_as_soon_as_there_is_work() -> None:
+    world = build(SystemClock())
+    async with world.client as client, asyncio.timeout(10):
+        polling = asyncio.create_task(
+            client.post("/jobs/lease", json={"wait_seconds": 30}, headers=world.as_("worker"))
+        )
+        await asyncio.sleep(0.05)
+        session = await world.verified()
+        answer = await polling
+    assert [job["id"] for job in answer.json()["jobs"]] == [session["id"]]
+
+
+async def test_a_job_is_not_lost_on_a_consumer_that_hung_up() -> None:
+    world = build(SystemClock())
+    body = json.dumps({"wait_seconds": 30}).encode()
+    head = f"POST /jobs/lease HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\ncontent-type: application/json\r\n"
+    async with world.client, serving(world.app) as port, asyncio.timeout(10):
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write((head + authorization(world, "worker") + "\r\n").encode() + body)
+        await writer.drain()
+        await asyncio.sleep(0.1)
+        writer.close()
+        await writer.wait_closed()
+        await asyncio.sleep(0.1)
+        session = await world.verified()
+        await asyncio.sleep(1.1)
+        job = await world.lease()
+    assert job["id"] == session["id"]
+    assert job["attempts"]["lost_leases"] == 0
+
+
 # --- trouble of ours
 
 
@@ -253,7 +283,7 @@ async def test_a_500_reveals_nothing_and_is_logged_with_its_request_id(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     broken: UseCases = replace(world.use_cases, schedule=_Broken())
-    async with AsyncTestClient(create_app(broken), base_url="http://broker.localhost") as client:
+    async with client_of(create_app(broken)) as client:
         answer = await client.get("/readyz", headers={"x-request-id": "find-me"})
     problem = answer.json()
     assert (answer.status_code, problem["code"], problem["request_id"]) == (500, "error", "find-me")
