@@ -7,6 +7,10 @@ from typing import Any
 
 import pytest
 
+from tests.peers.ceph.fixture import ceph
+
+__all__ = ["ceph"]  # a fixture of every suite
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _loopback_only() -> Iterator[None]:

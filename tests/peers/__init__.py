@@ -1,0 +1,1 @@
+"""Real servers that the product must get along with."""

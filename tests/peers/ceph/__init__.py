@@ -1,0 +1,1 @@
+"""A real Ceph, from Debian's packages, on loopback."""

@@ -1,0 +1,149 @@
+"""A real Ceph on loopback for one test session: one monitor, one OSD in memory, one radosgw, two accounts.
+
+From Debian's packages (`apt-get install ceph-mon ceph-osd radosgw`; Ceph 16.2 on Debian 12). Ports are free ones and
+all state is in one temporary folder, so several may run side by side. Nothing of it is worth a goodbye: it is killed
+at the end, and by the kernel when this process dies first.
+"""
+
+import http.client
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from broker.storage.s3.sigv4 import Credential
+from tests.peers.ceph.config import ceph_conf, keyring
+
+PACKAGES = ("ceph-mon", "ceph-osd", "radosgw")
+START_SECONDS = 60.0
+REGION = "default"  # the zonegroup that radosgw makes by itself
+
+_COMMANDS = ("ceph-mon", "ceph-osd", "radosgw", "radosgw-admin", "monmaptool", "ceph", "setpriv")
+_ASK_AGAIN_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """A user of radosgw. `name` is what a bucket policy calls `arn:aws:iam:::user/NAME`."""
+
+    name: str
+    credential: Credential
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ceph:
+    """A running gateway. `owner` makes the buckets; `writer` may nothing until a bucket policy says so."""
+
+    url: str
+    region: str
+    owner: Account
+    writer: Account
+
+
+class CephFailed(Exception):
+    """A daemon ended, or did not answer in time."""
+
+
+def missing_commands() -> list[str]:
+    return [name for name in _COMMANDS if shutil.which(name) is None]
+
+
+@contextmanager
+def running_ceph() -> Iterator[Ceph]:
+    """:raises CephFailed: with the last words of the one to blame."""
+    # Not below pytest's folders: the path of a Unix socket has 107 bytes at most (unix(7)).
+    with tempfile.TemporaryDirectory(prefix="ceph-", ignore_cleanup_errors=True) as folder, ExitStack() as stack:
+        cluster = _Cluster(home=Path(folder), monitor_port=_free_port(), port=_free_port(), stack=stack)
+        yield cluster.start()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Cluster:
+    home: Path
+    monitor_port: int
+    port: int
+    stack: ExitStack
+
+    @property
+    def conf(self) -> str:
+        return str(self.home / "ceph.conf")
+
+    def start(self) -> Ceph:
+        fsid, osd = str(uuid.uuid4()), str(uuid.uuid4())
+        self._write_files(fsid)
+        self._run("monmaptool", "--create", "--fsid", fsid, "--addv", "a", f"[v2:127.0.0.1:{self.monitor_port}]", "map")
+        self._run("ceph-mon", "-c", self.conf, "--mkfs", "-i", "a", "--monmap", "map", "--keyring", "keyring")
+        self._launch("ceph-mon", "-i", "a")
+        self._run("ceph", "-c", self.conf, "osd", "new", osd, "0")
+        self._run("ceph-osd", "-c", self.conf, "-i", "0", "--mkfs", "--osd-uuid", osd)
+        self._launch("ceph-osd", "-i", "0")
+        self._await_answer(self._launch("radosgw", "-n", "client.rgw"))
+        with ThreadPoolExecutor() as pool:
+            owner, writer = pool.map(self._create_account, ("owner", "writer"))
+        return Ceph(url=f"http://127.0.0.1:{self.port}", region=REGION, owner=owner, writer=writer)
+
+    def _write_files(self, fsid: str) -> None:
+        for name in ("mon", "osd", "run"):
+            (self.home / name).mkdir()
+        text = ceph_conf(self.home, fsid=fsid, monitor_port=self.monitor_port, port=self.port)
+        (self.home / "ceph.conf").write_text(text)
+        (self.home / "keyring").write_text(keyring())
+
+    def _create_account(self, name: str) -> Account:
+        credential = Credential(access_key=f"{name.upper()}00000000", secret_key=f"{name}-secret-on-loopback")
+        keys = ("--access-key", credential.access_key, "--secret-key", credential.secret_key)
+        self._run("radosgw-admin", "-c", self.conf, "user", "create", "--uid", name, "--display-name", name, *keys)
+        return Account(name=name, credential=credential)
+
+    def _run(self, *argv: str) -> None:
+        done = subprocess.run(argv, cwd=self.home, capture_output=True, text=True, timeout=START_SECONDS, check=False)
+        if done.returncode:
+            raise CephFailed(f"{argv[0]}: {done.stderr[-2_000:]}")
+
+    def _launch(self, name: str, *argv: str) -> subprocess.Popen[bytes]:
+        command = ["setpriv", "--pdeathsig", "KILL", name, "-f", "-c", self.conf, *argv]
+        with self._output(name).open("wb") as out:
+            process = subprocess.Popen(command, cwd=self.home, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+        self.stack.callback(_kill, process)
+        return process
+
+    def _output(self, name: str) -> Path:
+        return self.home / f"{name}.out"
+
+    def _await_answer(self, gateway: subprocess.Popen[bytes]) -> None:
+        end = time.monotonic() + START_SECONDS
+        while not _answers(self.port):
+            if gateway.poll() is not None or time.monotonic() > end:
+                words = self._output("radosgw").read_text(errors="replace")[-2_000:]
+                raise CephFailed(f"radosgw does not answer: {words}")
+            time.sleep(_ASK_AGAIN_SECONDS)  # nothing tells us when it listens
+
+
+def _answers(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/")
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait(timeout=10)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
