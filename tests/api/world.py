@@ -127,7 +127,7 @@ def build(clock: Clock, *, ledger: Ledger | None = None) -> World:
 
 def client_of(app: Litestar) -> httpx.AsyncClient:
     """In this very loop, so that what looks concurrent is; Litestar's test client runs one call after the other."""
-    return httpx.AsyncClient(transport=httpx.ASGITransport(cast(Any, app)), base_url="http://broker.localhost")
+    return httpx.AsyncClient(transport=httpx.ASGITransport(cast("Any", app)), base_url="http://broker.localhost")
 
 
 def _key(who: str, role: Role, text: str) -> ApiKey:
