@@ -7,13 +7,15 @@ from datetime import timedelta
 
 from broker.domain.errors import BrokerError
 from broker.ports import Bell, Clock, DueLook, Looks
-from broker.services.look import Look
+from broker.services.look import Look, destination_of
 
 _log = logging.getLogger("broker.looker")
 
 HOLD = timedelta(seconds=30)  # longer than a HEAD with its retries; a dead looker's claims come back after this
 IDLE = timedelta(milliseconds=200)  # another process records hints without ringing our bell
 LONGEST_BACKOFF = timedelta(seconds=2)
+CROWDED = timedelta(seconds=1)  # for what a slow store has no place for now
+DRAIN = timedelta(seconds=2)  # cut off, a look comes back only after HOLD; most end within milliseconds
 
 
 @dataclass(slots=True, kw_only=True)
@@ -65,9 +67,12 @@ class Looker:
 
     async def _take(self, due: DueLook) -> None:
         """One look; whatever goes wrong, the claim runs out and the look comes back."""
-        name = due.session.facts.destination if due.session else due.stray.destination if due.stray else ""
+        places = self._places.setdefault(destination_of(due), asyncio.Semaphore(self.per_destination))
         try:
-            async with self._places.setdefault(name, asyncio.Semaphore(self.per_destination)):
+            if places.locked() and len(self.look.buckets) > 1:  # waiting, it would keep looks at other stores out
+                await self.looks.postpone(due, self.clock.now() + CROWDED)
+                return
+            async with places:
                 await self.look(due)
         except BrokerError as trouble:
             _log.warning("look.failed", extra={"session_id": due.id, "code": trouble.code})
@@ -75,6 +80,12 @@ class Looker:
             _log.exception("look.stumbled", extra={"session_id": due.id})
 
     async def _drain(self) -> None:
-        for task in self._running:
-            task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
+        """Lets looks end that are on their way, then cuts them off."""
+        running = [*self._running]
+        try:
+            if running:
+                await asyncio.wait(running, timeout=DRAIN.total_seconds())
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
