@@ -155,6 +155,7 @@ def _door(source: SourceSettings) -> Door:
 def _bucket(name: str, place: DestinationSettings, http: aiohttp.ClientSession, clock: Clock) -> Bucket:
     addresses = _addresses(name, place)
     sigv4, dialect, rights = SigV4(region=place.region), DIALECTS[place.dialect], place.credentials
+    _check_unsigned_headers(name, place)
     default = _credentials(name, rights.default)
     write = _credentials(name, rights.write) if rights.write else default
     read = _credentials(name, rights.read) if rights.read else default
@@ -178,6 +179,26 @@ def _bucket(name: str, place: DestinationSettings, http: aiohttp.ClientSession, 
     )
     _check_strategy(bucket, place.dialect)
     return bucket
+
+
+def _check_unsigned_headers(name: str, place: DestinationSettings) -> None:
+    """An unsigned x-amz-copy-source makes a signed PUT read with the write credential.
+
+    :raises ConfigurationInvalid: nobody answered for that, or the write credential evidently reads too.
+    """
+    if not DIALECTS[place.dialect].accepts_unsigned_headers:
+        return
+    if not place.accept_unsigned_headers:
+        raise ConfigurationInvalid(
+            f"destinations.{name}: dialect {place.dialect!r} may obey headers that nobody signed, so its write "
+            "credential must not be able to read; once that is so, say accept_unsigned_headers = true"
+        )
+    rights = place.credentials
+    if (rights.write or rights.default) == (rights.read or rights.default):
+        raise ConfigurationInvalid(
+            f"destinations.{name}.credentials: with accept_unsigned_headers the write credential must not be able to "
+            "read: name credentials.write apart from the others"
+        )
 
 
 _PROBE = UploadSpec(

@@ -1,7 +1,8 @@
 """What a store enforces of a signed PUT, per dialect of the S3 protocol.
 
-A row claims only what was measured or what the vendor documents; the contract suite proves it both ways on every
-store that can be run. Why a row says what it says:
+A row claims only what was measured or what the vendor documents; tests/contracts/storage proves it both ways where a
+store can be run: `aws` on the emulator, `ceph` on Ceph 16.2 and the emulator, `generic` on both, `r2` nowhere.
+Why a row says what it says:
 
 - Every store that verifies SigV4 recomputes the signature from the headers it received: a PUT with another
   `content-length` or `content-type` than the signed one is refused before a byte is stored (measured on the emulator
@@ -14,6 +15,12 @@ store that can be run. Why a row says what it says:
   but checks Content-MD5 (measured). R2 documents conditional PutObject ("Conditional operations") and, for single
   PUTs, no checksum that it refuses by. What no store proves, the consumer does while reading: `on_read`.
 - A checksum header is sent only where it is checked: stores that do not know one answer 400 or 501.
+- Headers that nobody signed: AWS and the emulator refuse an unsigned `x-amz-*` ("There were headers present in the
+  request which were not signed"). Ceph 16.2 obeys it (measured): an ACL makes the object public, and
+  `x-amz-copy-source` turns the upload into a copy of whatever the signer may read, under the signed size, type and
+  capsule if `x-amz-metadata-directive: REPLACE` comes along, so that no HEAD can tell. R2 documents nothing, and of
+  `generic` nothing is known: both are assumed to obey. A destination of such a dialect has to say
+  `accept_unsigned_headers`, and to write with a credential that cannot read.
 - Conditional delete: AWS since September 2025 (S3 User Guide, "How to perform conditional deletes"; needs s3:GetObject
   beside s3:DeleteObject). Ceph 16.2 ignores `if-match` on DELETE, which would delete whatever is there.
 """
@@ -36,13 +43,17 @@ CHECKSUM_HEADERS: Final[dict[str, str]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
-    """One row. `verifies` are the digests that the store computes by itself, the best first and md5 last."""
+    """One row. `verifies` are the digests that the store computes by itself, the best first and md5 last.
+
+    `accepts_unsigned_headers`: it does, or nobody knows that it does not.
+    """
 
     size: Level
     content_type: Level
     create_only: Level
     verifies: tuple[str, ...]
     has_conditional_delete: bool
+    accepts_unsigned_headers: bool
 
     def bound_checksums(self, checksum: Checksum) -> dict[str, str]:
         """Return the declared digests that the signature can bind, by header name.
@@ -81,6 +92,7 @@ DIALECTS: Final[dict[DialectName, Dialect]] = {
         create_only=Level.ENFORCED,
         verifies=("sha256", "crc64nvme", "crc32c", "md5"),
         has_conditional_delete=True,
+        accepts_unsigned_headers=False,
     ),
     "ceph": Dialect(
         size=Level.ENFORCED,
@@ -88,6 +100,7 @@ DIALECTS: Final[dict[DialectName, Dialect]] = {
         create_only=Level.ENFORCED,
         verifies=("md5",),
         has_conditional_delete=False,
+        accepts_unsigned_headers=True,
     ),
     "r2": Dialect(
         size=Level.ENFORCED,
@@ -95,6 +108,7 @@ DIALECTS: Final[dict[DialectName, Dialect]] = {
         create_only=Level.ENFORCED,
         verifies=(),
         has_conditional_delete=False,
+        accepts_unsigned_headers=True,
     ),
     "generic": Dialect(
         size=Level.ENFORCED,
@@ -102,5 +116,6 @@ DIALECTS: Final[dict[DialectName, Dialect]] = {
         create_only=Level.NONE,
         verifies=(),
         has_conditional_delete=False,
+        accepts_unsigned_headers=True,
     ),
 }
