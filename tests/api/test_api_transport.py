@@ -6,16 +6,19 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import pytest
 import uvicorn
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from litestar import Litestar
 
 from broker.api.app import UseCases, create_app
+from broker.api.problems import ROWS
 from broker.clock import SystemClock
-from broker.domain.errors import CredentialsUnavailable, StoreRefused
+from broker.domain.errors import BrokerError, CredentialsUnavailable, StoreRefused
 from broker.ledger.redis import RedisLedger
 from broker.one_write import OneWriteProtocol
 from broker.ports import Schedule
@@ -277,6 +280,68 @@ class _Broken(Schedule):
 
     async def next_due(self) -> None:
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Raising(_Broken):
+    error: type[BrokerError]
+
+    async def check(self) -> list[str]:
+        raise self.error("10.0.0.7 said no")
+
+
+@pytest.mark.parametrize("kind", list(ROWS), ids=lambda kind: kind.code)
+async def test_each_error_leaves_as_its_problem(world: World, kind: type[BrokerError]) -> None:
+    async with client_of(create_app(replace(world.use_cases, schedule=_Raising(kind)))) as client:
+        answer = await client.get("/readyz", headers={"x-request-id": "find-me"})
+    problem, (status, title) = answer.json(), ROWS[kind]
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert problem == {
+        "type": f"/problems/{kind.code}",
+        "title": title,
+        "status": status,
+        "code": kind.code,
+        "detail": (kind.__doc__ or "").strip() if status >= 500 else "10.0.0.7 said no",
+        "request_id": "find-me",
+        "is_retryable": kind.is_retryable,
+        "errors": [],
+    }
+    assert answer.status_code == status
+    assert ("retry-after" in answer.headers) == kind.is_retryable
+    assert ("www-authenticate" in answer.headers) == (status == 401)
+
+
+async def test_no_notification_makes_a_500(world: World) -> None:
+    """Whatever comes to a door, authentic or not, it is answered, and no session moves."""
+    session = await world.mint()
+    before = await world.state(session["id"])
+    found: list[tuple[bytes, str, bytes]] = []
+
+    @settings(max_examples=200, deadline=None)
+    @given(_MESSAGES, st.sampled_from([DOOR_TOKEN, "", "wrong", "%ff", "%00"]), st.binary(max_size=40))
+    def collect(body: bytes, token: str, credentials: bytes) -> None:
+        found.append((body, token, credentials.replace(b"\r", b"").replace(b"\n", b"")))
+
+    collect()
+    for body, token, credentials in found:
+        headers = {b"authorization": credentials, b"x-odd": credentials}
+        answer = await world.client.post(f"/notifications/bucket?token={token}", content=body, headers=headers)
+        assert answer.status_code == (200 if token == DOOR_TOKEN else 401), (body, token, answer.text)
+    assert await world.state(session["id"]) == before
+    assert await world.session_count() == 1
+
+
+_SCRAPS = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["Records", "Event", "s3", "bucket", "object", "key", "name", "eventName"]), inner
+        )
+    ),
+    max_leaves=12,
+)
+_MESSAGES = st.binary(max_size=200) | _SCRAPS.map(lambda value: json.dumps(value).encode())
 
 
 async def test_a_500_reveals_nothing_and_is_logged_with_its_request_id(
