@@ -1,21 +1,46 @@
-"""The stores that the suite runs over. A new store is one more `pytest.param`."""
+"""The stores that the suite runs over. A new store is one session fixture and one more `pytest.param`."""
 
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager
-from pathlib import Path
+from collections.abc import AsyncIterator, Iterator
 
 import aiohttp
 import pytest
 
-from tests.contracts.storage.stores import Place, PlaceWith, Send, Store, emulator, place_on
+from tests.contracts.storage.rows import STORES
+from tests.contracts.storage.stores import (
+    Place,
+    PlaceWith,
+    Send,
+    Store,
+    lenient_emulator,
+    place_on,
+    real_ceph,
+    strict_emulator,
+)
 
 
-@pytest.fixture(scope="session", params=[pytest.param(emulator, id="emulator")])
-def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    start: Callable[[Path], AbstractContextManager[Store]] = request.param
-    with start(tmp_path_factory.mktemp("store")) as running:
+@pytest.fixture(scope="session")
+def emulator_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    with strict_emulator(tmp_path_factory.mktemp("strict")) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def lenient_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    with lenient_emulator(tmp_path_factory.mktemp("lenient")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def ceph_store(request: pytest.FixtureRequest) -> Iterator[Store]:
+    with real_ceph(request.getfixturevalue("ceph")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session", params=[pytest.param(f"{name}_store", id=name) for name in STORES])
+def store(request: pytest.FixtureRequest) -> Store:
+    running: Store = request.getfixturevalue(request.param)
+    return running
 
 
 @pytest.fixture
