@@ -236,18 +236,18 @@ class Intake:
             )
 
     async def _arriving(self, http: web.BaseRequest) -> AsyncIterator[bytes]:
-        while True:
+        """What the socket yields, piece by piece: `readany` would join the pieces into one large copy."""
+        while not http.content.at_eof():
             try:
                 async with asyncio.timeout(self.idle_timeout_seconds):
-                    data, is_chunk_end = await http.content.readchunk()
+                    data, _ = await http.content.readchunk()
             except TimeoutError as exc:
                 raise S3Error("RequestTimeout") from exc
             except (web.RequestPayloadError, ConnectionError) as exc:
                 raise Disconnect from exc
-            if not data and not is_chunk_end:
-                return
-            self.counters.bytes_in += len(data)
-            yield data
+            if data:
+                self.counters.bytes_in += len(data)
+                yield data
 
 
 def _judge(plan: Plan, digests: Mapping[str, bytes]) -> Checksum | None:

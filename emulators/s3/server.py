@@ -6,9 +6,10 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 READ_BUFFER_BYTES: Final = 1 << 19  # aiohttp holds at most twice this for each body
 MAX_HEADER_BYTES: Final = 32_768  # a presigned URL with a session token of some kilobytes must fit
 SHUTDOWN_SECONDS: Final = 2.0
+ORPHAN_SECONDS: Final = 10.0
 
 
 class DataInUse(Exception):
@@ -141,13 +143,19 @@ async def _until_told(*, ends_with_stdin: bool) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told.set)
     if ends_with_stdin:
-        loop.add_reader(sys.stdin.fileno(), _on_stdin, told)
+        threading.Thread(target=_watch_stdin, args=(loop, told), name="stdin", daemon=True).start()
     await told.wait()
 
 
-def _on_stdin(told: asyncio.Event) -> None:
-    if not os.read(sys.stdin.fileno(), 4096):
-        told.set()
+def _watch_stdin(loop: asyncio.AbstractEventLoop, told: asyncio.Event) -> None:
+    """In a thread of its own, so that even a loop that hangs does not outlive the parent for long."""
+    with suppress(OSError):
+        while os.read(sys.stdin.fileno(), 4096):
+            pass
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(told.set)
+    time.sleep(ORPHAN_SECONDS)
+    os._exit(1)
 
 
 async def serve(

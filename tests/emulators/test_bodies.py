@@ -240,3 +240,11 @@ def test_limits_of_key_and_metadata(s3: S3Process, signer: Signer, key: str) -> 
     assert put(s3, signer, long_key + "k", {}) == (400, "KeyTooLongError")
     assert put(s3, signer, key, {"x-amz-meta-a": "v" * 2047}) == (200, None)
     assert put(s3, signer, key, {"x-amz-meta-a": "v" * 2048}) == (400, "MetadataTooLarge")
+
+
+def test_empty_bodies_follow_one_another_on_one_connection(s3: S3Process, signer: Signer, key: str) -> None:
+    with Wire(s3.endpoint) as wire:
+        for number in range(3):
+            head = [("host", wire.host), ("content-length", "0")]
+            wire.send_head("PUT", signer.presign("PUT", f"/uploads/{key}-{number}"), head)
+            assert wire.read().status == 200
