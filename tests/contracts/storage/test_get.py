@@ -1,6 +1,5 @@
-"""A signed GET reads one stored state of one object, as an attachment, and nothing beside it."""
+"""A signed GET reads one stored state of one object, as an attachment. Its neighbours are in test_get_tampered.py."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from urllib.parse import unquote
@@ -9,13 +8,10 @@ import pytest
 
 from broker.contract import SignedRequest
 from broker.domain.objects import ObjectInfo, Pin, UploadSpec, pin_of
-from tests.contracts.storage.stores import Place, Reply, Send, Wire, as_signed
+from tests.contracts.storage.samples import BODY, OTHER
+from tests.contracts.storage.stores import Place, Send, Wire, as_signed
 
-BODY = b"123456789"
-OTHER = b"987654321"
 SPEC = UploadSpec(filename="report.csv", size_bytes=len(BODY), content_type="text/html")
-
-Change = Callable[[Wire], Wire]
 
 
 async def stored(place: Place, send: Send, key: str, body: bytes = BODY) -> ObjectInfo:
@@ -104,54 +100,3 @@ async def test_an_unpinned_get_is_its_url_alone(place: Place, send: Send, key: s
     reply = await send(as_signed(await sign(place, key, None)))
 
     assert (reply.status, reply.body) == (200, BODY)
-
-
-NEIGHBOURS: list[Change] = [
-    lambda wire: replace(wire, headers={}),
-    lambda wire: replace(wire, headers={"if-match": "*"}),
-    lambda wire: replace(wire, url=wire.url.replace("/report.csv?", "/other.csv?")),
-    lambda wire: replace(wire, url=wire.url.replace("attachment", "inline")),
-    lambda wire: replace(wire, url=wire.url.replace("X-Amz-Expires=300", "X-Amz-Expires=3000")),
-    lambda wire: replace(wire, url=wire.url.replace("?", "?response-content-type=text%2Fhtml&", 1)),
-    lambda wire: replace(wire, url=wire.url.replace("?", "?versionId=null&", 1)),
-    lambda wire: replace(wire, url=wire.url.partition("?")[0]),
-    lambda wire: replace(wire, method="PUT", body=OTHER),
-    lambda wire: replace(wire, method="DELETE"),
-]
-NAMES = [
-    "no pin",
-    "a looser pin",
-    "another key",
-    "inline",
-    "a longer life",
-    "another type",
-    "another version",
-    "no signature",
-    "PUT",
-    "DELETE",
-]
-
-
-@pytest.mark.parametrize("change", NEIGHBOURS, ids=NAMES)
-async def test_a_neighbour_of_a_signed_get_reads_and_changes_nothing(
-    place: Place, send: Send, key: str, change: Change
-) -> None:
-    info = await stored(place, send, key)
-    await stored(place, send, key.replace("/report.csv", "/other.csv"))
-
-    reply: Reply = await send(change(as_signed(await sign(place, key, pin_of(info)))))
-
-    assert reply.status in {400, 403}
-    assert BODY not in reply.body
-    assert await place.objects.head(key) == info
-
-
-async def test_an_expired_get_reads_nothing(place: Place, send: Send, key: str) -> None:
-    info = await stored(place, send, key)
-    now = place.clock.now() - timedelta(minutes=10)
-    request = await place.get.sign_get(key, pin_of(info), filename="r", now=now, ends=now + timedelta(minutes=9))
-
-    reply = await send(as_signed(request))
-
-    assert reply.status == 403
-    assert BODY not in reply.body
