@@ -123,7 +123,7 @@ async def test_an_interrupt_aborts_the_session_and_exits_130(
 ) -> None:
     standin.store_faults.append("stall")
     process = await start(standin, "put", str(make_file(BIG)), "--checksum", "none", *arguments)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         await standin.body_begun.wait()
         process.send_signal(number)
         out, err = await process.communicate()
@@ -138,7 +138,7 @@ async def test_an_interrupt_while_waiting_aborts_too(standin: StandIn, make_file
     standin.looks_until_verified = 10_000
     process = await start(standin, "put", str(make_file(10)))
     await standin.seen("get")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         process.send_signal(signal.SIGINT)
         await process.communicate()
     assert process.returncode == 130
@@ -180,13 +180,17 @@ async def test_a_terminal_gets_a_bar_with_bytes_rate_and_remarks(standin: StandI
                     loop.call_soon_threadsafe(is_moving.set)
 
     reading = asyncio.create_task(asyncio.to_thread(read))
-    async with asyncio.timeout(20):
-        await standin.body_begun.wait()
-        await is_moving.wait()
-        standin.may_go_on.set()
-        out, _ = await process.communicate()
+    try:
+        async with asyncio.timeout(30):
+            await standin.body_begun.wait()
+            await is_moving.wait()
+            standin.may_go_on.set()
+            out, _ = await process.communicate()
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()  # or the thread would read from its terminal for ever
         await reading
-    os.close(ours)
+        os.close(ours)
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode())
     assert process.returncode == 0
     assert b" verified uploads/" in out

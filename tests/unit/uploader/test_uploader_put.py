@@ -285,7 +285,7 @@ async def test_cancelling_while_sending_aborts_the_session_unless_told_otherwise
 ) -> None:
     standin.store_faults.append("stall" if size == BIG else "silent")
     task = asyncio.create_task(uploader.put(make_file(size), checksum="none", keep_session=keep_session))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await standin.body_begun.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -255,7 +255,7 @@ class StandIn:
         except (ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
             pass
         finally:
-            writer.close()
+            await _closed(writer)
 
     async def _serve_request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         try:
@@ -395,6 +395,16 @@ async def _respond(put: Put, writer: asyncio.StreamWriter, status: int, code: st
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     writer.write(f"HTTP/1.1 {status} Reason\r\n{lines}Content-Length: {len(text)}\r\n\r\n{text}".encode())
     await writer.drain()
+
+
+async def _closed(writer: asyncio.StreamWriter) -> None:
+    """Say goodbye, but only for a moment: TLS waits for the other side, which may have gone."""
+    writer.close()
+    try:
+        async with asyncio.timeout(1):
+            await writer.wait_closed()
+    except (OSError, asyncio.CancelledError):
+        writer.transport.abort()
 
 
 def _reset(transport: asyncio.BaseTransport | None) -> None:
