@@ -7,13 +7,15 @@ whose session is unknown, `looked:{NN}:ID` a recent look on demand, `idem:{NN}:H
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from functools import partial
+from typing import Literal, TypeVar
 
 from broker.contract import State
-from broker.domain.errors import ConfigurationInvalid, IdempotencyKeyReused
+from broker.domain.errors import ConfigurationInvalid, IdempotencyKeyReused, LedgerUnavailable
 from broker.domain.keys import SHARDS_LIMIT, shard_of
 from broker.domain.sessions import LEASABLE, LOOKED_AT, Change, Session
 from broker.ledger import scripts
@@ -35,6 +37,10 @@ from broker.ledger.records import (
 from broker.ledger.troubles import FOREIGN, translated
 from broker.ledger.wire import Reply, Script, Wire, Word
 from broker.ports import Created, DueLook, Event, Idempotency, Stray
+
+_log = logging.getLogger("broker.ledger")
+
+T = TypeVar("T")
 
 STRAY_KEPT_MS = 7 * 86_400_000  # ours: a week to notice that nobody looks
 EVENTS_PAGE = 500  # ours: a stream is read in pieces that no other client has to wait for
@@ -252,17 +258,32 @@ class RedisLedger:
         words = (limit, now, until, shard.session, shard.stray, SCHEMA)
         flat = await self._run(scripts.CLAIM, (shard.due,), words)
         triples = zip(flat[::3], flat[1::3], flat[2::3], strict=True)
-        return [_look(session_id.decode(), until, record, stray) for session_id, record, stray in triples]
+        return _readable(
+            (session_id, partial(_look, session_id.decode(), until, record, stray))
+            for session_id, record, stray in triples
+        )
 
     async def _lease_on(self, shard: _Shard, limit: int, worker: str, now: int, until: int) -> list[Session]:
         tables = (shard.session, SCHEMA, _LEASABLE, _PROCESSING, State.PROCESSING.value)
         keys = (shard.jobs, shard.events)
         flat = await self._run(scripts.LEASE, keys, (limit, now, until, *tables, worker))
-        return [decode(session_id.decode(), record) for session_id, record in zip(flat[::2], flat[1::2], strict=True)]
+        pairs = zip(flat[::2], flat[1::2], strict=True)
+        return _readable((session_id, partial(decode, session_id.decode(), record)) for session_id, record in pairs)
 
 
 def _score(at: datetime | None) -> Word:
     return "" if at is None else milliseconds(at)
+
+
+def _readable(batch: Iterable[tuple[bytes, Callable[[], T]]]) -> list[T]:
+    """All but the broken: one record that cannot be read must not keep its whole shard waiting. It comes back."""
+    read: list[T] = []
+    for session_id, parse in batch:
+        try:
+            read.append(parse())
+        except LedgerUnavailable as exc:
+            _log.error("record.unreadable", extra={"session_id": session_id.decode(), "why": exc.detail})
+    return read
 
 
 def _look(session_id: str, claim: int, record: bytes | None, stray: bytes | None) -> DueLook:

@@ -221,6 +221,15 @@ async def test_a_record_of_a_newer_schema_spoils_no_batch(ledger: RedisLedger, w
     assert {one.id for one in again} == {other.id, job.id}
 
 
+async def test_a_broken_record_spoils_no_batch(ledger: RedisLedger, wire: Wire) -> None:
+    broken, session = await created(ledger, look_at=NOW - SECOND), await created(ledger)
+    await wire.call("SETRANGE", f"session:{{00}}:{broken.id}", 24, b"\xc1")  # behind a sound header
+    assert [look.id for look in await ledger.claim(5, now=NOW, hold=HOLD)] == [session.id]
+    other, job = await verified(ledger, now=NOW - SECOND), await verified(ledger)
+    await wire.call("SETRANGE", f"session:{{00}}:{other.id}", 24, b"\xc1")
+    assert [one.id for one in await ledger.lease(5, worker="", now=NOW, until=NOW + HOLD)] == [job.id]
+
+
 async def test_rubbish_in_place_of_a_record_is_refused(ledger: RedisLedger, wire: Wire) -> None:
     for number, rubbish in enumerate((b"", b"\x01", b"hello", b"\x01" * 40, records.encode(a_session())[:-3])):
         session = a_session()
