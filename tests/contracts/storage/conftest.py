@@ -45,7 +45,8 @@ def store(request: pytest.FixtureRequest) -> Store:
 
 @pytest.fixture
 async def http() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session:
+    # As the broker's own readers: what is stored, not what it unpacks to.
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20), auto_decompress=False) as session:
         yield session
 
 

@@ -69,5 +69,9 @@ class Witness:
         # Without spaces: Ceph 16.2 calls a policy malformed that has some.
         await self._call(self.client.put_bucket_policy, Bucket=bucket, Policy=msgspec.json.encode(policy).decode())
 
+    async def set_public_access(self, bucket: str, settings: dict[str, bool]) -> None:
+        method = self.client.put_public_access_block
+        await self._call(method, Bucket=bucket, PublicAccessBlockConfiguration=settings)
+
     async def _call(self, method: Callable[..., Any], **arguments: Any) -> Any:
         return await asyncio.to_thread(lambda: method(**arguments))
