@@ -137,14 +137,14 @@ async def _bind(app: App, host: str, port: int, stack: AsyncExitStack) -> int:
     return int(runner.addresses[0][1])
 
 
-async def _until_told(*, ends_with_stdin: bool) -> None:
-    """Wait for SIGTERM or SIGINT, or for the process that holds our stdin to go away."""
+def _end_of_life(*, ends_with_stdin: bool) -> asyncio.Event:
+    """Set by SIGTERM or SIGINT, or when the process that holds our stdin goes away."""
     loop, told = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told.set)
     if ends_with_stdin:
         threading.Thread(target=_watch_stdin, args=(loop, told), name="stdin", daemon=True).start()
-    await told.wait()
+    return told
 
 
 def _watch_stdin(loop: asyncio.AbstractEventLoop, told: asyncio.Event) -> None:
@@ -168,8 +168,9 @@ async def serve(
     when_ready: Callable[[Listening], None],
 ) -> None:
     """Run until a signal says otherwise."""
+    told = _end_of_life(ends_with_stdin=ends_with_stdin)
     async with listening(settings, faults, host, port) as where:
         log.info("event=emulator.ready endpoint=%s data=%s", where.endpoint, settings.data)
         when_ready(where)
-        await _until_told(ends_with_stdin=ends_with_stdin)
+        await told.wait()
     log.info("event=emulator.ended")
