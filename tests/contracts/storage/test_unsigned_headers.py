@@ -158,11 +158,11 @@ async def test_no_head_can_tell_a_copy_that_replaces_metadata(place: Place, atta
 
 
 @pytest.fixture
-async def guarded(store: Store, http: aiohttp.ClientSession) -> Place:
+def guarded(store: Store, http: aiohttp.ClientSession) -> Place:
     """The broker's rights in a guarded bucket: `put` is the writer's, the rest the owner's."""
     bucket = f"guarded-{uuid.uuid4().hex[:12]}"
     store.witness.make_bucket(bucket)
-    await store.witness.set_policy(bucket, *guard_statements(bucket, writer=store.writer_name, reader=store.owner_name))
+    store.witness.set_policy(bucket, *guard_statements(bucket, writer=store.writer_name, reader=store.owner_name))
     reading = place_on(store, bucket, http, store.credential)
     return replace(reading, put=place_on(store, bucket, http, store.writer).put)
 

@@ -43,6 +43,14 @@ class Witness:
         if is_versioned:
             self.client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
 
+    def set_policy(self, bucket: str, *statements: dict[str, Any]) -> None:
+        policy = {"Version": "2012-10-17", "Statement": list(statements)}
+        # Without spaces: Ceph 16.2 calls a policy malformed that has some.
+        self.client.put_bucket_policy(Bucket=bucket, Policy=msgspec.json.encode(policy).decode())
+
+    def set_public_access(self, bucket: str, settings: dict[str, bool]) -> None:
+        self.client.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=settings)
+
     async def buckets(self) -> set[str]:
         return {each["Name"] for each in (await self._call(self.client.list_buckets))["Buckets"]}
 
@@ -63,15 +71,6 @@ class Witness:
         answer = await self._call(self.client.get_object, Bucket=bucket, Key=key)
         body: bytes = await asyncio.to_thread(answer["Body"].read)
         return body
-
-    async def set_policy(self, bucket: str, *statements: dict[str, Any]) -> None:
-        policy = {"Version": "2012-10-17", "Statement": list(statements)}
-        # Without spaces: Ceph 16.2 calls a policy malformed that has some.
-        await self._call(self.client.put_bucket_policy, Bucket=bucket, Policy=msgspec.json.encode(policy).decode())
-
-    async def set_public_access(self, bucket: str, settings: dict[str, bool]) -> None:
-        method = self.client.put_public_access_block
-        await self._call(method, Bucket=bucket, PublicAccessBlockConfiguration=settings)
 
     async def _call(self, method: Callable[..., Any], **arguments: Any) -> Any:
         return await asyncio.to_thread(lambda: method(**arguments))

@@ -4,7 +4,6 @@ A test that fails here is good news: Ceph has become stricter, and a row, a guar
 """
 
 import uuid
-from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import timedelta
 
@@ -15,22 +14,9 @@ from broker.domain.errors import StoreRefused
 from broker.storage.s3.sigv4 import Credential, SigV4
 from tests.contracts.storage.guard import guard_statements
 from tests.contracts.storage.samples import BODY, OTHER, SPEC, with_digest
-from tests.contracts.storage.stores import Place, Reply, Send, Store, as_signed, place_on, real_ceph
-from tests.peers.ceph.cluster import Ceph
+from tests.contracts.storage.stores import Place, Reply, Send, Store, as_signed, place_on
 
 ALLOW_PUT, READER_MAY_READ, WRITER_MAY_NOT = range(3)  # the order of `guard_statements`
-
-
-@pytest.fixture(scope="session")
-def store(ceph: Ceph) -> Iterator[Store]:
-    with real_ceph(ceph) as running:
-        yield running
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session:
-        yield session
 
 
 @pytest.fixture
@@ -95,19 +81,19 @@ async def test_an_amz_checksum_is_ignored(place: Place, send: Send, key: str, al
 # --- why the guard needs more than s3:PutObject ----------------------------------------------------------
 
 
-async def guarded(store: Store, http: aiohttp.ClientSession, *statements: int) -> tuple[Place, Place]:
+def guarded(store: Store, http: aiohttp.ClientSession, *statements: int) -> tuple[Place, Place]:
     """The owner's and the writer's place in a bucket behind some of the guard's statements."""
     bucket = f"facts-{uuid.uuid4().hex[:12]}"
     store.witness.make_bucket(bucket)
     guard = guard_statements(bucket, writer=store.writer_name, reader=store.owner_name)
-    await store.witness.set_policy(bucket, *(guard[each] for each in statements))
+    store.witness.set_policy(bucket, *(guard[each] for each in statements))
     return place_on(store, bucket, http, store.credential), place_on(store, bucket, http, store.writer)
 
 
 async def test_the_owner_of_a_bucket_may_not_even_head_what_another_account_wrote_there(
     store: Store, http: aiohttp.ClientSession, send: Send, key: str
 ) -> None:
-    owner, writer = await guarded(store, http, ALLOW_PUT)
+    owner, writer = guarded(store, http, ALLOW_PUT)
     assert (await send.put(await writer.sign_put(key, SPEC), BODY)).status == 200
 
     with pytest.raises(StoreRefused):
@@ -118,7 +104,7 @@ async def test_who_may_only_put_may_still_copy_what_he_put(
     store: Store, http: aiohttp.ClientSession, send: Send, key: str
 ) -> None:
     """So one client's upload could be read through another client's signed PUT."""
-    owner, writer = await guarded(store, http, ALLOW_PUT, READER_MAY_READ)
+    owner, writer = guarded(store, http, ALLOW_PUT, READER_MAY_READ)
     theirs = f"uploads/{uuid.uuid4().hex}/theirs.csv"
     await send.put(await writer.sign_put(theirs, SPEC), OTHER)
 
@@ -131,16 +117,16 @@ async def test_who_may_only_put_may_still_copy_what_he_put(
 # --- public ACLs -----------------------------------------------------------------------------------------
 
 
-async def set_public_access(place: Place, setting: str) -> None:
+def set_public_access(place: Place, setting: str) -> None:
     names = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
-    await place.witness.set_public_access(place.bucket, {name: name == setting for name in names})
+    place.witness.set_public_access(place.bucket, {name: name == setting for name in names})
 
 
 async def test_ignored_public_acls_open_nothing(
     store: Store, http: aiohttp.ClientSession, send: Send, key: str
 ) -> None:
-    owner, writer = await guarded(store, http, ALLOW_PUT, READER_MAY_READ, WRITER_MAY_NOT)
-    await set_public_access(owner, "IgnorePublicAcls")
+    owner, writer = guarded(store, http, ALLOW_PUT, READER_MAY_READ, WRITER_MAY_NOT)
+    set_public_access(owner, "IgnorePublicAcls")
 
     reply = await put_with(writer, send, key, {"x-amz-acl": "public-read"})
 
@@ -152,7 +138,7 @@ async def test_ignored_public_acls_open_nothing(
 async def test_blocked_public_acls_refuse_every_put(
     store: Store, http: aiohttp.ClientSession, send: Send, key: str
 ) -> None:
-    owner, writer = await guarded(store, http, ALLOW_PUT, READER_MAY_READ, WRITER_MAY_NOT)
-    await set_public_access(owner, "BlockPublicAcls")
+    owner, writer = guarded(store, http, ALLOW_PUT, READER_MAY_READ, WRITER_MAY_NOT)
+    set_public_access(owner, "BlockPublicAcls")
 
     assert (await send.put(await writer.sign_put(key, SPEC), BODY)).status == 403
