@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 import aiohttp
 import pytest
 
-from tests.contracts.storage.rows import STORES
+from tests.contracts.storage.rows import PROVED_ON, STORES
 from tests.contracts.storage.stores import (
     Place,
     PlaceWith,
@@ -17,6 +17,7 @@ from tests.contracts.storage.stores import (
     real_ceph,
     strict_emulator,
 )
+from tests.contracts.storage.table import table
 
 
 @pytest.fixture(scope="session")
@@ -74,3 +75,23 @@ def key() -> str:
 @pytest.fixture
 def send(http: aiohttp.ClientSession) -> Send:
     return Send(http)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Prints the table of guarantees, with the rows whose every claim this run has tried and found true."""
+    ended = {
+        outcome: [each.nodeid for each in terminalreporter.getreports(outcome) if "test_guarantees.py" in each.nodeid]
+        for outcome in ("passed", "failed", "error", "skipped")
+    }
+    tried = {
+        dialect: [
+            store
+            for store in stores
+            if any(f"[{dialect}-on-{store}" in each for each in ended["passed"])
+            and not any(f"[{dialect}-on-{store}" in each for name in ended if name != "passed" for each in ended[name])
+        ]
+        for dialect, stores in PROVED_ON.items()
+    }
+    if ended["passed"]:
+        terminalreporter.section("guarantees of a signed PUT, as this run found them")
+        terminalreporter.write_line(table(tried))

@@ -1,0 +1,50 @@
+"""The README's table of guarantees: `python -m tests.contracts.storage.table` prints it from what the suite runs.
+
+A row is what a mint answers in its dialect (`Dialect.guarantees`), and the stores on which test_guarantees.py tries
+each of its claims. test_table.py compares the README with it.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from broker.contract import Checksum, Level
+from broker.storage.s3.dialects import CHECKSUM_HEADERS, DIALECTS, Dialect, DialectName
+from tests.contracts.storage.rows import PROVED_ON, STORES
+
+HEAD = (
+    "dialect",
+    "size",
+    "content type",
+    "create-only",
+    "declared checksum",
+    "headers that nobody signed",
+    "each claim tried on",
+)
+
+
+def table(proved_on: Mapping[DialectName, Sequence[str]] = PROVED_ON) -> str:
+    """:param proved_on: a run prints what it has proved itself; the README, what CI proves."""
+    rows = [HEAD, ("---",) * len(HEAD), *(_row(name, DIALECTS[name], proved_on[name]) for name in DIALECTS)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _row(name: DialectName, dialect: Dialect, stores: Sequence[str]) -> tuple[str, ...]:
+    return (
+        f"`{name}`",
+        dialect.size.value,
+        dialect.content_type.value,
+        dialect.create_only.value,
+        _checksums(dialect),
+        "may be obeyed: guard needed" if dialect.accepts_unsigned_headers else "refused",
+        ", ".join(STORES[store] for store in stores) or "nothing",
+    )
+
+
+def _checksums(dialect: Dialect) -> str:
+    """Each level, with the algorithms that reach it when they are declared alone."""
+    levels = {name: dialect.guarantees(Checksum(**{name: "declared"})).checksum for name in CHECKSUM_HEADERS}
+    reached = [(level, [name for name in levels if levels[name] is level]) for level in Level]
+    return "; ".join(f"{level.value}: {', '.join(names)}" for level, names in reached if names)
+
+
+if __name__ == "__main__":
+    print(table())
