@@ -50,7 +50,10 @@ class Blobs:
         """Move a finished body into place. It exists for nobody until the catalogue says so."""
         if spool.size_bytes == 0:
             return ()
-        spool.path.rename(self.path(spool.path.name))
+        target = self.path(spool.path.name)
+        spool.path.rename(target)
+        if self._is_fsynced:
+            _sync_directory(target.parent)
         return (Segment(blob=spool.path.name, size_bytes=spool.size_bytes),)
 
     def link(self, segments: Iterable[Segment]) -> tuple[Segment, ...]:
@@ -139,8 +142,7 @@ class Spool:
         if self._pending_bytes <= INLINE_BYTES and not self._is_fsynced:
             self._store(batch)
         else:
-            await asyncio.get_running_loop().run_in_executor(None, self._store, batch)
-        await asyncio.get_running_loop().run_in_executor(None, self._sync) if self._is_fsynced else None
+            await asyncio.get_running_loop().run_in_executor(None, self._store_last, batch)
         self._close()
         return {name: digest.digest() for name, digest in self._digests.items()}
 
@@ -156,20 +158,34 @@ class Spool:
             await self._in_flight
 
     def _store(self, batch: list[bytes]) -> None:
-        if batch and self._file is None:
-            self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         for data in batch:
             for digest in self._digests.values():
                 digest.update(data)
             view = memoryview(data)
             while view:
-                view = view[os.write(self._file or 0, view) :]
+                view = view[os.write(self._descriptor(), view) :]
 
-    def _sync(self) -> None:
-        if self._file is not None:
-            os.fdatasync(self._file)
+    def _descriptor(self) -> int:
+        """The file, made with its first byte: an empty object needs none."""
+        if self._file is None:
+            self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        return self._file
+
+    def _store_last(self, batch: list[bytes]) -> None:
+        self._store(batch)
+        if self._is_fsynced and self._file is not None:
+            os.fsync(self._file)
 
     def _close(self) -> None:
         if self._file is not None:
             os.close(self._file)
             self._file = None
+
+
+def _sync_directory(path: Path) -> None:
+    """A new name is as lasting as the directory that holds it."""
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

@@ -40,6 +40,8 @@ class FaultSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """of the writes (put, copy, part, complete, delete) are committed, then the connection closes unanswered"""
     slow_down: Fraction = 0
     """of the requests are answered 503 SlowDown"""
+    conflict: Fraction = 0
+    """of the create-only writes that would succeed are answered 409 ConditionalRequestConflict; nothing is stored"""
     slow_bytes_per_second: Annotated[int, msgspec.Meta(ge=0)] = 0
     """bodies, both ways, go no faster; 0 is unlimited"""
     reset_uploads: Fraction = 0

@@ -80,6 +80,7 @@ async def put_object(store: Store, call: Call) -> Reply:
         # No await from here to the commit: what the condition saw is what the write replaces.
         bucket = store.bucket(bucket.name)
         check_write(request, store.catalogue.latest(bucket.name, key))
+        check_conflict(store, call)
         segments = store.blobs.adopt(received.spool)
     except S3Error:
         await received.spool.discard()
@@ -89,6 +90,15 @@ async def put_object(store: Store, call: Call) -> Reply:
     store.blobs.remove(store.catalogue.put(bucket.name, key, stored))
     store.notifier.publish(call.event("ObjectCreated:Put", bucket, key, stored))
     return Reply(headers=write_headers(stored))
+
+
+def check_conflict(store: Store, call: Call) -> None:
+    """A create-only write may lose a race that nobody won: 409, and the client sends again. Here only on demand.
+
+    :raises S3Error: ConditionalRequestConflict.
+    """
+    if call.request.header("if-none-match") is not None and store.faults.hits("conflict"):
+        raise S3Error("ConditionalRequestConflict")
 
 
 def find(store: Store, call: Call, action: str, *, name: str, key: str, version: str | None) -> Stored:

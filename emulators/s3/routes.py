@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from emulators.s3 import buckets, listing, multipart, objects
+from emulators.s3 import buckets, completion, listing, multipart, objects
 from emulators.s3.context import Call, Reply, Store
 from emulators.s3.errors import S3Error
 from emulators.s3.request import S3Request
@@ -53,7 +53,7 @@ def _table() -> Mapping[tuple[str, str, str], Route]:
         ("object", "PUT", "uploadId"): Route("UploadPart", multipart.upload_part),
         ("object", "PUT", "uploadId+copy"): Route("UploadPartCopy", multipart.upload_part_copy),
         ("object", "GET", "uploadId"): Route("ListParts", multipart.list_parts),
-        ("object", "POST", "uploadId"): Route("CompleteMultipartUpload", multipart.complete),
+        ("object", "POST", "uploadId"): Route("CompleteMultipartUpload", completion.complete),
         ("object", "DELETE", "uploadId"): Route("AbortMultipartUpload", multipart.abort),
         ("object", "PUT", ""): Route("PutObject", objects.put_object),
         ("object", "PUT", "copy"): Route("CopyObject", objects.copy_object),
@@ -75,6 +75,8 @@ def find(request: S3Request) -> Route:
     selectors = sorted(SUBRESOURCES & request.params.keys())
     if level == "object" and request.method == "PUT" and request.header("x-amz-copy-source") is not None:
         selectors.append("copy")
+    if request.method == "PUT" and "partNumber" in request.params and "uploadId" not in request.params:
+        raise S3Error("InvalidArgument", "This operation does not accept a part number without an upload id.")
     selector = "+".join(selectors)
     route = ROUTES.get((level, request.method, selector))
     if route is None:

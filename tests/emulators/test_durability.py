@@ -54,6 +54,14 @@ def test_everything_survives_a_kill(tmp_path: Path) -> None:
         assert (list((tmp_path / "incoming").iterdir()), blobs(tmp_path)) == ([], 2)
 
 
+def test_synced_store_keeps_small_and_large_objects(tmp_path: Path) -> None:
+    with start_s3(data=tmp_path, arguments=["--fsync"]) as s3:
+        signer = signer_of(s3)
+        for size in (0, 1, 3 * MIB):
+            assert exchange(s3.endpoint, "PUT", signer.presign("PUT", "/uploads/k"), body=b"x" * size).status == 200
+            assert exchange(s3.endpoint, "GET", signer.presign("GET", "/uploads/k")).body == b"x" * size
+
+
 def test_overwritten_object_is_read_to_its_end(tmp_path: Path) -> None:
     with start_s3(data=tmp_path) as s3, Wire(s3.endpoint) as wire:
         signer, old = signer_of(s3), b"old!" * (8 * MIB)
@@ -66,6 +74,16 @@ def test_overwritten_object_is_read_to_its_end(tmp_path: Path) -> None:
         while blobs(tmp_path) != 1:
             assert time.monotonic() < deadline
             time.sleep(0.01)
+
+
+def test_stalled_upload_is_ended_and_stores_nothing(tmp_path: Path) -> None:
+    with start_s3(data=tmp_path, arguments=["--idle-timeout=0.3"]) as s3, Wire(s3.endpoint) as wire:
+        wire.send_head(
+            "PUT", signer_of(s3).presign("PUT", "/uploads/k"), [("host", wire.host), ("content-length", "9")]
+        )
+        wire.send(b"half")
+        assert wire.read().code == "RequestTimeout"
+        assert (list((tmp_path / "incoming").iterdir()), blobs(tmp_path)) == ([], 0)
 
 
 def test_directory_is_used_by_one_process(tmp_path: Path) -> None:

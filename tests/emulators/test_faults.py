@@ -63,6 +63,15 @@ def test_slow_down_is_answered_with_503(flaky: S3Process, client: Client, key: s
     client.put_object(Bucket="uploads", Key=key, Body=BODY)
 
 
+def test_create_only_write_meets_a_conflict(flaky: S3Process, client: Client, key: str, refusal: Refusal) -> None:
+    faults(flaky, conflict=1)
+    where = {"Bucket": "uploads", "Key": key, "Body": BODY}
+    assert refusal(client.put_object, **where, IfNoneMatch="*") == (409, "ConditionalRequestConflict")
+    assert refusal(client.head_object, Bucket="uploads", Key=key)[0] == 404
+    faults(flaky)
+    client.put_object(**where, IfNoneMatch="*")
+
+
 def test_bodies_are_slow_both_ways(flaky: S3Process, client: Client, key: str) -> None:
     faults(flaky, slow_bytes_per_second=2 * len(BODY))
     start = time.monotonic()

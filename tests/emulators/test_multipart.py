@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 
+from emulators.process import S3Process
 from emulators.s3 import checksums
 from tests.emulators.conftest import Client
+from tests.emulators.signing import Signer
+from tests.emulators.wire import exchange
 
 Refusal = Callable[..., tuple[int, str]]
 MIB = 2**20
@@ -72,6 +75,15 @@ def test_part_numbers_are_bounded(client: Client, key: str, refusal: Refusal, nu
     upload = Upload(client, key)
     assert refusal(upload.part, number=number, body=b"x") == (400, "InvalidArgument")
     upload.part(10_000, b"x")
+
+
+def test_part_of_no_upload_is_not_taken_for_an_object(
+    s3: S3Process, client: Client, signer: Signer, key: str, refusal: Refusal
+) -> None:
+    for params, code in (({"partNumber": "1"}, "InvalidArgument"), ({"uploadId": "x"}, "InvalidArgument")):
+        target = signer.presign("PUT", f"/uploads/{key}", params=params)
+        assert exchange(s3.endpoint, "PUT", target, body=b"x").code == code
+    assert refusal(client.head_object, Bucket="uploads", Key=key)[0] == 404
 
 
 def test_aborted_upload_is_gone_with_its_parts(client: Client, key: str, refusal: Refusal, data: Path) -> None:
