@@ -11,15 +11,17 @@ import time
 from pathlib import Path
 
 _OSD_BYTES = 4 << 30
+_STS_KEY = "sixteen-letters!"  # AES-128: rgw_sts_key has exactly 16 characters
 _CAPS = {
     "mon.": {"mon": "allow *"},
     "client.admin": {"mon": "allow *", "osd": "allow *"},
     "osd.0": {"mon": "allow profile osd", "osd": "allow *"},
     "client.rgw": {"mon": "allow rwx", "osd": "allow rwx"},
+    "client.sts": {"mon": "allow rwx", "osd": "allow rwx"},
 }
 
 
-def ceph_conf(home: Path, *, fsid: str, monitor_port: int, port: int) -> str:
+def ceph_conf(home: Path, *, fsid: str, monitor_port: int, port: int, sts_port: int) -> str:
     """One copy of everything, in memory, and no waiting for others who might want to vote."""
     return f"""\
 [global]
@@ -59,13 +61,20 @@ osd_objectstore = memstore
 memstore_device_bytes = {_OSD_BYTES}
 osd_op_num_shards = 2
 
-[client.rgw]
-rgw_frontends = beast endpoint=127.0.0.1:{port}
+[client]
 rgw_thread_pool_size = 64
 rgw_dynamic_resharding = false
 rgw_override_bucket_index_max_shards = 1
 rgw_enable_lc_threads = false
 rgw_enable_gc_threads = false
+rgw_sts_key = {_STS_KEY}
+
+[client.rgw]
+rgw_frontends = beast endpoint=127.0.0.1:{port}
+
+[client.sts]
+rgw_frontends = beast endpoint=127.0.0.1:{sts_port}
+rgw_s3_auth_use_sts = true
 """
 
 
