@@ -70,10 +70,10 @@ rgw_enable_gc_threads = false
 rgw_sts_key = {_STS_KEY}
 
 [client.rgw]
-rgw_frontends = beast endpoint=127.0.0.1:{port}
+rgw_frontends = beast endpoint=127.0.0.1:{port} tcp_nodelay=1
 
 [client.sts]
-rgw_frontends = beast endpoint=127.0.0.1:{sts_port}
+rgw_frontends = beast endpoint=127.0.0.1:{sts_port} tcp_nodelay=1
 rgw_s3_auth_use_sts = true
 """
 
