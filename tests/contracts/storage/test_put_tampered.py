@@ -1,7 +1,7 @@
 """No neighbour of a signed PUT stores anything, on any store.
 
-What a dialect's row claims is in test_guarantees.py, headers that nobody signed in test_unsigned_headers.py. The place for parts is test_part_tampered.py beside this file: the same
-tampering.py, samples.py and `Witness.parts`; their claims get rows of their own.
+What a dialect's row claims is in test_guarantees.py, headers that nobody signed in test_unsigned_headers.py. The place
+for parts is test_part_tampered.py beside this file, with the same tampering.py, samples.py and `Witness.parts`.
 """
 
 from collections.abc import Callable
