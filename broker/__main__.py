@@ -127,6 +127,20 @@ def openapi(check: bool, output: Path) -> None:
     output.write_bytes(document)
 
 
+@_cli.command()
+@CONFIG
+@click.argument("destination", required=False)
+@click.option("--print-policies", is_flag=True, required=True, help="Print what each credential must be allowed.")
+def check(config: Path | None, destination: str | None, print_policies: bool) -> None:  # noqa: ARG001
+    """Print the minimal policy of each credential of a destination, and the CORS rules of its bucket, as JSON.
+
+    Example: upload-broker check default --print-policies
+    """
+    from broker import operate  # noqa: PLC0415
+
+    click.echo(operate.policies(_with_settings(config), destination))
+
+
 @_cli.group()
 def keys() -> None:
     """API keys that are kept in the ledger, beside those of the configuration."""

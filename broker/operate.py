@@ -12,6 +12,8 @@ from broker.domain.errors import ConfigurationInvalid
 from broker.domain.principals import ANY_DESTINATION, ApiKey, Role, hash_of, new_key_text
 from broker.ledger.redis import RedisLedger
 from broker.settings import Settings
+from broker.storage.s3.dialects import DIALECTS
+from broker.storage.s3.policies import policies_of
 from broker.wiring import open_ledger
 
 T = TypeVar("T")
@@ -79,6 +81,21 @@ def revoke_key(settings: Settings, key_id: str) -> None:
     """:raises ConfigurationInvalid: there is no such key in the ledger."""
     if not _run(settings, lambda ledger: ledger.api_keys.revoke(key_id)):
         raise _no_key(key_id)
+
+
+def policies(settings: Settings, destination: str | None) -> str:
+    """What operators paste: by destination the documents of its three credentials and the CORS rules of its bucket.
+
+    :raises ConfigurationInvalid: there is no such destination.
+    """
+    if destination is not None and destination not in settings.destinations:
+        raise ConfigurationInvalid(f"there is no destination {destination!r}")
+    documents = {
+        name: policies_of(bucket=place.bucket, prefix=place.prefix, dialect=DIALECTS[place.dialect], origins=())
+        for name, place in settings.destinations.items()
+        if destination in {None, name}
+    }
+    return msgspec.json.format(msgspec.json.encode(documents), indent=2).decode()
 
 
 def _line(key_id: str, roles: Sequence[str], destinations: Sequence[str], limit: int | None, place: str) -> str:

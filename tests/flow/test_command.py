@@ -133,6 +133,7 @@ def test_a_redis_without_an_append_only_file_is_refused(tmp_path: Path) -> None:
         ("demo",),
         ("openapi",),
         ("hash",),
+        ("check",),
         ("keys", "add"),
         ("keys", "rotate"),
         ("keys", "list"),
@@ -141,6 +142,23 @@ def test_a_redis_without_an_append_only_file_is_refused(tmp_path: Path) -> None:
 )
 def test_every_help_shows_an_example(argv: tuple[str, ...]) -> None:
     assert "Example: " in run(*argv, "--help").stdout
+
+
+def test_policies_are_printed_for_each_credential_and_narrowed_to_the_prefix(tmp_path: Path) -> None:
+    config = tmp_path / "broker.toml"
+    config.write_text('[destinations.scans]\nbucket = "acme"\nprefix = "in"\ndialect = "ceph"\n')
+    done = run("check", "scans", "--print-policies", "--config", str(config))
+    documents = json.loads(done.stdout)["scans"]
+    assert documents["write"]["Statement"][0] == {
+        "Sid": "WriteObjects",
+        "Effect": "Allow",
+        "Action": ["s3:PutObject", "s3:ListMultipartUploadParts"],
+        "Resource": "arn:aws:s3:::acme/in/*",
+    }
+    assert documents["write"]["Statement"][-1]["Effect"] == "Deny"
+    assert "s3:DeleteObject" not in json.dumps([documents["write"], documents["read"]])
+    missing = run("check", "scan", "--print-policies", "--config", str(config))
+    assert (missing.returncode, missing.stderr) == (2, "upload-broker: there is no destination 'scan'\n")
 
 
 def test_keys_are_added_rotated_listed_and_revoked(tmp_path: Path) -> None:
