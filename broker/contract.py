@@ -105,7 +105,7 @@ class CreateUploadSession(Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     object_metadata: dict[str, str] = {}
     owner: Label | None = None
     batch: Label | None = None
-    strategy: Literal["auto", "put"] = "auto"
+    strategy: Literal["auto", "put", "multipart"] = "auto"
 
 
 class ObjectRef(Struct, frozen=True, kw_only=True):
@@ -116,6 +116,48 @@ class ObjectRef(Struct, frozen=True, kw_only=True):
 
 class PutUpload(Struct, frozen=True, kw_only=True, tag_field="strategy", tag="put"):
     request: SignedRequest
+
+
+class PartRequest(Struct, frozen=True, kw_only=True):
+    """Permission to send one part: bytes `offset_bytes` to `offset_bytes + size_bytes` of the object."""
+
+    number: int
+    offset_bytes: int
+    size_bytes: int
+    request: SignedRequest
+
+
+class MultipartUpload(Struct, frozen=True, kw_only=True, tag_field="strategy", tag="multipart"):
+    """`parts` is the first page of what is still missing; `POST …/parts` gives the others and fresh ones."""
+
+    part_size_bytes: int
+    part_count: int
+    parts: list[PartRequest]
+
+
+Upload = PutUpload | MultipartUpload
+
+
+class PartsRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `POST /upload-sessions/{id}/parts`."""
+
+    numbers: Annotated[list[Annotated[int, Meta(ge=1, le=10_000)]], Meta(min_length=1, max_length=1_000)]
+
+
+class PartsGrant(Struct, frozen=True, kw_only=True):
+    """Answer of `POST /upload-sessions/{id}/parts`, in the order asked for."""
+
+    parts: list[PartRequest]
+
+
+class PartsStatus(Struct, frozen=True, kw_only=True):
+    """How far a multipart upload is. `missing` names at most the first 1,000 parts that the store does not have."""
+
+    part_size_bytes: int
+    part_count: int
+    stored_count: int
+    stored_bytes: int
+    missing: list[int]
 
 
 class Reason(Struct, frozen=True, kw_only=True):
@@ -167,7 +209,8 @@ class UploadSession(Struct, frozen=True, kw_only=True):
     size_bytes: int
     content_type: str
     token: str | msgspec.UnsetType = msgspec.UNSET
-    upload: PutUpload | msgspec.UnsetType = msgspec.UNSET
+    upload: Upload | msgspec.UnsetType = msgspec.UNSET
+    parts: PartsStatus | msgspec.UnsetType = msgspec.UNSET
     checksum: Checksum | msgspec.UnsetType = msgspec.UNSET
     metadata: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
     owner: str | msgspec.UnsetType = msgspec.UNSET

@@ -13,6 +13,7 @@ from broker.domain.errors import (
     SizeTooLarge,
     StrategyTooWeak,
 )
+from broker.domain.multipart import MAX_PART_BYTES, MIN_PART_BYTES
 from broker.domain.objects import UploadSpec, declared
 
 Guarantee = Literal["size", "content_type", "create_only", "checksum"]
@@ -23,7 +24,7 @@ _STRENGTH = {Level.ENFORCED: 3, Level.AT_HEAD: 2, Level.ON_READ: 1, Level.NONE: 
 class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The terms of one destination. Durations are parsed by the settings ("15m", "24h")."""
 
-    max_size_bytes: Annotated[int, Meta(ge=0)] = 5_000_000_000  # S3 PutObject: a single PUT takes at most 5 GB
+    max_size_bytes: Annotated[int, Meta(ge=0)] = 5_000_000_000_000
     content_types: tuple[str, ...] = ("*",)
     deadline: timedelta = timedelta(hours=24)
     url_ttl: timedelta = timedelta(minutes=15)
@@ -39,6 +40,13 @@ class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     retention: timedelta = timedelta(days=30)
 
 
+class MultipartTerms(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """From which size `auto` cuts an object into parts, and how large they are unless 10,000 would not suffice."""
+
+    threshold_bytes: Annotated[int, Meta(ge=0)] = 67_108_864
+    part_size_bytes: Annotated[int, Meta(ge=MIN_PART_BYTES, le=MAX_PART_BYTES)] = 16_777_216
+
+
 class Destination(Struct, frozen=True, kw_only=True):
     """Where objects go: one prefix of one bucket, and its terms."""
 
@@ -46,6 +54,7 @@ class Destination(Struct, frozen=True, kw_only=True):
     bucket: str
     prefix: str
     policy: Policy = Policy()
+    multipart: MultipartTerms = MultipartTerms()
     processing: Literal["default", "none"] = "default"
     on_reject: Literal["delete", "keep"] = "delete"
     late: Literal["accept", "remove"] = "accept"
