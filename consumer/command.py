@@ -111,8 +111,10 @@ async def _pool(settings: Settings, processors: Processors, stack: AsyncExitStac
         spool=settings.spool_dir,
     )
     await stack.enter_async_context(aclosing(pool))
+    if settings.module:
+        # Our first environment and our heap hold the role key, and what parses, or is started to, is the same user.
+        hide_memory()
     if processors.needs_pool:
-        hide_memory()  # our first environment and our heap hold the role key; a parser's process runs as the same user
         try:
             await pool.warm()
         except WorkerDied as exc:

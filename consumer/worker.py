@@ -13,7 +13,7 @@ from consumer.attempt import Attempt
 from consumer.backoff import Backoff
 from consumer.client import Broker, Granted
 from consumer.errors import BrokerAway, BrokerRefused, ConfigurationInvalid
-from consumer.events import Events
+from consumer.events import Events, describe
 
 REFUSED_WAIT_SECONDS = 15.0  # ours: a key that was revoked may be replaced; asking often does not help
 
@@ -90,7 +90,13 @@ class Worker:
     def _start(self, granted: Granted) -> None:
         task = asyncio.create_task(self.attempt.run(granted))
         self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            # Ours, not the processor's: the lease runs out by itself, and the next attempt may do better.
+            self.events.emit("attempt.crashed", {"worker": self.name, "detail": describe(fault)})
 
     async def _wait_out(self, event: str, detail: str, failures: int, at_least: float) -> None:
         delay = self.backoff.delay_seconds(failures, at_least=at_least)

@@ -54,7 +54,7 @@ def json_answer(status: int, content: Any, *, headers: Headers = ()) -> Answer:
 
 def redirect(url: str) -> Answer:
     """303 See Other: whatever the method was, GET that URL."""
-    return Answer(303, headers=((b"location", url.encode("ascii")),))
+    return Answer(303, media_type=b"text/plain", headers=((b"location", url.encode("ascii")),))
 
 
 def request_headers(scope: Scope) -> dict[bytes, bytes]:

@@ -11,8 +11,6 @@ from broker.api.pointers import field_problem, lone_surrogate, repeated_name
 from broker.contract import MAX_BODY_BYTES, FieldProblem
 from broker.domain.errors import BodyTooLarge, BodyTypeUnsupported, InvalidInput, MalformedRequest, NotJson
 
-_MAX_EXPLAINED_BYTES = 65_536  # ours: what a second, slower parser may be asked about
-
 T = TypeVar("T")
 
 
@@ -91,12 +89,10 @@ def _explained(body: bytes, broken: Exception) -> FieldProblem:
 
     :raises NotJson:
     """
-    fault = None
-    if b"\\u" in body and len(body) <= _MAX_EXPLAINED_BYTES:
-        try:
-            fault = lone_surrogate(body)
-        except (ValueError, RecursionError):
-            fault = None
+    try:
+        fault = lone_surrogate(body)
+    except (ValueError, RecursionError):
+        fault = None
     if fault is None:
         raise NotJson(_reason(broken)) from broken
     return fault

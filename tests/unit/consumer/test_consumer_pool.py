@@ -218,20 +218,20 @@ async def test_no_file_is_left_behind(standin: Standin, start: Any, parsers: Any
     assert _names(tmp_path) <= {"parsers.py", "__pycache__"}
 
 
-async def test_a_process_serves_one_job_unless_told_otherwise(
-    standin: Standin, start: Any, parsers: Any, pool: Pool
+@pytest.mark.parametrize(("jobs_per_process", "processes"), [(1, 3), (2, 2), (10, 1)])
+async def test_a_process_serves_as_many_jobs_as_it_was_told_to(
+    standin: Standin, start: Any, parsers: Any, pool: Pool, jobs_per_process: int, processes: int
 ) -> None:
+    pool.jobs_per_process = jobs_per_process
     for _ in range(3):
         standin.add(b"x", content_type="x/look")
     start(parsers, concurrency=1)
     reports = await standin.until_heard("result", 3)
-    assert len({msgspec.json.decode(report.result)["pid"] for report in reports}) == 3
-    pool.jobs_per_process = 10
-    for _ in range(3):
-        standin.add(b"x", content_type="x/look")
-    await standin.tell()
-    reports = await standin.until_heard("result", 6)
-    assert len({msgspec.json.decode(report.result)["pid"] for report in reports[3:]}) == 1
+    assert len({msgspec.json.decode(report.result)["pid"] for report in reports}) == processes
+
+
+def test_a_process_serves_one_job_unless_told_otherwise(pool: Pool) -> None:
+    assert pool.jobs_per_process == 1
 
 
 async def test_an_application_that_cannot_be_imported_is_found_out_at_the_start(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from consumer.__main__ import main
 ROOT = Path(__file__).parents[3]
 
 WAITING = """
-import asyncio, os
+import asyncio, ctypes, os
 from consumer import processor
 
 @processor("text/plain")
@@ -34,6 +34,10 @@ async def wait(job, reader):
 @processor("x/hang")
 async def hang(job, reader):
     await asyncio.Event().wait()
+
+@processor("x/dumpable")
+async def dumpable(job, reader):
+    return ctypes.CDLL(None).prctl(3, 0, 0, 0, 0)  # PR_GET_DUMPABLE
 
 @processor("x/plain")
 def plain(job, reader):
@@ -158,6 +162,23 @@ async def test_a_plain_function_sees_only_what_is_passed_on(standin: Standin, ap
     environ = msgspec.json.decode(report.result)["environ"]
     assert environ["OWN"] == "1"
     assert not {"BROKER_CONSUMER_KEY", "BROKER_URL", "AWS_SECRET_ACCESS_KEY"} & set(environ)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl(2) is Linux")
+async def test_the_memory_of_a_worker_that_runs_an_application_is_closed(standin: Standin, application: Path) -> None:
+    """What a parser owns runs as the same user; /proc would show it our first environment."""
+    standin.add(b"x", content_type="x/dumpable")
+    async with _running(standin, "waiting", "--app-dir", str(application)) as process:
+        (report,) = await standin.until_heard("result")
+        argv = _argv(process.pid)
+        process.terminate()
+        await _ended(process)
+    assert msgspec.json.decode(report.result) == 0
+    assert KEY not in argv
+
+
+def _argv(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="prctl(2) is Linux")

@@ -12,7 +12,8 @@ import pytest
 from consumer_standin import KEY, PATIENT_SECONDS, Fault, Standin, as_processor, served
 
 from consumer import Job, Reader, Reject, Retry, builtin
-from consumer.client import Broker
+from consumer.attempt import Attempt
+from consumer.client import Broker, Granted
 from consumer.errors import ConfigurationInvalid
 from consumer.processors import arrange, collect
 
@@ -285,6 +286,19 @@ async def test_a_report_that_the_broker_does_not_take_becomes_a_failure(
     start(processes(_count))
     (report,) = await standin.until_heard("result")
     assert (report.outcome, report.reason.code) == ("failed", "result-refused")
+
+
+async def test_a_fault_of_our_own_ends_one_attempt_and_says_so(
+    standin: Standin, start: Start, processes: Any, until_logged: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(_attempt: Attempt, _granted: Granted) -> None:
+        raise MemoryError("https://x.test/secret")
+
+    monkeypatch.setattr(Attempt, "run", broken)
+    standin.add(b"x")
+    start(processes(_count))
+    assert "secret" not in await until_logged("event=attempt.crashed")
+    await standin.until(lambda: len(standin.asked) > 1)
 
 
 async def test_a_broker_that_was_away_is_found_again(standin: Standin, start: Start, processes: Any) -> None:
