@@ -22,12 +22,15 @@ from broker.doors.s3_event import S3EventDoor
 from broker.ledger.redis import RedisLedger
 from broker.ports import ApiKeys, Bucket, Clock, Door
 from broker.services.abort import Abort
+from broker.services.assemble import Assemble
 from broker.services.complete import Complete
 from broker.services.finish import EndLease, FinishJob, ReleaseJob
+from broker.services.grant import Grant
 from broker.services.lease import LeaseJobs, RenewLease
 from broker.services.look import Look
 from broker.services.mint import Mint
 from broker.services.notify import Notify
+from broker.services.open_upload import OpenUpload
 from broker.services.read import Read
 from broker.services.remint import Remint
 from broker.settings import (
@@ -91,8 +94,13 @@ def _house(settings: Settings, ledger: RedisLedger, buckets: Mapping[str, Bucket
         raise ConfigurationInvalid("secrets.capsule_keys: at least one key is needed (`openssl rand -base64 48`)")
     sealer, tokens = CapsuleSealer(keys), Tokens(keys)
     due, work = LocalBell(), LocalBell()
-    look = Look(buckets=buckets, sessions=ledger, looks=ledger, sealer=sealer, clock=clock, work=work)
-    remint = Remint(buckets=buckets, sessions=ledger, sealer=sealer, clock=clock)
+    assemble = Assemble(sessions=ledger, clock=clock)
+    look = Look(
+        buckets=buckets, sessions=ledger, looks=ledger, assemble=assemble, sealer=sealer, clock=clock, work=work
+    )
+    grant = Grant(sealer=sealer)
+    open_upload = OpenUpload(sessions=ledger, sealer=sealer, clock=clock)
+    remint = Remint(buckets=buckets, sessions=ledger, grant=grant, open_upload=open_upload, clock=clock)
     read = Read(buckets=buckets, clock=clock, ttl=settings.jobs.read_ttl)
     end = EndLease(buckets=buckets, sessions=ledger, tokens=tokens, clock=clock, work=work)
     doors = {name: _door(source) for name, source in settings.sources.items()}
@@ -106,7 +114,8 @@ def _house(settings: Settings, ledger: RedisLedger, buckets: Mapping[str, Bucket
             buckets=buckets,
             sessions=ledger,
             remint=remint,
-            sealer=sealer,
+            grant=grant,
+            open_upload=open_upload,
             tokens=tokens,
             clock=clock,
             shards=ledger.shards,
@@ -168,6 +177,7 @@ def _bucket(name: str, place: DestinationSettings, http: aiohttp.ClientSession, 
             bucket=place.bucket,
             prefix=place.prefix,
             policy=place.policy,
+            multipart=place.multipart,
             processing=place.processing,
             on_reject=place.on_reject,
             late=place.late,

@@ -53,7 +53,7 @@ class UploadSessions:
         wish = await _CREATE.read(request)
         made = await self.mint(api_key, wish, _idempotency_key(request))
         location = (b"location", b"/upload-sessions/" + made.session.id.encode())
-        view = minted(made.session, made.token, made.request)
+        view = minted(made.session, made.token, made.upload)
         if made.is_replay:
             return json_answer(200, view, headers=(location, _REPLAYED))
         return json_answer(201, view, headers=(location,))
@@ -65,9 +65,9 @@ class UploadSessions:
         wish = await _REMINT.read(request)
         if wish.destination not in {None, session.facts.destination}:
             raise UnknownDestination.at("/destination", "this session has no copy there")
-        session, signed = await self.remint(session)
+        session, upload = await self.remint(session)
         token = self.tokens.for_session(session.id, session.facts.expires_at)
-        return json_answer(200, minted(session, token, signed))
+        return json_answer(200, minted(session, token, upload))
 
     async def _complete(self, _: Request[Any, Any, Any], session: Session) -> Answer:
         session = await self.complete(session)
