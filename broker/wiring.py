@@ -20,7 +20,7 @@ from broker.domain.principals import ApiKey
 from broker.domain.tokens import Tokens
 from broker.doors.s3_event import S3EventDoor
 from broker.ledger.redis import RedisLedger
-from broker.ports import ApiKeys, Bucket, Clock, Door
+from broker.ports import ApiKeys, Bucket, Clock, Door, MultipartRights
 from broker.services.abort import Abort
 from broker.services.assemble import Assemble
 from broker.services.complete import Complete
@@ -33,6 +33,7 @@ from broker.services.notify import Notify
 from broker.services.open_upload import OpenUpload
 from broker.services.read import Read
 from broker.services.remint import Remint
+from broker.services.survey import Survey
 from broker.settings import (
     CredentialSettings,
     DestinationSettings,
@@ -41,12 +42,15 @@ from broker.settings import (
     Settings,
     SourceSettings,
 )
+from broker.storage.s3.caller import S3Caller
 from broker.storage.s3.credentials import ChainCredentials, Credentials, FixedCredentials
 from broker.storage.s3.dialects import DIALECTS
 from broker.storage.s3.endpoint import Addresses, usual_addressing
+from broker.storage.s3.multipart import S3MultipartRemover, S3MultipartUploads
+from broker.storage.s3.parts import S3PartSigner
 from broker.storage.s3.signer import S3GetSigner, S3PutSigner
 from broker.storage.s3.sigv4 import Credential, SigV4
-from broker.storage.s3.store import S3Caller, S3ObjectHead, S3ObjectRemover
+from broker.storage.s3.store import S3ObjectHead, S3ObjectRemover
 from broker.workers.bells import LocalBell
 from broker.workers.looker import Looker
 
@@ -123,6 +127,7 @@ def _house(settings: Settings, ledger: RedisLedger, buckets: Mapping[str, Bucket
         remint=remint,
         complete=Complete(sessions=ledger, looks=ledger, look=look, clock=clock),
         abort=Abort(buckets=buckets, sessions=ledger, clock=clock),
+        survey=Survey(buckets=buckets),
         read=read,
         lease=LeaseJobs(
             jobs=ledger,
@@ -186,6 +191,11 @@ def _bucket(name: str, place: DestinationSettings, http: aiohttp.ClientSession, 
         get=S3GetSigner(sigv4=sigv4, endpoint=addresses.public, credentials=read),
         objects=head,
         remover=S3ObjectRemover(caller=caller, credentials=remove, dialect=dialect, objects=head),
+        multipart=MultipartRights(
+            signer=S3PartSigner(sigv4=sigv4, endpoint=addresses.public, credentials=write, dialect=dialect),
+            uploads=S3MultipartUploads(caller=caller, credentials=write, dialect=dialect),
+            remover=S3MultipartRemover(caller=caller, credentials=remove),
+        ),
     )
     _check_strategy(bucket, place.dialect)
     return bucket

@@ -14,6 +14,8 @@ from broker.contract import (
     LeasedJobs,
     LeaseRequest,
     NotificationReceipt,
+    PartsGrant,
+    PartsRequest,
     Readiness,
     ReleaseRequest,
     RemintUpload,
@@ -39,6 +41,8 @@ BODY_PROBLEMS = (
     errors.InvalidInput,
 )
 SIGNING_PROBLEMS = (errors.CredentialsUnavailable,)
+STORE_PROBLEMS = (errors.StoreUnavailable, errors.StoreRefused, *SIGNING_PROBLEMS)
+GRANT_PROBLEMS = (errors.SessionSettled, errors.CompletionInProgress, errors.IdempotencyInFlight, *STORE_PROBLEMS)
 RETRY_AFTER = "Retry-After"
 REPLAYED = "Idempotency-Replayed"
 LOCATION = "Location"
@@ -133,9 +137,7 @@ CREATE: Operation[ApiKey] = Operation(
         errors.UnknownDestination,
         errors.IdempotencyKeyInvalid,
         errors.IdempotencyKeyReused,
-        errors.IdempotencyInFlight,
-        errors.SessionSettled,
-        *SIGNING_PROBLEMS,
+        *GRANT_PROBLEMS,
     ),
 )
 
@@ -145,6 +147,7 @@ GET_SESSION: Operation[Session] = Operation(
     path="/upload-sessions/{session_id}",
     tag="upload sessions",
     summary="Where a session stands",
+    text="Of a pending multipart upload, `parts` says what is missing; it is left out while the store does not say.",
     access=SessionOfBearer(),
     replies=(Reply(status=200, text="The session", kind=UploadSession, example=examples.PROCESSED_SESSION),),
 )
@@ -158,7 +161,20 @@ REMINT: Operation[Session] = Operation(
     access=SessionOfBearer(),
     body=Body(kind=RemintUpload, is_required=False, example=RemintUpload(destination="default")),
     replies=(Reply(status=200, text="Fresh requests", kind=UploadSession, example=examples.MINTED_SESSION),),
-    problems=(*BODY_PROBLEMS, errors.UnknownDestination, errors.SessionSettled, *SIGNING_PROBLEMS),
+    problems=(*BODY_PROBLEMS, errors.UnknownDestination, *GRANT_PROBLEMS),
+)
+
+PARTS: Operation[Session] = Operation(
+    id="mintParts",
+    method="POST",
+    path="/upload-sessions/{session_id}/parts",
+    tag="upload sessions",
+    summary="Fresh signed requests for some parts of a multipart upload",
+    text="In the order asked for; a number that stands twice is answered twice.",
+    access=SessionOfBearer(),
+    body=Body(kind=PartsRequest, example=examples.PARTS),
+    replies=(Reply(status=200, text="Fresh requests", kind=PartsGrant, example=examples.GRANTED_PARTS),),
+    problems=(*BODY_PROBLEMS, errors.NotMultipart, *GRANT_PROBLEMS),
 )
 
 COMPLETE: Operation[Session] = Operation(
@@ -179,7 +195,7 @@ COMPLETE: Operation[Session] = Operation(
             example=examples.PENDING_SESSION,
         ),
     ),
-    problems=(errors.StoreUnavailable, errors.StoreRefused, *SIGNING_PROBLEMS),
+    problems=STORE_PROBLEMS,
 )
 
 ABORT: Operation[Session] = Operation(
@@ -190,7 +206,7 @@ ABORT: Operation[Session] = Operation(
     summary="Give a pending session up",
     access=SessionOfBearer(),
     replies=(Reply(status=200, text="Aborted", kind=UploadSession, example=examples.ABORTED_SESSION),),
-    problems=(errors.SessionSettled,),
+    problems=(errors.SessionSettled, errors.CompletionInProgress),
 )
 
 CONTENT: Operation[Session] = Operation(
@@ -326,6 +342,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
     CREATE,
     GET_SESSION,
     REMINT,
+    PARTS,
     COMPLETE,
     ABORT,
     CONTENT,

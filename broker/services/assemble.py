@@ -4,8 +4,7 @@ import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from broker.contract import PartsStatus
-from broker.domain.multipart import is_exact, missing
+from broker.domain.multipart import is_exact
 from broker.domain.sessions import Session, completing, is_completing, opened
 from broker.ports import Bucket, Clock, Sessions
 from broker.services.grant import rights_of
@@ -13,7 +12,6 @@ from broker.services.grant import rights_of
 _log = logging.getLogger("broker.multipart")
 
 COMPLETING_FOR = timedelta(minutes=5)  # S3 CompleteMultipartUpload: "can take several minutes"
-MAX_MISSING_SHOWN = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,22 +50,6 @@ class Assemble:
         if aborted:
             _log.info("multipart.cleared", extra={"session_id": session.id, "uploads": len(aborted)})
         return all(aborted)
-
-    async def progress(self, session: Session, bucket: Bucket) -> PartsStatus:
-        """What the store has, and what it lacks.
-
-        :raises NotMultipart:
-        """
-        multipart, rights = rights_of(session, bucket)
-        key, size = session.facts.key, session.facts.spec.size_bytes
-        stored = (await rights.uploads.parts(key, multipart.upload_id) or []) if multipart.upload_id else []
-        return PartsStatus(
-            part_size_bytes=multipart.part_size_bytes,
-            part_count=multipart.part_count,
-            stored_count=len(stored),
-            stored_bytes=sum(part.size_bytes for part in stored),
-            missing=missing(multipart, size, stored)[:MAX_MISSING_SHOWN],
-        )
 
     async def _vanished(self, session: Session, bucket: Bucket, now: datetime) -> bool:
         """No such upload: it was completed unheard, or a lifecycle rule took it. Then the next mint begins another."""
