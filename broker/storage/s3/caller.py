@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from io import BytesIO
 from types import MappingProxyType
 from typing import Final
 
@@ -104,7 +105,7 @@ class S3Caller:
             yarl.URL(request.url, encoded=True),  # encoded: yarl must not normalise what was signed
             # A compressed answer would have another length than the object.
             headers={**headers, "accept-encoding": "identity"},
-            data=body or None,
+            data=BytesIO(body) if body else None,  # raw bytes of more than 1 MiB make aiohttp warn
             allow_redirects=False,  # a redirected signature is void, and must not travel
             timeout=aiohttp.ClientTimeout(total=timeout.total_seconds()),
         ) as response:
