@@ -4,15 +4,15 @@ import msgspec
 
 from broker.contract import UploadSession
 from uploader.download import DownloadResult
-from uploader.engine import UploadResult
 from uploader.events import Downloaded, Finished
+from uploader.orders import UploadResult
 from uploader.progress import rate_text, size_text
 
 
 def outcome_line(result: UploadResult) -> str:
     """Session, state, key and rate of one upload."""
     seconds = result.sending.total_seconds()
-    rate = rate_text(result.size_bytes, seconds)
+    rate = rate_text(result.sent_bytes, seconds)
     return f"{result.session_id} {result.state.value} {result.key} {size_text(result.size_bytes)} {rate}"
 
 
