@@ -232,7 +232,7 @@ def _check_strategy(bucket: Bucket, dialect: str) -> None:
     :raises ConfigurationInvalid: the dialect cannot give what `policy.require` demands.
     """
     try:
-        demand(_PROBE, bucket.destination.policy, bucket.put.binds(_PROBE))
+        demand(_PROBE, bucket.destination, bucket.put.binds(_PROBE))
     except InvalidInput as exc:
         raise ConfigurationInvalid(
             f"destinations.{bucket.destination.name}: dialect {dialect!r}: {exc.detail}; "

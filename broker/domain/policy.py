@@ -73,18 +73,30 @@ def admit(spec: UploadSpec, policy: Policy, *, max_size_bytes: int | None) -> No
         raise ContentTypeNotAllowed.at("/content_type")
 
 
-def demand(spec: UploadSpec, policy: Policy, guarantees: Guarantees) -> None:
+def demand(spec: UploadSpec, place: Destination, guarantees: Guarantees) -> None:
     """Compares what a strategy gives with what the destination requires. Never weakened silently.
 
-    A required checksum must be declared, and is proved at least on reading; the others must hold before any job exists.
+    A required checksum must be declared and proved, by reading at the latest where anybody reads; the others must hold
+    before any job exists.
     :raises StrategyTooWeak, ChecksumNotProvable:
     """
-    for name in policy.require:
+    for name in place.policy.require:
         if name == "checksum":
-            if not declared(spec.checksum) or guarantees.checksum is Level.NONE:
+            if not declared(spec.checksum) or not _is_proved(guarantees.checksum, place):
                 raise ChecksumNotProvable.at("/checksum")
         elif _STRENGTH[getattr(guarantees, name)] < _STRENGTH[Level.AT_HEAD]:
             raise _too_weak(name)
+
+
+def weaker(one: Guarantees, other: Guarantees) -> Guarantees:
+    """What holds in both cases."""
+    names = Guarantees.__struct_fields__
+    levels = {name: min(getattr(one, name), getattr(other, name), key=_STRENGTH.__getitem__) for name in names}
+    return Guarantees(**levels)
+
+
+def _is_proved(level: Level, place: Destination) -> bool:
+    return level is not Level.NONE and not (level is Level.ON_READ and place.processing == "none")
 
 
 def _too_weak(name: str) -> BrokerError:

@@ -156,7 +156,7 @@ def _put(spec: UploadSpec, bucket: Bucket) -> tuple[None, Guarantees]:
     if spec.size_bytes > MAX_PUT_BYTES:
         raise SizeTooLarge.at("/size_bytes", f"a single PUT takes at most {MAX_PUT_BYTES} bytes")
     guarantees = bucket.put.binds(spec)
-    demand(spec, bucket.destination.policy, guarantees)
+    demand(spec, bucket.destination, guarantees)
     return None, guarantees
 
 
@@ -164,7 +164,7 @@ def _multipart(spec: UploadSpec, bucket: Bucket) -> tuple[Multipart, Guarantees]
     if bucket.multipart is None or spec.size_bytes == 0:
         raise StrategyTooWeak.at("/strategy", "this object cannot be uploaded in parts here")
     guarantees = bucket.multipart.signer.binds(spec)
-    demand(spec, bucket.destination.policy, guarantees)
+    demand(spec, bucket.destination, guarantees)
     return cut(spec.size_bytes, bucket.destination.multipart.part_size_bytes), guarantees
 
 
