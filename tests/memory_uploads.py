@@ -43,12 +43,14 @@ async def _nothing() -> None:
 class MemoryUploads:
     """Implements PartSigner, MultipartUploads and MultipartRemover.
 
+    :param guarantees: what its parts bind, if not the same as a single PUT.
     :param aborts_needed: how often an upload must be aborted until no part in flight lands in it any more.
     :param errors_in_200: how many completions answer 200 with an error in the body, nothing done.
     :param before_list, before_complete, after_complete: awaited there.
     """
 
     bucket: "MemoryBucket"
+    guarantees: Guarantees | None = None
     aborts_needed: int = 1
     errors_in_200: int = 0
     before_open: Callable[[], Awaitable[None]] = _nothing
@@ -66,7 +68,7 @@ class MemoryUploads:
     # --- the rights
 
     def binds(self, spec: UploadSpec) -> Guarantees:
-        return self.bucket.binds(spec)
+        return self.guarantees or self.bucket.binds(spec)
 
     async def sign_part(
         self, key: str, upload_id: str, number: int, size_bytes: int, *, now: datetime, ends: datetime
@@ -103,8 +105,8 @@ class MemoryUploads:
         found = self._find(key, upload_id)
         if found is None or (key in self.bucket.stored and self._is_bound("create_only")):
             return False
-        assert [part.number for part in parts] == sorted({part.number for part in parts}), "InvalidPartOrder"
-        assert all(found.parts.get(part.number) == part for part in parts), "InvalidPart"
+        if any(found.parts.get(part.number) != part for part in parts):
+            raise StoreUnavailable("400 InvalidPart")
         self._make(found, parts)
         del self.unfinished[upload_id]
         self.completed.append(upload_id)

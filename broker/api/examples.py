@@ -32,7 +32,6 @@ from broker.contract import (
     PartRequest,
     PartsGrant,
     PartsRequest,
-    PartsStatus,
     PutUpload,
     Readiness,
     ReleaseRequest,
@@ -122,10 +121,6 @@ def _part(number: int) -> PartRequest:
 MINTED_IN_PARTS = msgspec.structs.replace(
     MINTED_SESSION,
     upload=MultipartUpload(part_size_bytes=_PART_BYTES, part_count=2, parts=[_part(1), _part(2)]),
-)
-PENDING_IN_PARTS = msgspec.structs.replace(
-    PENDING_SESSION,
-    parts=PartsStatus(part_size_bytes=_PART_BYTES, part_count=2, stored_count=1, stored_bytes=_PART_BYTES, missing=[2]),
 )
 PARTS = PartsRequest(numbers=[2])
 GRANTED_PARTS = PartsGrant(parts=[_part(2)])

@@ -42,7 +42,13 @@ BODY_PROBLEMS = (
 )
 SIGNING_PROBLEMS = (errors.CredentialsUnavailable,)
 STORE_PROBLEMS = (errors.StoreUnavailable, errors.StoreRefused, *SIGNING_PROBLEMS)
-GRANT_PROBLEMS = (errors.SessionSettled, errors.CompletionInProgress, errors.IdempotencyInFlight, *STORE_PROBLEMS)
+GRANT_PROBLEMS = (
+    errors.SessionSettled,
+    errors.CompletionInProgress,
+    errors.IdempotencyInFlight,
+    errors.Overloaded,
+    *STORE_PROBLEMS,
+)
 RETRY_AFTER = "Retry-After"
 REPLAYED = "Idempotency-Replayed"
 LOCATION = "Location"
@@ -158,9 +164,10 @@ REMINT: Operation[Session] = Operation(
     path="/upload-sessions/{session_id}/upload",
     tag="upload sessions",
     summary="Fresh signed requests for a pending session",
+    text="Of an upload in parts the first page of what the store does not have yet.",
     access=SessionOfBearer(),
     body=Body(kind=RemintUpload, is_required=False, example=RemintUpload(destination="default")),
-    replies=(Reply(status=200, text="Fresh requests", kind=UploadSession, example=examples.MINTED_SESSION),),
+    replies=(Reply(status=200, text="Fresh requests", kind=UploadSession, example=examples.MINTED_IN_PARTS),),
     problems=(*BODY_PROBLEMS, errors.UnknownDestination, *GRANT_PROBLEMS),
 )
 
@@ -183,13 +190,14 @@ COMPLETE: Operation[Session] = Operation(
     path="/upload-sessions/{session_id}/completion",
     tag="upload sessions",
     summary="Say that the upload is done",
-    text="A hint: the broker looks at the bucket, at most once a second for one session, and believes only that.",
+    text="A hint: the broker looks at the bucket, at most once a second for one session, and believes only that. Parts "
+    "are put together when they are all there at their sizes, and by nobody else.",
     access=SessionOfBearer(),
     replies=(
         Reply(status=200, text="Settled", kind=UploadSession, example=examples.VERIFIED_SESSION),
         Reply(
             status=202,
-            text="Nothing was found yet; ask again",
+            text="Nothing was found yet, parts are missing or are being put together; ask again",
             kind=UploadSession,
             headers=(RETRY_AFTER,),
             example=examples.PENDING_SESSION,

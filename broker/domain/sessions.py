@@ -169,7 +169,8 @@ def expire(session: Session, destination: Destination, now: datetime) -> Change:
 
     :raises SessionSettled: it is not pending any more.
     """
-    after = _moved(session, State.EXPIRED, now, reason=Reason(code="deadline", message="nothing arrived in time"))
+    reason = Reason(code="deadline", message="nothing arrived in time")
+    after = _moved(session, State.EXPIRED, now, reason=reason, requests_end_at=_cleared_from(session, now))
     look_at = now if session.facts.multipart else None  # its parts must go
     return Change(before=session, after=after, look_at=look_at, keep_for=destination.policy.retention)
 
@@ -179,7 +180,8 @@ def abort(session: Session, destination: Destination, now: datetime) -> Change:
 
     :raises SessionSettled: it is not pending any more.
     """
-    after = _moved(session, State.ABORTED, now, reason=Reason(code="aborted", message="aborted by its owner"))
+    reason = Reason(code="aborted", message="aborted by its owner")
+    after = _moved(session, State.ABORTED, now, reason=reason, requests_end_at=_cleared_from(session, now))
     return Change(
         before=session,
         after=after,
@@ -268,6 +270,12 @@ def release(session: Session, now: datetime, policy: Policy, *, is_infrastructur
     )
 
 
+def _cleared_from(session: Session, now: datetime) -> datetime:
+    """A reserved upload may be begun at this very moment by somebody who then dies: one more look, a grace later."""
+    multipart, end = session.facts.multipart, session.facts.requests_end_at
+    return max(end, now) if multipart and not multipart.upload_id else end
+
+
 def _need(session: Session, *states: State) -> None:
     """Two ways lead to verified, and to rejected: the table alone does not tell a look from a consumer's report."""
     if session.state not in states:
@@ -281,7 +289,13 @@ def _need_processing(session: Session) -> None:
 
 def quiet_at(session: Session, policy: Policy, now: datetime) -> datetime:
     """From when no signed request of this session can still put bytes under its key; not before `now`."""
-    return max(now, session.facts.requests_end_at + grace(policy, session.facts.spec.size_bytes))
+    return max(now, session.facts.requests_end_at + grace(policy, in_flight_bytes(session)))
+
+
+def in_flight_bytes(session: Session) -> int:
+    """What may still be under way when the last signed request has ended: the object, or one part of it."""
+    size = session.facts.spec.size_bytes
+    return min(size, session.facts.multipart.part_size_bytes) if session.facts.multipart else size
 
 
 def _moved(session: Session, to: State, now: datetime, **facts: Any) -> Session:

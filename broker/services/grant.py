@@ -6,7 +6,7 @@ from datetime import datetime
 
 from broker.contract import MultipartUpload, PartRequest, PutUpload, Upload
 from broker.domain.capsule import CapsuleSealer, capsule_of
-from broker.domain.errors import NotMultipart, SessionSettled
+from broker.domain.errors import CompletionInProgress, NotMultipart, SessionSettled
 from broker.domain.multipart import PAGE_OF_PARTS, Multipart, missing
 from broker.domain.sessions import Session
 from broker.ports import Bucket, MultipartRights
@@ -26,11 +26,16 @@ class Grant:
         return await self._page(session, bucket, range(1, multipart.part_count + 1), now=now, ends=ends)
 
     async def again(self, session: Session, bucket: Bucket, *, now: datetime, ends: datetime) -> Upload:
-        """For one that may have some parts there: the first page of what is missing."""
+        """For one that may have some parts there: the first page of what is missing.
+
+        :raises CompletionInProgress: the upload is gone. The next look finds its object, or makes way for another.
+        """
         if session.facts.multipart is None:
             return await self._put(session, bucket, now=now, ends=ends)
         multipart, rights = rights_of(session, bucket)
-        stored = await rights.uploads.parts(session.facts.key, multipart.upload_id) or []
+        stored = await rights.uploads.parts(session.facts.key, multipart.upload_id)
+        if stored is None:
+            raise CompletionInProgress("the parts are not where they were sent; the broker looks what became of them")
         left = missing(multipart, session.facts.spec.size_bytes, stored)
         return await self._page(session, bucket, left, now=now, ends=ends)
 

@@ -4,12 +4,12 @@ import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from broker.contract import Reason, State
+from broker.contract import Guarantees, Reason, State
 from broker.domain.capsule import CapsuleSealer, spec_of
 from broker.domain.errors import CredentialsUnavailable, StoreRefused, StoreUnavailable, Unavailable
 from broker.domain.keys import session_id_in
-from broker.domain.objects import CAPSULE_FIELD, ObjectInfo, judge, pin_of
-from broker.domain.policy import Destination, grace, next_look
+from broker.domain.objects import CAPSULE_FIELD, ObjectInfo, UploadSpec, judge, pin_of
+from broker.domain.policy import Destination, grace, next_look, weaker
 from broker.domain.sessions import (
     FOREIGN_OBJECT,
     LOOKED_AT,
@@ -18,6 +18,7 @@ from broker.domain.sessions import (
     Session,
     begin,
     expire,
+    in_flight_bytes,
     is_completing,
     quiet_at,
     reject,
@@ -103,8 +104,9 @@ class Look:
         place = bucket.destination
         if session.state is State.EXPIRED and (reason or place.late == "remove"):
             return await self._remove(due, session, bucket, info, now)
-        if session.facts.multipart:
-            await self.assemble.clear(session, bucket)  # what a crash left beside the upload that was completed
+        if not await self.assemble.clear(session, bucket):  # what a crash left beside the upload that was completed
+            await self.looks.postpone(due, now + CLEARED_BY)
+            return session
         change = reject(session, info, reason, place, now) if reason else verify(session, info, place, now)
         if not await self.sessions.apply(change):
             return await self.sessions.get(session.id) or session
@@ -123,7 +125,7 @@ class Look:
 
     async def _wait_or_expire(self, due: DueLook, session: Session, bucket: Bucket, now: datetime) -> Session:
         facts, policy = session.facts, bucket.destination.policy
-        end = facts.expires_at + grace(policy, facts.spec.size_bytes)
+        end = facts.expires_at + grace(policy, in_flight_bytes(session))
         if is_completing(session, now):
             await self.looks.postpone(due, facts.completing_until)
             return session
@@ -186,7 +188,7 @@ class Look:
             bucket=place.bucket,
             key=stray.key,
             spec=spec,
-            guarantees=bucket.put.binds(spec),
+            guarantees=_weakest(bucket, spec),
             created_at=capsule.created_at,
             expires_at=capsule.expires_at,
             requests_end_at=capsule.expires_at,
@@ -208,6 +210,12 @@ def destination_of(due: DueLook) -> str:
     if due.session:
         return due.session.facts.destination
     return due.stray.destination if due.stray else ""
+
+
+def _weakest(bucket: Bucket, spec: UploadSpec) -> Guarantees:
+    """What is true of `spec` by whichever strategy it came: nobody remembers."""
+    put = bucket.put.binds(spec)
+    return weaker(put, bucket.multipart.signer.binds(spec)) if bucket.multipart else put
 
 
 def _is_kept(session: Session, place: Destination) -> bool:

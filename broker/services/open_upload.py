@@ -8,8 +8,9 @@ import logging
 from dataclasses import dataclass
 from datetime import timedelta
 
+from broker.contract import State
 from broker.domain.capsule import CapsuleSealer, capsule_of
-from broker.domain.errors import IdempotencyInFlight, SessionNotFound
+from broker.domain.errors import IdempotencyInFlight, SessionNotFound, SessionSettled
 from broker.domain.sessions import Session, opened
 from broker.ports import Bucket, Clock, Sessions
 from broker.services.grant import rights_of
@@ -33,6 +34,8 @@ class OpenUpload:
         """
         if session.facts.multipart is None or session.facts.multipart.upload_id:
             return session
+        if session.state is not State.PENDING:
+            raise SessionSettled  # its lookers may have cleared away for the last time
         facts = session.facts
         _, rights = rights_of(session, bucket)
         capsule = self.sealer.seal(capsule_of(session.id, facts), bucket=facts.bucket, key=facts.key)

@@ -6,13 +6,20 @@ from datetime import datetime
 from typing import TypeVar
 
 from broker.contract import PartRequest, Upload
-from broker.domain.errors import CompletionInProgress, InvalidInput, NotMultipart, SessionNotFound, SessionSettled
+from broker.domain.errors import (
+    CompletionInProgress,
+    InvalidInput,
+    NotMultipart,
+    Overloaded,
+    SessionNotFound,
+    SessionSettled,
+)
 from broker.domain.sessions import Session, is_completing, remint
 from broker.ports import Bucket, Buckets, Clock, Sessions
 from broker.services.grant import Grant
 from broker.services.open_upload import OpenUpload
 
-_TRIES = 5  # a lost race means that somebody else moved the session on; more than a few in a row do not happen
+_TRIES = 20  # a lost race means that somebody else moved the session on: a client may ask for many pages at once
 
 T = TypeVar("T")
 Sign = Callable[[Session, Bucket, datetime, datetime], Awaitable[T]]
@@ -32,7 +39,7 @@ class Remint:
         """For every strategy; of a multipart the first page of what is missing.
 
         :raises SessionSettled: it is not pending, or its deadline is over.
-        :raises CompletionInProgress: its parts are being put together.
+        :raises CompletionInProgress: its parts are being put together, or are gone from where they were.
         :raises IdempotencyInFlight: the request that reserved it may still be opening it.
         """
 
@@ -68,11 +75,10 @@ class Remint:
             now, policy = self.clock.now(), bucket.destination.policy
             ends = min(now + policy.url_ttl, session.facts.expires_at)
             change = remint(session, requests_end_at=ends, look_at=now + policy.first_look)
-            signed = await sign(session, bucket, now, ends)
             if await self.sessions.apply(change):
-                return change.after, signed
+                return change.after, await sign(change.after, bucket, now, ends)
             session = await _again(self.sessions, session.id)
-        raise SessionSettled
+        raise Overloaded("many ask for requests of this session at once; try again")
 
     def _open_bucket(self, session: Session) -> Bucket:
         now = self.clock.now()
