@@ -89,8 +89,12 @@ ContentType = Annotated[
         pattern=r"^[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+( *; *[!-~]([ -~]*[!-~])?)?$(?!\n)",
     ),
 ]
-Label = Annotated[str, Meta(max_length=256)]
-DestinationName = Annotated[str, Meta(min_length=1, max_length=64)]
+# Shown to people and written to logs: no control characters (C0, C1), no line or paragraph separators, nothing that
+# turns the direction of what follows (UAX #9, section 2). `(?!\n)` as above.
+_PLAIN = r"^[^\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]*$(?!\n)"
+Plain = Annotated[str, Meta(pattern=_PLAIN)]
+Label = Annotated[str, Meta(max_length=256, pattern=_PLAIN)]
+DestinationName = Annotated[str, Meta(min_length=1, max_length=64, pattern=_PLAIN)]
 
 
 class CreateUploadSession(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -101,7 +105,7 @@ class CreateUploadSession(Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     content_type: ContentType = "application/octet-stream"
     destination: DestinationName = "default"
     checksum: Checksum = Checksum()
-    metadata: dict[str, str] = {}
+    metadata: dict[Plain, Plain] = {}
     object_metadata: dict[str, str] = {}
     owner: Label | None = None
     batch: Label | None = None
