@@ -22,10 +22,10 @@ Ask = Callable[[Sequence[int]], Awaitable[list[PartRequest]]]
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """A request, and when it came."""
+    """A request, and when its page came."""
 
     part: PartRequest
-    came_at: float = field(default_factory=time.monotonic)
+    came_at: float
     seemed_alive: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -46,7 +46,7 @@ class Grants:
     def __init__(self, ask: Ask, numbers: Sequence[int], first: Iterable[PartRequest] = ()) -> None:
         self._ask = ask
         wanted = set(numbers)
-        self._ready = deque(Granted(part) for part in first if part.number in wanted)
+        self._ready = deque(_granted(part for part in first if part.number in wanted))
         come = {granted.part.number for granted in self._ready}
         self._todo = deque(number for number in numbers if number not in come)
         self._asking = asyncio.Lock()
@@ -77,7 +77,7 @@ class Grants:
         parts = await self._ask(numbers)
         if [part.number for part in parts] != list(numbers):
             raise Unreachable("the broker's answer holds other parts than were asked for")
-        return [Granted(part) for part in parts]
+        return _granted(parts)
 
     def _shed(self) -> None:
         self._put_back(granted for granted in self._ready if granted.has_expired)
@@ -87,6 +87,11 @@ class Grants:
         for granted in gone:
             self._ready.remove(granted)
         self._todo.extendleft(granted.part.number for granted in reversed(gone))
+
+
+def _granted(page: Iterable[PartRequest]) -> list[Granted]:
+    now = time.monotonic()
+    return [Granted(part, now) for part in page]
 
 
 def _is_alive(part: PartRequest) -> bool:
