@@ -6,10 +6,11 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
-from broker.contract import Checksum, State
+from broker.contract import Checksum, Level, MultipartUpload, PutUpload, State
 from broker.domain.errors import (
     BrokerError,
     ChecksumInvalid,
+    ChecksumNotProvable,
     ContentTypeNotAllowed,
     CredentialsUnavailable,
     IdempotencyKeyInvalid,
@@ -23,9 +24,11 @@ from broker.domain.errors import (
     UnknownDestination,
 )
 from broker.domain.objects import CAPSULE_FIELD
-from broker.domain.policy import Destination, Policy
+from broker.domain.policy import Destination, MultipartTerms, Policy
+from broker.services.mint import MAX_PUT_BYTES
 from tests.clock import START
 from tests.memory_bucket import ENFORCED, JUDGED
+from tests.unit.domain.samples import ALL_DIGESTS
 from tests.unit.services.house import APP, PLACE, WISH, Fuse, House, request_of
 
 
@@ -101,6 +104,55 @@ async def test_a_guarantee_that_the_destination_requires_is_never_weakened() -> 
     with pytest.raises(StrategyTooWeak):
         await house.minted()
     await House(guarantees=JUDGED).minted()
+
+
+MIB = 2**20
+
+
+@pytest.mark.parametrize(
+    ("strategy", "size_bytes", "kind"),
+    [
+        ("auto", 64 * MIB, PutUpload),
+        ("auto", 64 * MIB + 1, MultipartUpload),
+        ("auto", 0, PutUpload),
+        ("put", 5 * 1024 * MIB, PutUpload),
+        ("multipart", 1, MultipartUpload),
+    ],
+)
+async def test_a_strategy_is_chosen_by_size_or_by_name(strategy: str, size_bytes: int, kind: type) -> None:
+    assert isinstance((await House().minted(strategy=strategy, size_bytes=size_bytes)).upload, kind)
+
+
+async def test_what_one_request_cannot_carry_goes_in_parts_or_not_at_all() -> None:
+    terms = MultipartTerms(threshold_bytes=10 * 1024**3)
+    house = House(replace(PLACE, multipart=terms))
+    assert isinstance((await house.minted(size_bytes=MAX_PUT_BYTES)).upload, PutUpload)
+    assert isinstance((await house.minted(size_bytes=MAX_PUT_BYTES + 1)).upload, MultipartUpload)
+    with pytest.raises(SizeTooLarge) as refused:
+        await house.minted(strategy="put", size_bytes=MAX_PUT_BYTES + 1)
+    assert refused.value.errors[0].pointer == "/size_bytes"
+
+
+@pytest.mark.parametrize("size_bytes", [1, 65 * MIB])
+async def test_auto_never_picks_the_strategy_that_is_too_weak(size_bytes: int) -> None:
+    house = House()
+    house.bucket.uploads.guarantees = replace(ENFORCED, create_only=Level.NONE)
+    assert isinstance((await house.minted(size_bytes=size_bytes)).upload, PutUpload)
+    with pytest.raises(StrategyTooWeak) as refused:
+        await house.minted(size_bytes=size_bytes, strategy="multipart")
+    assert refused.value.errors[0].pointer == "/strategy"
+    house.bucket.uploads.guarantees = ENFORCED
+    house.bucket.guarantees = replace(ENFORCED, create_only=Level.NONE)
+    assert isinstance((await house.minted(size_bytes=size_bytes)).upload, MultipartUpload)
+
+
+async def test_a_required_checksum_is_refused_where_nobody_would_read_to_prove_it() -> None:
+    policy = Policy(require=("checksum",))
+    read, unread = replace(PLACE, policy=policy), replace(PLACE, policy=policy, processing="none")
+    await House(read, guarantees=JUDGED).minted(checksum=ALL_DIGESTS)
+    with pytest.raises(ChecksumNotProvable):
+        await House(unread, guarantees=JUDGED).minted(checksum=ALL_DIGESTS)
+    await House(unread).minted(checksum=ALL_DIGESTS)
 
 
 async def test_without_credential_or_ledger_nothing_is_promised() -> None:
