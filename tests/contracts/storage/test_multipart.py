@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from urllib.parse import urlsplit
 
@@ -40,6 +41,10 @@ NEIGHBOURS = [
     pytest.param(in_part_url("partNumber=1&", "partNumber=01&"), id="the number spelled otherwise"),
     pytest.param(in_part_url("partNumber=1&", ""), id="no number"),
     pytest.param(in_part_url("partNumber=1&", "partNumber=1&partNumber=2&"), id="two numbers"),
+    pytest.param(lambda wire: replace(wire, url=f"{wire.url}&partNumber=2"), id="another number at the end"),
+    pytest.param(lambda wire: replace(wire, url=f"{wire.url}&uploadId=x"), id="another upload id at the end"),
+    pytest.param(lambda wire: replace(wire, url=f"{wire.url}&acl="), id="the ACL of the key at the end"),
+    pytest.param(in_part_url("?partNumber", "?uploads=&partNumber"), id="another upload begun"),
     pytest.param(in_part_url("uploadId=", "uploadId=x"), id="an upload id that is none"),
     pytest.param(in_part_url("uploadId=", "upload="), id="no upload id"),
     pytest.param(in_part_url("/report.csv?", f"/{OTHER_NAME}?"), id="another key"),
