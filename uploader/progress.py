@@ -67,7 +67,7 @@ class JsonView:
 
     def on_event(self, event: events.Event) -> None:
         self._print(event)
-        if isinstance(event, events.Finished | events.Failed):
+        if isinstance(event, events.Finished | events.Failed | events.Aborted | events.Kept):
             self._meters.clear()
 
     def on_meter(self, meter: events.Meter) -> None:

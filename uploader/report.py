@@ -59,6 +59,10 @@ def status_text(session: UploadSession) -> str:
         f"  {session.filename}, {size_text(session.size_bytes)}, {session.content_type}",
         f"  {session.object.destination}: {session.object.bucket}/{session.object.key}",
     ]
+    if session.parts:
+        parts = session.parts
+        stored = size_text(parts.stored_bytes)
+        lines.append(f"  {parts.stored_count} of {parts.part_count} parts are there, {stored}")
     if session.reason:
         lines.append(f"  because: {session.reason.message} [{session.reason.code}]")
     for step in session.timeline or []:

@@ -18,6 +18,7 @@ from uploader_standin import KEY, QUICK, MakeFile, Recorder
 
 from broker.contract import State
 from uploader import Notes, SessionLost, StoreRefused, Unreachable, Uploader, UploadResult, WaitTimedOut, events
+from uploader.report import status_text
 from uploader.resume import Note, Page, state_directory
 
 MIB = 1 << 20
@@ -353,6 +354,15 @@ def test_notes_lie_where_the_xdg_specification_says(monkeypatch: pytest.MonkeyPa
     assert state_directory({}) == Path("/home/u/.local/state/upload-broker")
     assert state_directory({"XDG_STATE_HOME": "relative"}) == Path("/home/u/.local/state/upload-broker")
     assert state_directory({"XDG_STATE_HOME": "/s"}) == Path("/s/upload-broker")
+
+
+async def test_the_status_of_an_interrupted_upload_says_how_far_it_is(
+    parted: PartsStandIn, state: Path, make_file: MakeFile
+) -> None:
+    await interrupt(parted, state, make_file(LARGE))
+    async with remembering(parted, state) as uploader:
+        shown = status_text(await uploader.status(*parted.sessions))
+    assert "  5 of 16 parts are there, 5.00 MiB" in shown.splitlines()
 
 
 async def command(parted: PartsStandIn, state: Path, path: Path, *arguments: str) -> asyncio.subprocess.Process:
