@@ -75,8 +75,8 @@ def test_what_may_be_under_way_is_a_part() -> None:
 
 @pytest.mark.parametrize("end", [expire, abort])
 def test_what_ends_without_an_object_is_cleared_away_at_once(end: type) -> None:
-    change = end(in_parts(), PLACE, NOW)
-    assert change.look_at == NOW
+    change = end(in_parts(), PLACE, START)  # while its requests live
+    assert change.look_at == START
     assert change.after.facts.requests_end_at == change.before.facts.requests_end_at
 
 

@@ -363,6 +363,32 @@ async def test_a_complete_set_is_completed_at_the_deadline() -> None:
     assert await state_of(house, session.id) is State.VERIFIED
 
 
+async def test_nobody_expires_what_is_being_completed() -> None:
+    house = House()
+    session = await begun(house)
+    house.clock.advance(DAY + HOUR)
+
+    async def meanwhile() -> None:
+        await house.event(session.facts.key)
+        assert await house.looks() == 1
+        assert await state_of(house, session.id) is State.PENDING
+
+    house.bucket.uploads.before_complete = once(meanwhile)
+    await house.looks()
+    assert await house.states() == [State.PENDING, State.VERIFIED]
+
+
+async def test_an_abort_between_listing_and_completing_wins() -> None:
+    house = House()
+    session = await begun(house)
+    house.bucket.uploads.before_list = once(lambda: house.abort(session))
+    await house.complete(session)
+    assert await state_of(house, session.id) is State.ABORTED
+    assert (house.bucket.uploads.completed, house.bucket.stored) == ([], {})
+    await house.looks()
+    assert house.bucket.uploads.unfinished == {}
+
+
 async def test_the_deadline_waits_for_a_part_not_for_the_object() -> None:
     house = House()
     minted = await minted_in_parts(house, size_bytes=5_000_000_000_000)
