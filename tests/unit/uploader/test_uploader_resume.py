@@ -104,6 +104,27 @@ async def test_a_killed_command_re_sends_no_more_than_was_under_way(
     assert (sessions(parted), notes(state)) == ([State.VERIFIED], [])
 
 
+@pytest.mark.parametrize("call", ["mint", "parts", "complete", "get"])
+async def test_killed_at_any_call_the_same_command_ends_verified_and_no_part_is_sent_for_nothing(
+    parted: PartsStandIn, state: Path, make_file: MakeFile, call: str
+) -> None:
+    path = make_file(LARGE)
+    parted.first_page = 4
+    parted.looks_until_verified = 1000
+    process = await command(parted, state, path)
+    await parted.seen(call)
+    process.kill()
+    await asyncio.wait_for(process.wait(), 20)
+    for session in parted.sessions.values():
+        session.looks_until_verified = 2
+    parted.looks_until_verified = 2
+    code, _, err = await finished(await command(parted, state, path))
+    assert code == 0, err
+    assert len(parted.sent_numbers) <= 16 + JOBS
+    assert (sessions(parted)[-1], notes(state)) == (State.VERIFIED, [])
+    assert len(parted.sessions) == 1 or call == "mint"  # killed between the mint and its note
+
+
 async def test_ctrl_c_keeps_the_session_and_says_how_to_go_on(
     parted: PartsStandIn, state: Path, make_file: MakeFile
 ) -> None:
