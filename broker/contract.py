@@ -201,7 +201,11 @@ class StoredObject(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class UploadSession(Struct, frozen=True, kw_only=True):
-    """An upload session as its owner sees it. `upload` and `token` come with a mint only."""
+    """An upload session as its owner sees it. `upload` and `token` come with a mint only.
+
+    `parts` stands in the status of a pending multipart upload, while the store says what it has: absent, it says
+    nothing, and nothing need be sent again.
+    """
 
     id: str
     state: State
