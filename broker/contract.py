@@ -89,8 +89,12 @@ ContentType = Annotated[
         pattern=r"^[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+( *; *[!-~]([ -~]*[!-~])?)?$(?!\n)",
     ),
 ]
-Label = Annotated[str, Meta(max_length=256)]
-DestinationName = Annotated[str, Meta(min_length=1, max_length=64)]
+# Shown to people and written to logs: no control characters (C0, C1), no line or paragraph separators, nothing that
+# turns the direction of what follows (UAX #9, section 2). `(?!\n)` as above.
+_PLAIN = r"^[^\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]*$(?!\n)"
+Plain = Annotated[str, Meta(pattern=_PLAIN)]
+Label = Annotated[str, Meta(max_length=256, pattern=_PLAIN)]
+DestinationName = Annotated[str, Meta(min_length=1, max_length=64, pattern=_PLAIN)]
 
 
 class CreateUploadSession(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -101,11 +105,11 @@ class CreateUploadSession(Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     content_type: ContentType = "application/octet-stream"
     destination: DestinationName = "default"
     checksum: Checksum = Checksum()
-    metadata: dict[str, str] = {}
+    metadata: dict[Plain, Plain] = {}
     object_metadata: dict[str, str] = {}
     owner: Label | None = None
     batch: Label | None = None
-    strategy: Literal["auto", "put"] = "auto"
+    strategy: Literal["auto", "put", "multipart"] = "auto"
 
 
 class ObjectRef(Struct, frozen=True, kw_only=True):
@@ -116,6 +120,48 @@ class ObjectRef(Struct, frozen=True, kw_only=True):
 
 class PutUpload(Struct, frozen=True, kw_only=True, tag_field="strategy", tag="put"):
     request: SignedRequest
+
+
+class PartRequest(Struct, frozen=True, kw_only=True):
+    """Permission to send one part: bytes `offset_bytes` to `offset_bytes + size_bytes` of the object."""
+
+    number: int
+    offset_bytes: int
+    size_bytes: int
+    request: SignedRequest
+
+
+class MultipartUpload(Struct, frozen=True, kw_only=True, tag_field="strategy", tag="multipart"):
+    """`parts` is the first page of what is still missing; `POST …/parts` gives the others and fresh ones."""
+
+    part_size_bytes: int
+    part_count: int
+    parts: list[PartRequest]
+
+
+Upload = PutUpload | MultipartUpload
+
+
+class PartsRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `POST /upload-sessions/{id}/parts`."""
+
+    numbers: Annotated[list[Annotated[int, Meta(ge=1, le=10_000)]], Meta(min_length=1, max_length=1_000)]
+
+
+class PartsGrant(Struct, frozen=True, kw_only=True):
+    """Answer of `POST /upload-sessions/{id}/parts`, in the order asked for."""
+
+    parts: list[PartRequest]
+
+
+class PartsStatus(Struct, frozen=True, kw_only=True):
+    """How far a multipart upload is. `missing` names at most the first 1,000 parts that the store does not have."""
+
+    part_size_bytes: int
+    part_count: int
+    stored_count: int
+    stored_bytes: int
+    missing: list[int]
 
 
 class Reason(Struct, frozen=True, kw_only=True):
@@ -155,7 +201,11 @@ class StoredObject(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class UploadSession(Struct, frozen=True, kw_only=True):
-    """An upload session as its owner sees it. `upload` and `token` come with a mint only."""
+    """An upload session as its owner sees it. `upload` and `token` come with a mint only.
+
+    `parts` stands in the status of a pending multipart upload, while the store says what it has: absent, it says
+    nothing, and nothing need be sent again.
+    """
 
     id: str
     state: State
@@ -167,7 +217,8 @@ class UploadSession(Struct, frozen=True, kw_only=True):
     size_bytes: int
     content_type: str
     token: str | msgspec.UnsetType = msgspec.UNSET
-    upload: PutUpload | msgspec.UnsetType = msgspec.UNSET
+    upload: Upload | msgspec.UnsetType = msgspec.UNSET
+    parts: PartsStatus | msgspec.UnsetType = msgspec.UNSET
     checksum: Checksum | msgspec.UnsetType = msgspec.UNSET
     metadata: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
     owner: str | msgspec.UnsetType = msgspec.UNSET

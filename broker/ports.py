@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from broker.contract import Guarantees, SignedRequest, State
+from broker.domain.multipart import StoredPart
 from broker.domain.objects import ObjectInfo, Pin, UploadSpec
 from broker.domain.policy import Destination
 from broker.domain.principals import ApiKey
@@ -71,15 +72,80 @@ class ObjectRemover(Protocol):
         """
 
 
+class PartSigner(Protocol):
+    """Permits one part of one multipart upload, at one length."""
+
+    def binds(self, spec: UploadSpec) -> Guarantees:
+        """Who will keep each promise about `spec` if it comes in parts that only the broker completes."""
+
+    async def sign_part(
+        self, key: str, upload_id: str, number: int, size_bytes: int, *, now: datetime, ends: datetime
+    ) -> SignedRequest:
+        """A PUT of exactly `size_bytes` as part `number`. `expires_at` as for `PutSigner`.
+
+        :raises CredentialsUnavailable:
+        """
+
+
+class MultipartUploads(Protocol):
+    """Opening and closing multipart uploads; the client only ever sends parts."""
+
+    async def open(self, key: str, spec: UploadSpec, capsule: str) -> str:
+        """Starts an upload that will make `spec` with `capsule` as its metadata; its upload id.
+
+        :raises StoreUnavailable, StoreRefused, CredentialsUnavailable:
+        """
+
+    async def parts(self, key: str, upload_id: str) -> list[StoredPart] | None:
+        """Everything that has been uploaded, by number; None when there is no such upload (any more).
+
+        :raises StoreUnavailable, StoreRefused, CredentialsUnavailable:
+        """
+
+    async def complete(self, key: str, upload_id: str, parts: Sequence[StoredPart]) -> bool:
+        """Makes the object of exactly these parts, create-only where the store can.
+
+        True when the store said so. False when there is no such upload or the key is taken: HEAD decides what that
+        means. A 200 with an error in its body is an error.
+        :raises StoreUnavailable, StoreRefused, CredentialsUnavailable:
+        """
+
+
+class MultipartRemover(Protocol):
+    """Clearing away what was begun under a key."""
+
+    async def open_uploads(self, key: str) -> list[str]:
+        """The ids of every unfinished upload of exactly this key, also of those that nobody recorded.
+
+        :raises StoreUnavailable, StoreRefused, CredentialsUnavailable:
+        """
+
+    async def abort(self, key: str, upload_id: str) -> bool:
+        """True once nothing of it is left; False when a part in flight may still land, so that it must be repeated.
+
+        :raises StoreUnavailable, StoreRefused, CredentialsUnavailable:
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MultipartRights:
+    """What it takes to receive an object in parts."""
+
+    signer: PartSigner
+    uploads: MultipartUploads
+    remover: MultipartRemover
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bucket:
-    """One destination and our rights there."""
+    """One destination and our rights there. A capability that the store lacks is None."""
 
     destination: Destination
     put: PutSigner
     get: GetSigner
     objects: ObjectHead
     remover: ObjectRemover
+    multipart: MultipartRights | None = None
 
 
 Buckets = Mapping[str, Bucket]

@@ -19,7 +19,7 @@ from msgspec import Meta, Struct
 
 from broker.domain.errors import ConfigurationInvalid
 from broker.domain.keys import SHARDS_LIMIT
-from broker.domain.policy import Policy
+from broker.domain.policy import MultipartTerms, Policy
 from broker.domain.principals import ANY_DESTINATION, Role, check_key_id
 
 ENVIRONMENT_PREFIX = "BROKER_"
@@ -110,6 +110,7 @@ class DestinationSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     public_endpoint: str | None = None
     addressing: Literal["auto", "virtual", "path"] = "auto"
     policy: Policy = Policy()
+    multipart: MultipartTerms = MultipartTerms()
     credentials: RightSettings = RightSettings()
     processing: Literal["default", "none"] = "default"
     on_reject: Literal["delete", "keep"] = "delete"

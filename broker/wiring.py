@@ -20,16 +20,20 @@ from broker.domain.principals import ApiKey
 from broker.domain.tokens import Tokens
 from broker.doors.s3_event import S3EventDoor
 from broker.ledger.redis import RedisLedger
-from broker.ports import ApiKeys, Bucket, Clock, Door
+from broker.ports import ApiKeys, Bucket, Clock, Door, MultipartRights
 from broker.services.abort import Abort
+from broker.services.assemble import Assemble
 from broker.services.complete import Complete
 from broker.services.finish import EndLease, FinishJob, ReleaseJob
+from broker.services.grant import Grant
 from broker.services.lease import LeaseJobs, RenewLease
 from broker.services.look import Look
 from broker.services.mint import Mint
 from broker.services.notify import Notify
+from broker.services.open_upload import OpenUpload
 from broker.services.read import Read
 from broker.services.remint import Remint
+from broker.services.survey import Survey
 from broker.settings import (
     CredentialSettings,
     DestinationSettings,
@@ -38,12 +42,15 @@ from broker.settings import (
     Settings,
     SourceSettings,
 )
+from broker.storage.s3.caller import S3Caller
 from broker.storage.s3.credentials import ChainCredentials, Credentials, FixedCredentials
 from broker.storage.s3.dialects import DIALECTS
 from broker.storage.s3.endpoint import Addresses, usual_addressing
+from broker.storage.s3.multipart import S3MultipartRemover, S3MultipartUploads
+from broker.storage.s3.parts import S3PartSigner
 from broker.storage.s3.signer import S3GetSigner, S3PutSigner
 from broker.storage.s3.sigv4 import Credential, SigV4
-from broker.storage.s3.store import S3Caller, S3ObjectHead, S3ObjectRemover
+from broker.storage.s3.store import S3ObjectHead, S3ObjectRemover
 from broker.workers.bells import LocalBell
 from broker.workers.looker import Looker
 
@@ -91,8 +98,13 @@ def _house(settings: Settings, ledger: RedisLedger, buckets: Mapping[str, Bucket
         raise ConfigurationInvalid("secrets.capsule_keys: at least one key is needed (`openssl rand -base64 48`)")
     sealer, tokens = CapsuleSealer(keys), Tokens(keys)
     due, work = LocalBell(), LocalBell()
-    look = Look(buckets=buckets, sessions=ledger, looks=ledger, sealer=sealer, clock=clock, work=work)
-    remint = Remint(buckets=buckets, sessions=ledger, sealer=sealer, clock=clock)
+    assemble = Assemble(sessions=ledger, clock=clock)
+    look = Look(
+        buckets=buckets, sessions=ledger, looks=ledger, assemble=assemble, sealer=sealer, clock=clock, work=work
+    )
+    grant = Grant(sealer=sealer)
+    open_upload = OpenUpload(sessions=ledger, sealer=sealer, clock=clock)
+    remint = Remint(buckets=buckets, sessions=ledger, grant=grant, open_upload=open_upload, clock=clock)
     read = Read(buckets=buckets, clock=clock, ttl=settings.jobs.read_ttl)
     end = EndLease(buckets=buckets, sessions=ledger, tokens=tokens, clock=clock, work=work)
     doors = {name: _door(source) for name, source in settings.sources.items()}
@@ -106,7 +118,8 @@ def _house(settings: Settings, ledger: RedisLedger, buckets: Mapping[str, Bucket
             buckets=buckets,
             sessions=ledger,
             remint=remint,
-            sealer=sealer,
+            grant=grant,
+            open_upload=open_upload,
             tokens=tokens,
             clock=clock,
             shards=ledger.shards,
@@ -114,6 +127,7 @@ def _house(settings: Settings, ledger: RedisLedger, buckets: Mapping[str, Bucket
         remint=remint,
         complete=Complete(sessions=ledger, looks=ledger, look=look, clock=clock),
         abort=Abort(buckets=buckets, sessions=ledger, clock=clock),
+        survey=Survey(buckets=buckets),
         read=read,
         lease=LeaseJobs(
             jobs=ledger,
@@ -168,6 +182,7 @@ def _bucket(name: str, place: DestinationSettings, http: aiohttp.ClientSession, 
             bucket=place.bucket,
             prefix=place.prefix,
             policy=place.policy,
+            multipart=place.multipart,
             processing=place.processing,
             on_reject=place.on_reject,
             late=place.late,
@@ -176,6 +191,11 @@ def _bucket(name: str, place: DestinationSettings, http: aiohttp.ClientSession, 
         get=S3GetSigner(sigv4=sigv4, endpoint=addresses.public, credentials=read),
         objects=head,
         remover=S3ObjectRemover(caller=caller, credentials=remove, dialect=dialect, objects=head),
+        multipart=MultipartRights(
+            signer=S3PartSigner(sigv4=sigv4, endpoint=addresses.public, credentials=write, dialect=dialect),
+            uploads=S3MultipartUploads(caller=caller, credentials=write, dialect=dialect),
+            remover=S3MultipartRemover(caller=caller, credentials=remove),
+        ),
     )
     _check_strategy(bucket, place.dialect)
     return bucket
@@ -212,7 +232,7 @@ def _check_strategy(bucket: Bucket, dialect: str) -> None:
     :raises ConfigurationInvalid: the dialect cannot give what `policy.require` demands.
     """
     try:
-        demand(_PROBE, bucket.destination.policy, bucket.put.binds(_PROBE))
+        demand(_PROBE, bucket.destination, bucket.put.binds(_PROBE))
     except InvalidInput as exc:
         raise ConfigurationInvalid(
             f"destinations.{bucket.destination.name}: dialect {dialect!r}: {exc.detail}; "

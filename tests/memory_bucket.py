@@ -11,7 +11,8 @@ from broker.contract import Checksum, Guarantees, Level, SignedRequest
 from broker.domain.errors import BrokerError
 from broker.domain.objects import CAPSULE_FIELD, ObjectInfo, Pin, UploadSpec, pin_of
 from broker.domain.policy import Destination
-from broker.ports import Bucket, Clock
+from broker.ports import Bucket, Clock, MultipartRights
+from tests.memory_uploads import MemoryUploads
 
 ENFORCED = Guarantees(
     size=Level.ENFORCED, content_type=Level.ENFORCED, create_only=Level.ENFORCED, checksum=Level.ENFORCED
@@ -37,7 +38,7 @@ async def _nothing() -> None:
 
 @dataclass(slots=True, kw_only=True)
 class MemoryBucket:
-    """Implements PutSigner, GetSigner, ObjectHead and ObjectRemover.
+    """Implements PutSigner, GetSigner, ObjectHead and ObjectRemover; `uploads` what it takes to receive parts.
 
     :param trouble: raised by every call to the store while it is set.
     :param before_head: awaited before HEAD looks, `after_head` before it answers: places for a test to meddle.
@@ -54,11 +55,16 @@ class MemoryBucket:
     heads: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
     signed: int = 0
+    uploads: MemoryUploads = field(init=False)
     _grants: dict[str, _Grant] = field(default_factory=dict)
     _writes: int = 0
 
+    def __post_init__(self) -> None:
+        self.uploads = MemoryUploads(bucket=self)
+
     def as_bucket(self, destination: Destination) -> Bucket:
-        return Bucket(destination=destination, put=self, get=self, objects=self, remover=self)
+        rights = MultipartRights(signer=self.uploads, uploads=self.uploads, remover=self.uploads)
+        return Bucket(destination=destination, put=self, get=self, objects=self, remover=self, multipart=rights)
 
     # --- the rights
 

@@ -1,7 +1,6 @@
 """Uploads through an upload broker: the Python SDK. The command line is `uploader` or `python -m uploader`."""
 
 from uploader.download import DownloadResult
-from uploader.engine import UploadResult
 from uploader.errors import (
     BrokerRefused,
     ContentMismatch,
@@ -14,6 +13,8 @@ from uploader.errors import (
     UploadFailed,
     WaitTimedOut,
 )
+from uploader.orders import UploadResult
+from uploader.resume import Notes
 from uploader.retry import RetryPolicy
 from uploader.sdk import Uploader, upload_file
 
@@ -23,6 +24,7 @@ __all__ = [
     "DownloadResult",
     "FileChanged",
     "FileUnusable",
+    "Notes",
     "RetryPolicy",
     "SessionLost",
     "StoreRefused",

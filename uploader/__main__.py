@@ -18,7 +18,8 @@ from uploader import errors, events
 from uploader.download import DownloadResult
 from uploader.progress import JsonView, View, choose_view, ticking
 from uploader.report import download_line, downloaded_event, finished_event, outcome_line, status_json, status_text
-from uploader.sdk import Uploader
+from uploader.resume import Notes, state_directory
+from uploader.sdk import DEFAULT_JOBS, MAX_JOBS, Uploader
 
 T = TypeVar("T")
 
@@ -29,7 +30,7 @@ Exit codes:
   2    wrong usage
   3    the broker refuses: key, role, or a declaration that it does not accept
   4    broker or store unreachable, or the state did not come in time
-  130  interrupted; the session was aborted
+  130  interrupted; the session was aborted, or kept for the same command to go on (a file sent in parts)
 """
 
 
@@ -74,10 +75,29 @@ def _pairs(_: click.Context, parameter: click.Parameter, values: tuple[str, ...]
 @click.option("--batch", help="Your application's label.")
 @click.option(
     "--checksum",
-    type=click.Choice(["sha256", "md5", "none"]),
-    default="sha256",
+    type=click.Choice(["auto", "sha256", "md5", "none"]),
+    default="auto",
     show_default=True,
-    help="Declared and proved. A file above 1 MiB is read once more for it.",
+    help="Declared and proved; the file is read once more for it. auto: sha256 up to 64 MiB, nothing above.",
+)
+@click.option(
+    "--strategy",
+    type=click.Choice(["auto", "put", "multipart"]),
+    default="auto",
+    show_default=True,
+    help="One request or parts; auto leaves it to the broker.",
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, MAX_JOBS),
+    default=DEFAULT_JOBS,
+    show_default=True,
+    help="Parts under way at a time.",
+)
+@click.option(
+    "--no-resume",
+    is_flag=True,
+    help="Neither go on with an interrupted upload in parts nor leave a note of this one under $XDG_STATE_HOME.",
 )
 @click.option(
     "--wait",
@@ -107,19 +127,22 @@ def put(
     owner: str | None,
     batch: str | None,
     checksum: Any,
+    strategy: Any,
+    jobs: int,
+    no_resume: bool,
     wait: Any,
     timeout: float,
     keep_session: bool,
     is_json: bool,
 ) -> None:
-    """Upload FILE.
+    """Upload FILE. Interrupted while it was sent in parts, the same command goes on with the parts that are missing.
 
     \b
     Example:
       uploader put report.csv --metadata case=17 --wait processed
     """
     view = choose_view(is_json=is_json)
-    uploader = _uploader(broker, key_file)
+    uploader = _uploader(broker, key_file, None if no_resume else _notes())
 
     async def work() -> str:
         async with uploader, ticking(view):
@@ -129,6 +152,8 @@ def put(
                 content_type=content_type,
                 destination=destination,
                 checksum=checksum,
+                strategy=strategy,
+                jobs=jobs,
                 metadata=metadata,
                 owner=owner,
                 batch=batch,
@@ -200,14 +225,21 @@ def get(session_id: str, broker: str, key_file: Path | None, output: Path | None
         click.echo(download_line(result))
 
 
-def _uploader(broker: str, key_file: Path | None) -> Uploader:
+def _notes() -> Notes | None:
+    try:
+        return Notes(state_directory(os.environ))
+    except RuntimeError:  # a user without a home directory
+        return None
+
+
+def _uploader(broker: str, key_file: Path | None, notes: Notes | None = None) -> Uploader:
     key = key_file.read_text().strip() if key_file else os.environ.get("BROKER_API_KEY", "").strip()
     if not key:
         raise click.UsageError("no key: set BROKER_API_KEY or give --key-file")
     if not key.isascii() or not key.isprintable():
         raise click.UsageError("the key is not one line of printable ASCII")
     try:
-        return Uploader(broker, key)
+        return Uploader(broker, key, notes=notes)
     except ValueError as exc:
         raise click.UsageError(str(exc)) from exc
 
@@ -236,7 +268,7 @@ def _run(work: Coroutine[Any, Any, T], view: View, name: str) -> T:
 
 
 async def _interruptible(work: Awaitable[T]) -> T:
-    """SIGINT and SIGTERM cancel the work once, which then aborts its session; the second one ends it at once."""
+    """SIGINT and SIGTERM cancel the work once, which aborts or keeps its session; the second one ends it at once."""
     loop = asyncio.get_running_loop()
     task = asyncio.ensure_future(work)
 

@@ -1,5 +1,8 @@
-"""Digests that are declared before a byte is sent. The digest is part of the signature, so a large file is read twice:
-once here, once for the store (mostly from the page cache). `none` saves that pass and its proof."""
+"""Digests that are declared before a byte is sent. A digest is part of what is signed, so a file is read twice for it:
+once here, once for the store. Up to 64 MiB the second time comes from the page cache; beyond, it would be another
+50 GiB from the disk before the first byte leaves. So `auto` declares sha256 up to 64 MiB and nothing above it, where
+the broker cuts an upload into parts by default: there size and parts are checked, and a digest is for those who ask
+for it – the consumer then proves it, because no store checks a sha256 of a whole object that came in parts."""
 
 import base64
 import hashlib
@@ -11,8 +14,18 @@ from uploader.events import Meter
 from uploader.source import Source
 
 Algorithm = Literal["sha256", "md5", "none"]
+Choice = Literal["auto", "sha256", "md5", "none"]
+
+AUTO_UP_TO_BYTES = 64 << 20  # the default `multipart.threshold_bytes` of a destination; which one it has is not known
 
 PIECE_BYTES = 1 << 20
+
+
+def chosen(choice: Choice, size_bytes: int) -> Algorithm:
+    """What `auto` means for a file of this size."""
+    if choice != "auto":
+        return choice
+    return "sha256" if size_bytes <= AUTO_UP_TO_BYTES else "none"
 
 
 def declare(source: Source, algorithm: Algorithm, meter: Meter, is_stopped: Callable[[], bool]) -> Checksum:

@@ -2,7 +2,7 @@
 carries an Idempotency-Key, and every other call may safely happen twice."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
@@ -11,14 +11,23 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from broker.contract import CreateUploadSession, Problem, RemintUpload, SignedRequest, UploadSession
+from broker.contract import (
+    CreateUploadSession,
+    PartRequest,
+    PartsGrant,
+    PartsRequest,
+    Problem,
+    RemintUpload,
+    SignedRequest,
+    UploadSession,
+)
 from uploader.errors import BrokerRefused, Unreachable
 from uploader.retry import RetryPolicy, parse_retry_after
 from uploader.sender import describe, read_body
 
 T = TypeVar("T")
 
-MAX_ANSWER_BYTES = 1 << 20  # a session with a 64 KiB result and a long timeline is far below
+MAX_ANSWER_BYTES = 4 << 20  # 1,000 part requests, each of a long URL and its headers, are some 2 MiB
 
 Notify = Callable[[str, str, timedelta, int], None]
 """what, why, the pause, the attempt"""
@@ -63,6 +72,12 @@ class BrokerClient:
     async def remint(self, session_id: str, notify: Notify) -> UploadSession:
         """The same session with a fresh signed request."""
         return await self._session("POST", session_id, "upload", notify, RemintUpload())
+
+    async def parts(self, session_id: str, numbers: Sequence[int], notify: Notify) -> list[PartRequest]:
+        """Fresh signed requests for these parts, at most 1,000, in the order asked for."""
+        body = msgspec.json.encode(PartsRequest(numbers=list(numbers)))
+        reply = await self._call("POST", f"upload-sessions/{session_id}/parts", body, notify)
+        return _decode(reply, PartsGrant).parts
 
     async def complete(self, session_id: str, notify: Notify) -> tuple[UploadSession, timedelta | None]:
         """Tell the broker that the bytes may be there; its state now, and when to ask again."""
@@ -130,6 +145,7 @@ def _verb(method: str, path: str) -> str:
     return {"DELETE": "abort", "GET": "read" if tail else "ask"}.get(method) or {
         "upload": "re-mint",
         "completion": "complete",
+        "parts": "mint parts",
     }.get("".join(tail), "mint")
 
 

@@ -1,87 +1,66 @@
 """One upload from its declaration to the wished state.
 
-    hash → mint → send ⇄ (pause | re-mint) → complete → wait
+    (hash → mint | take up what was interrupted) → send ⇄ (pause | re-mint) → complete → wait
 
 The store's answer only says what to do next: a 2xx and a 412 ("it may be mine") both lead to the broker, whose HEAD
 decides. If the upload ends in any other way – a refusal, a file that changed, Ctrl-C – the session is aborted, so
-that nobody waits for it.
+that nobody waits for it. One in parts that has left a note is kept when it is interrupted: the same command goes on.
 """
 
 import asyncio
 import threading
 import time
-import uuid
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import Literal
+from datetime import timedelta
 
 import msgspec
 
-from broker.contract import Checksum, CreateUploadSession, SignedRequest, State, UploadSession
+from broker.contract import (
+    Checksum,
+    CreateUploadSession,
+    MultipartUpload,
+    PartRequest,
+    PartsStatus,
+    State,
+    UploadSession,
+)
 from uploader import events
-from uploader.checksums import Algorithm, declare
+from uploader.bookmark import ABORT_TIMEOUT, Bookmark
+from uploader.checksums import declare
 from uploader.client import BrokerClient
-from uploader.errors import SessionLost, StoreRefused, Unreachable, UploaderError, WaitTimedOut
+from uploader.errors import SessionLost, UploaderError, WaitTimedOut
+from uploader.orders import LOST, REACHED, Order, UploadResult
+from uploader.parts import Cut, PartsTransfer
 from uploader.retry import RetryPolicy
-from uploader.sender import Answer, Next, Sender
-from uploader.source import SMALL_FILE_BYTES, Source
+from uploader.sender import Sender
+from uploader.single import PutTransfer
 from uploader.threads import in_thread
 
-Wait = Literal["none", "verified", "processed"]
-
-LOST = frozenset({State.REJECTED, State.EXPIRED, State.ABORTED, State.FAILED})
-REACHED: dict[Wait, frozenset[State]] = {
-    "none": frozenset(State),
-    "verified": frozenset({State.VERIFIED, State.PROCESSING, State.PROCESSED}),
-    "processed": frozenset({State.PROCESSED}),
-}
-
-EXPIRY_MARGIN = timedelta(seconds=5)  # ours: a request that is about to expire is renewed before it is sent
-MAX_REFUSALS = 2  # ours: a fresh signature that is refused as well is not a matter of time
 FIRST_POLL = timedelta(milliseconds=50)
 LONGEST_POLL = timedelta(seconds=3)
-ABORT_TIMEOUT = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UploadResult:
-    """An upload that reached the wished state."""
+class Sent:
+    """What was sent, and when it was done. Of a multipart the parts, so that they can be asked after."""
 
-    session_id: str
-    state: State
-    destination: str
-    bucket: str
-    key: str
-    filename: str
-    size_bytes: int
-    checksum: Checksum
-    attempts: int
-    elapsed: timedelta
-    sending: timedelta
-    session: UploadSession = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """What to upload, and how far to follow it.
-
-    :ivar wanted: what is declared; size and checksum are filled in by the engine.
-    :ivar timeout: for the wished state, counted from the last byte.
-    """
-
-    source: Source
-    wanted: CreateUploadSession
-    algorithm: Algorithm = "sha256"
-    wait: Wait = "verified"
-    timeout: timedelta = timedelta(minutes=10)
-    keeps_session: bool = False
-    idempotency_key: str = field(default_factory=lambda: uuid.uuid4().hex)
+    session: UploadSession
+    pause: timedelta | None
+    is_sure: bool
+    at: float
+    attempts: int = 0
+    size_bytes: int = 0
+    parts: PartsTransfer | None = None
 
 
 @dataclass(slots=True, kw_only=True)
 class Upload:
-    """One run of one order. Its fields are its rights: the broker, the store, a thread, a looker-on."""
+    """One run of one order. Its fields are its rights: the broker, the store, a thread, a looker-on.
+
+    :ivar bookmark: where this upload is remembered if it is interrupted.
+    """
 
     order: Order
     broker: BrokerClient
@@ -89,9 +68,9 @@ class Upload:
     executor: Executor
     retry: RetryPolicy
     observer: events.Observer
+    bookmark: Bookmark | None = None
     meter: events.Meter = field(init=False)
     session: UploadSession | None = field(init=False, default=None)
-    attempts: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
         self.meter = events.Meter(self.order.source.name, self.order.source.size_bytes)
@@ -107,34 +86,44 @@ class Upload:
         """
         self.observer.on_meter(self.meter)
         try:
-            return await self._run()
+            result = await self._run()
+            self._forget()
         except WaitTimedOut:
             raise
         except (UploaderError, asyncio.CancelledError) as exc:
             if isinstance(exc, UploaderError):
                 exc.session_id = exc.session_id or (self.session.id if self.session else None)
-            await self._abort(exc)
+            await self._leave(exc)
             raise
+        finally:
+            if self.bookmark is not None:
+                self.bookmark.close()
+        return result
 
     async def _run(self) -> UploadResult:
         started = time.monotonic()
-        session = await self._mint(await self._declare())
+        session = await self._taken_up() or await self._mint(await self._declare())
         sending = time.monotonic()
-        answer = await self._send(session)
-        sent = time.monotonic()
-        self._tell(
-            events.Sent(
-                file=self.file,
-                session_id=session.id,
-                size_bytes=self.order.source.size_bytes,
-                seconds=round(sent - sending, 3),
-                attempts=self.attempts,
+        sent = await self._send(session)
+        seconds = max(0.0, sent.at - sending)
+        if sent.attempts:
+            self._tell(
+                events.Sent(
+                    file=self.file,
+                    session_id=session.id,
+                    size_bytes=sent.size_bytes,
+                    seconds=round(seconds, 3),
+                    attempts=sent.attempts,
+                    parts=sent.parts.sent_parts if sent.parts else 0,
+                )
             )
-        )
-        session = await self._settle(session, is_sure=200 <= answer.status < 300)
-        return self._result(
-            session, timedelta(seconds=round(time.monotonic() - started, 3)), timedelta(seconds=sent - sending)
-        )
+        session = await self._settle(sent)
+        elapsed = timedelta(seconds=round(time.monotonic() - started, 3))
+        return self._result(session, sent, elapsed, timedelta(seconds=seconds))
+
+    async def _taken_up(self) -> UploadSession | None:
+        self.session = await self.bookmark.take_up() if self.bookmark else None
+        return self.session
 
     async def _declare(self) -> CreateUploadSession:
         source, algorithm = self.order.source, self.order.algorithm
@@ -149,8 +138,10 @@ class Upload:
         return msgspec.structs.replace(self.order.wanted, size_bytes=source.size_bytes, checksum=checksum)
 
     async def _mint(self, wanted: CreateUploadSession) -> UploadSession:
-        session, is_replay = await self.broker.mint(wanted, self.order.idempotency_key, self._notify)
+        session, is_replay = await self.broker.mint(wanted, self.order.idempotency_key, self.notify)
         self.session = session
+        if self.bookmark and isinstance(session.upload, MultipartUpload):
+            self.bookmark.begin(session)
         self._tell(
             events.Minted(
                 file=self.file,
@@ -163,64 +154,75 @@ class Upload:
         )
         return session
 
-    async def _send(self, session: UploadSession) -> Answer:
-        """Until the store has taken it, or says that something is there already."""
-        request = _request(session)
-        refusals = 0
-        while True:
-            # Never before the first attempt: with a clock that is fast, every request seems to be expired.
-            if self.attempts and request.expires_at - datetime.now(UTC) < EXPIRY_MARGIN:
-                request = await self._remint(session, "the signed request is about to expire")
-            self.attempts += 1
-            answer = await self.sender.send(request, self.order.source, self.meter)
-            match answer.next:
-                case Next.CONFIRM:
-                    return answer
-                case Next.REPEAT if self._may_be_there(answer) and await self._is_there(session):
-                    return answer
-                case Next.REPEAT if not self.retry.is_last(self.attempts):
-                    await self._pause(answer)
-                case Next.REMINT if refusals < MAX_REFUSALS:
-                    refusals += 1
-                    request = await self._remint(session, f"the store says {answer}")
-                case _:
-                    raise _given_up(answer, self.attempts)
+    async def _send(self, session: UploadSession) -> Sent:
+        if isinstance(session.upload, MultipartUpload):
+            upload = session.upload
+            return await self._send_parts(session, upload, range(1, upload.part_count + 1), upload.parts)
+        if session.parts:
+            return await self._send_parts(session, session.parts, session.parts.missing, [])
+        if self.bookmark and self.bookmark.is_left:  # verified, but the command that sent it did not hear of it
+            return Sent(session=session, pause=None, is_sure=True, at=time.monotonic())
+        return await self._put(session)
 
-    async def _remint(self, session: UploadSession, why: str) -> SignedRequest:
-        self._tell(events.Reminted(file=self.file, session_id=session.id, why=why))
-        return _request(await self.broker.remint(session.id, self._notify))
-
-    def _may_be_there(self, answer: Answer) -> bool:
-        """Every byte left and only the answer is missing.
-
-        A small file is simply sent again, unless this was the last time: if it is there, the store says 412.
-        """
-        size = self.order.source.size_bytes
-        is_worth_asking = size > SMALL_FILE_BYTES or self.retry.is_last(self.attempts)
-        return answer.status == 0 and self.meter.done_bytes == size and is_worth_asking
-
-    async def _is_there(self, session: UploadSession) -> bool:
-        """Ask the broker before gigabytes are sent again; it looks at once, and a second time after a moment."""
-        seen, pause = await self.broker.complete(session.id, self._notify)
-        if seen.state is State.PENDING:
-            await asyncio.sleep((pause or self.retry.first_delay).total_seconds())
-            seen = await self.broker.get(session.id, self._notify)
-        return seen.state is not State.PENDING
-
-    async def _pause(self, answer: Answer) -> None:
-        delay = self.retry.delay(self.attempts, answer.retry_after)
-        self._notify("send", str(answer), delay, self.attempts)
-        await asyncio.sleep(delay.total_seconds())
-
-    async def _settle(self, session: UploadSession, *, is_sure: bool) -> UploadSession:
-        """Tell the broker, then follow the session.
-
-        :param is_sure: the store said that these bytes are stored; otherwise "none" is not an answer.
-        """
+    async def _put(self, session: UploadSession) -> Sent:
+        transfer = PutTransfer(
+            source=self.order.source,
+            broker=self.broker,
+            sender=self.sender,
+            retry=self.retry,
+            meter=self.meter,
+            observer=self.observer,
+            notify=self.notify,
+        )
+        answer = await transfer.run(session)
+        sent_at = time.monotonic()
         self.meter.begin("waiting", self.order.source.size_bytes)
-        wait = self.order.wait if is_sure or self.order.wait != "none" else "verified"
-        deadline = time.monotonic() + self.order.timeout.total_seconds()
-        session, pause = await self.broker.complete(session.id, self._notify)
+        session, pause = await self.broker.complete(session.id, self.notify)
+        return Sent(
+            session=session,
+            pause=pause,
+            is_sure=200 <= answer.status < 300,
+            at=sent_at,
+            attempts=transfer.attempts,
+            size_bytes=self.order.source.size_bytes,
+        )
+
+    async def _send_parts(
+        self,
+        session: UploadSession,
+        cut: MultipartUpload | PartsStatus,
+        left: Sequence[int],
+        first: Sequence[PartRequest],
+    ) -> Sent:
+        size = self.order.source.size_bytes
+        transfer = PartsTransfer(
+            session_id=session.id,
+            cut=Cut(size_bytes=size, part_size_bytes=cut.part_size_bytes, part_count=cut.part_count),
+            source=self.order.source,
+            broker=self.broker,
+            sender=self.sender,
+            retry=self.retry,
+            meter=self.meter,
+            observer=self.observer,
+            notify=self.notify,
+            jobs=self.order.jobs,
+        )
+        session, pause = await transfer.run(left, first)
+        return Sent(
+            session=session,
+            pause=pause,
+            is_sure=True,
+            at=transfer.sent_at,
+            attempts=transfer.attempts,
+            size_bytes=transfer.sent_bytes,
+            parts=transfer,
+        )
+
+    async def _settle(self, sent: Sent) -> UploadSession:
+        """Follow the session. Where the store did not say that these bytes are stored, "none" is not an answer."""
+        self.meter.begin("waiting", self.order.source.size_bytes)
+        wait = self.order.wait if sent.is_sure or self.order.wait != "none" else "verified"
+        session, pause = sent.session, sent.pause
         polls, seen = 0, None
         while True:
             if session.state is not seen:
@@ -230,7 +232,8 @@ class Upload:
                 raise SessionLost(seen, session.reason or None, session_id=session.id)
             if seen in REACHED[wait]:
                 return session
-            rest = deadline - time.monotonic()
+            sent_at = sent.parts.sent_at if sent.parts else sent.at
+            rest = sent_at + self.order.timeout.total_seconds() - time.monotonic()
             if rest <= 0:
                 raise WaitTimedOut(
                     f"sent, but still {seen.value} after {self.order.timeout.total_seconds():g} s; "
@@ -239,22 +242,44 @@ class Upload:
                 )
             delay = pause or min(LONGEST_POLL, FIRST_POLL * 1.6**polls)
             await asyncio.sleep(min(delay.total_seconds(), rest))
-            polls, pause = polls + 1, None
-            session = await self.broker.get(session.id, self._notify)
+            polls += 1
+            session, pause = await self._again(session, sent.parts)
 
-    async def _abort(self, cause: BaseException) -> None:
-        """Best effort and short: a session that nobody aborts expires."""
-        if self.session is None or self.order.keeps_session or isinstance(cause, SessionLost):
+    async def _again(
+        self, session: UploadSession, parts: PartsTransfer | None
+    ) -> tuple[UploadSession, timedelta | None]:
+        """Parts that are not put together are asked for once more, and sent if it turns out that they are missing."""
+        if parts is not None and session.state is State.PENDING:
+            return await parts.run([])
+        return await self.broker.get(session.id, self.notify), None
+
+    async def _leave(self, cause: BaseException) -> None:
+        """Abort, unless somebody goes on. Best effort and short: a session that nobody aborts expires."""
+        if self.session is None:
             return
-        try:
-            async with asyncio.timeout(ABORT_TIMEOUT.total_seconds()):
-                await self.broker.abort(self.session.id, self._notify)
-        except (UploaderError, TimeoutError):
+        if isinstance(cause, SessionLost):
+            self._forget()
             return
         why = cause.code if isinstance(cause, UploaderError) else "interrupted"
-        self._tell(events.Aborted(file=self.file, session_id=self.session.id, why=why))
+        is_left = self.bookmark is not None and self.bookmark.is_left
+        if not self.order.keeps_session and not (is_left and isinstance(cause, asyncio.CancelledError)):
+            try:
+                async with asyncio.timeout(ABORT_TIMEOUT.total_seconds()):
+                    await self.broker.abort(self.session.id, self.notify)
+            except (UploaderError, TimeoutError):
+                pass
+            else:
+                self._forget()
+                self._tell(events.Aborted(file=self.file, session_id=self.session.id, why=why))
+                return
+        if is_left:
+            self._tell(events.Kept(file=self.file, session_id=self.session.id, why=why))
 
-    def _result(self, session: UploadSession, elapsed: timedelta, sending: timedelta) -> UploadResult:
+    def _forget(self) -> None:
+        if self.bookmark is not None:
+            self.bookmark.forget()
+
+    def _result(self, session: UploadSession, sent: Sent, elapsed: timedelta, sending: timedelta) -> UploadResult:
         return UploadResult(
             session_id=session.id,
             state=session.state,
@@ -264,16 +289,17 @@ class Upload:
             filename=session.filename,
             size_bytes=session.size_bytes,
             checksum=session.checksum or Checksum(),
-            attempts=self.attempts,
+            attempts=sent.attempts,
             elapsed=elapsed,
             sending=sending,
+            sent_bytes=sent.size_bytes,
             session=session,
         )
 
     def _tell(self, event: events.Event) -> None:
         self.observer.on_event(event)
 
-    def _notify(self, what: str, why: str, pause: timedelta, attempt: int) -> None:
+    def notify(self, what: str, why: str, pause: timedelta, attempt: int) -> None:
         self._tell(
             events.Retrying(
                 file=self.file,
@@ -284,15 +310,3 @@ class Upload:
                 session_id=self.session.id if self.session else None,
             )
         )
-
-
-def _request(session: UploadSession) -> SignedRequest:
-    if not session.upload:
-        raise Unreachable(f"the broker gives no signed request for a session that is {session.state.value}")
-    return session.upload.request
-
-
-def _given_up(answer: Answer, attempts: int) -> UploaderError:
-    if answer.next is Next.REPEAT:
-        return Unreachable(f"the store does not take it after {attempts} attempts; last: {answer}")
-    return StoreRefused(f"the store refuses the upload: {answer}")

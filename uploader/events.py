@@ -3,6 +3,8 @@
 `--json` prints an event as it stands, so a field here is a promise to scripts. None holds a URL, a token or a key.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
@@ -30,6 +32,22 @@ class Minted(Event, frozen=True, kw_only=True, tag="upload.minted"):
     is_replay: bool = False
 
 
+class Resumed(Event, frozen=True, kw_only=True, tag="upload.resumed"):
+    """An earlier command was interrupted; what it sent is not sent again."""
+
+    session_id: str
+    stored_parts: int
+    part_count: int
+    stored_bytes: int
+
+
+class NotResumed(Event, frozen=True, kw_only=True, tag="upload.not-resumed"):
+    """An earlier command was interrupted, but its session is of no use any more."""
+
+    session_id: str
+    why: str
+
+
 class Reminted(Event, frozen=True, kw_only=True, tag="upload.reminted"):
     session_id: str
     why: str
@@ -40,6 +58,7 @@ class Sent(Event, frozen=True, kw_only=True, tag="upload.sent"):
     size_bytes: int
     seconds: float
     attempts: int
+    parts: int = 0
 
 
 class Retrying(Event, frozen=True, kw_only=True, tag="upload.retrying"):
@@ -96,20 +115,50 @@ class Aborted(Event, frozen=True, kw_only=True, tag="upload.aborted"):
     why: str
 
 
-class Meter:
-    """How far one file is. The sending thread writes, a view reads; whole integers, so no lock is needed."""
+class Kept(Event, frozen=True, kw_only=True, tag="upload.kept"):
+    """It ended early, and the same command goes on from here."""
 
-    __slots__ = ("done_bytes", "file", "phase", "total_bytes")
+    session_id: str
+    why: str
+
+
+class Meter:
+    """How far one file is. The sending thread writes, a view reads; whole integers, so no lock is needed.
+
+    A file that is sent in parts has a lane for each part that is under way.
+    """
+
+    __slots__ = ("_done_bytes", "_lanes", "file", "phase", "total_bytes")
 
     def __init__(self, file: str, total_bytes: int, phase: Phase = "hashing") -> None:
         self.file = file
         self.total_bytes = total_bytes
-        self.done_bytes = 0
         self.phase: Phase = phase
+        self._done_bytes = 0
+        self._lanes: list[Meter] = []
+
+    @property
+    def done_bytes(self) -> int:
+        return self._done_bytes + sum(lane.done_bytes for lane in self._lanes)
+
+    @done_bytes.setter
+    def done_bytes(self, size_bytes: int) -> None:
+        self._done_bytes = size_bytes
 
     def begin(self, phase: Phase, done_bytes: int = 0) -> None:
         self.done_bytes = done_bytes
         self.phase = phase
+
+    @contextmanager
+    def lane(self, size_bytes: int) -> Iterator["Meter"]:
+        """A meter for one part. What it counted stays counted if the part was taken, and else is forgotten."""
+        lane = Meter(self.file, size_bytes, self.phase)
+        self._lanes.append(lane)
+        try:
+            yield lane
+            self._done_bytes += size_bytes
+        finally:
+            self._lanes.remove(lane)
 
 
 class Observer(Protocol):

@@ -36,6 +36,16 @@ PHASES: dict[events.Phase, str] = {
 }
 
 
+REMARKABLE = (
+    events.Retrying,
+    events.Reminted,
+    events.Resumed,
+    events.NotResumed,
+    events.Aborted,
+    events.Kept,
+)
+
+
 class View(events.Observer, Protocol):
     """An observer that also wants to be called now and then."""
 
@@ -57,7 +67,7 @@ class JsonView:
 
     def on_event(self, event: events.Event) -> None:
         self._print(event)
-        if isinstance(event, events.Finished | events.Failed | events.Aborted):
+        if isinstance(event, events.Finished | events.Failed | events.Aborted | events.Kept):
             self._meters.clear()
 
     def on_meter(self, meter: events.Meter) -> None:
@@ -141,7 +151,7 @@ class BarView:
         self._done_bytes = 0
 
     def on_event(self, event: events.Event) -> None:
-        if isinstance(event, events.Retrying | events.Reminted | events.Aborted) and (line := remark(event)):
+        if isinstance(event, REMARKABLE) and (line := remark(event)):
             self._console.print(line, style="yellow", markup=False, highlight=False)
 
     def on_meter(self, meter: events.Meter) -> None:
@@ -204,12 +214,21 @@ def _remark(event: events.Event) -> str:
         case events.Minted():
             replay = ", granted before" if event.is_replay else ""
             text = f"session {event.session_id} for {size_text(event.size_bytes)}{replay}"
+        case events.Resumed() if event.part_count:
+            text = f"resumed: {event.stored_parts} of {event.part_count} parts were there, session {event.session_id}"
+        case events.Resumed():
+            text = f"resumed: all of it was there, session {event.session_id}"
+        case events.NotResumed():
+            text = f"not resumed: session {event.session_id} is of no use, because {event.why}"
+        case events.Kept():
+            text = f"session {event.session_id} is kept ({event.why}); run the same command again to go on"
         case events.Reminted():
             text = f"new signed request, because {event.why}"
         case events.Retrying():
             text = f"{event.what} again in {event.delay_seconds:.1f} s, because {event.why}"
         case events.Sent():
-            text = f"sent in {event.seconds:.2f} s, {rate_text(event.size_bytes, event.seconds)}"
+            parts = f" in {event.parts} parts" if event.parts else ""
+            text = f"sent{parts} in {event.seconds:.2f} s, {rate_text(event.size_bytes, event.seconds)}"
         case events.StateSeen():
             text = event.state
         case events.Aborted():

@@ -76,7 +76,7 @@ class Pump:
 
     def _send_file(self, offset: int, count: int) -> int:
         assert self._source.fileno is not None  # noqa: S101 - chosen in `run`
-        sent = os.sendfile(self._socket.fileno(), self._source.fileno, offset, count)
+        sent = os.sendfile(self._socket.fileno(), self._source.fileno, self._source.offset_bytes + offset, count)
         if not sent:
             self._source.read(offset, 1)  # says that the file shrank
         return sent

@@ -4,15 +4,15 @@ import msgspec
 
 from broker.contract import UploadSession
 from uploader.download import DownloadResult
-from uploader.engine import UploadResult
 from uploader.events import Downloaded, Finished
+from uploader.orders import UploadResult
 from uploader.progress import rate_text, size_text
 
 
 def outcome_line(result: UploadResult) -> str:
     """Session, state, key and rate of one upload."""
     seconds = result.sending.total_seconds()
-    rate = rate_text(result.size_bytes, seconds)
+    rate = rate_text(result.sent_bytes, seconds)
     return f"{result.session_id} {result.state.value} {result.key} {size_text(result.size_bytes)} {rate}"
 
 
@@ -59,6 +59,10 @@ def status_text(session: UploadSession) -> str:
         f"  {session.filename}, {size_text(session.size_bytes)}, {session.content_type}",
         f"  {session.object.destination}: {session.object.bucket}/{session.object.key}",
     ]
+    if session.parts:
+        parts = session.parts
+        stored = size_text(parts.stored_bytes)
+        lines.append(f"  {parts.stored_count} of {parts.part_count} parts are there, {stored}")
     if session.reason:
         lines.append(f"  because: {session.reason.message} [{session.reason.code}]")
     for step in session.timeline or []:

@@ -9,23 +9,30 @@ from contextlib import AsyncExitStack
 from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import aiohttp
 from yarl import URL
 
 from broker.contract import CreateUploadSession, UploadSession
-from uploader.checksums import Algorithm
+from uploader.bookmark import Bookmark
+from uploader.checksums import Choice, chosen
 from uploader.client import BrokerClient
 from uploader.download import Download, DownloadResult
-from uploader.engine import Order, Upload, UploadResult, Wait
+from uploader.engine import Upload
 from uploader.events import Observer, Silent
 from uploader.media import guess_type
+from uploader.orders import Order, UploadResult, Wait
+from uploader.resume import Notes
 from uploader.retry import RetryPolicy
 from uploader.sender import Sender
-from uploader.source import MemorySource, Source, open_source
+from uploader.source import FileSource, MemorySource, Source, open_source
 
-MAX_THREADS = 16  # ours: one for each upload at a time; more wait for a thread
+Strategy = Literal["auto", "put", "multipart"]
+
+MAX_THREADS = 64  # ours: one for each upload or part at a time; more wait for a thread
+MAX_JOBS = 32  # ours: beyond it one file gains nothing on any store that was measured
+DEFAULT_JOBS = 6
 
 
 class Uploader:
@@ -38,6 +45,8 @@ class Uploader:
     :param stall: longest time in which the store takes no byte.
     :param answer_timeout: longest time from our last byte to the store's answer.
     :param ssl_context: for a private certificate authority.
+    :param notes: where interrupted uploads in parts are remembered, so that `put` of the same file goes on with them,
+        in another process too. Without it an interrupted upload is aborted.
     """
 
     def __init__(
@@ -49,6 +58,7 @@ class Uploader:
         stall: timedelta = timedelta(seconds=60),
         answer_timeout: timedelta = timedelta(minutes=5),
         ssl_context: ssl.SSLContext | None = None,
+        notes: Notes | None = None,
     ) -> None:
         self._url = parse_broker_url(broker_url)
         self._key = key
@@ -56,6 +66,7 @@ class Uploader:
         self._stall = stall
         self._answer_timeout = answer_timeout
         self._ssl = ssl_context or True
+        self._notes = notes
         self._stack = AsyncExitStack()
 
     def __repr__(self) -> str:
@@ -76,6 +87,8 @@ class Uploader:
         self._sender = Sender(
             session=self._http, executor=self._executor, stall=self._stall, answer_timeout=self._answer_timeout
         )
+        if self._notes is not None:
+            await asyncio.get_running_loop().run_in_executor(self._executor, self._notes.prune)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -88,7 +101,7 @@ class Uploader:
         filename: str | None = None,
         content_type: str | None = None,
         destination: str = "default",
-        checksum: Algorithm = "sha256",
+        checksum: Choice = "auto",
         metadata: Mapping[str, str] | None = None,
         object_metadata: Mapping[str, str] | None = None,
         owner: str | None = None,
@@ -96,18 +109,25 @@ class Uploader:
         wait: Wait = "verified",
         timeout: timedelta = timedelta(minutes=10),
         keep_session: bool = False,
+        strategy: Strategy = "auto",
+        jobs: int = DEFAULT_JOBS,
         observer: Observer | None = None,
     ) -> UploadResult:
         """Upload one file, or bytes, and follow it to the wished state.
 
         :param filename: what the object is called; the file's own name by default, required for bytes.
-        :param checksum: declared before sending. A large file is read once more for it; `none` saves that.
+        :param checksum: declared before sending, for which a file is read once more. `auto`: sha256 up to 64 MiB,
+            nothing above.
         :param wait: `none` returns when the store has taken the bytes, `verified` when the broker has looked at
             them, `processed` when a consumer has finished.
         :param timeout: for that state, counted from the last byte.
         :param keep_session: leave the session pending on failure or cancellation, instead of aborting it.
+        :param strategy: `auto` leaves it to the broker whether the file is sent in parts.
+        :param jobs: parts under way at a time, 1 to 32.
         :raises UploaderError: see `uploader.errors`; its `session_id` is set once there is one.
         """
+        if not 1 <= jobs <= MAX_JOBS:
+            raise ValueError(f"jobs is 1 to {MAX_JOBS}")
         source = await self._open(file, filename)
         try:
             wanted = CreateUploadSession(
@@ -119,15 +139,16 @@ class Uploader:
                 object_metadata=dict(object_metadata or {}),
                 owner=owner,
                 batch=batch,
-                strategy="put",
+                strategy=strategy,
             )
             order = Order(
                 source=source,
                 wanted=wanted,
-                algorithm=checksum,
+                algorithm=chosen(checksum, source.size_bytes),
                 wait=wait,
                 timeout=timeout,
                 keeps_session=keep_session,
+                jobs=jobs,
             )
             return await self._upload(order, observer or Silent()).run()
         finally:
@@ -172,7 +193,7 @@ class Uploader:
         return await asyncio.get_running_loop().run_in_executor(self._executor, open_source, Path(file))
 
     def _upload(self, order: Order, observer: Observer) -> Upload:
-        return Upload(
+        upload = Upload(
             order=order,
             broker=self._broker,
             sender=self._sender,
@@ -180,6 +201,16 @@ class Uploader:
             retry=self._retry,
             observer=observer,
         )
+        if self._notes is not None and isinstance(order.source, FileSource):
+            upload.bookmark = Bookmark(
+                page=self._notes.page(str(self._url), order.source.path, order.wanted, order.algorithm),
+                source=order.source,
+                broker=self._broker,
+                retry=self._retry,
+                observer=observer,
+                notify=upload.notify,
+            )
+        return upload
 
 
 def upload_file(

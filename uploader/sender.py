@@ -24,6 +24,9 @@ from uploader.source import Source
 MAX_ANSWER_BYTES = 1 << 16  # of an error document; they are a few hundred bytes
 SKIPPED_HEADERS = ("Accept", "Accept-Encoding", "Content-Type")  # aiohttp's own additions: none of them is signed
 
+EXPIRY_MARGIN = timedelta(seconds=5)  # ours: a request that is about to expire is renewed before it is sent
+MAX_REFUSALS = 2  # ours: a fresh signature that is refused as well is not a matter of time
+
 RETRYABLE_CODES = frozenset({"RequestTimeout", "SlowDown", "ServiceUnavailable", "InternalError", "OperationAborted"})
 
 

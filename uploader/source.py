@@ -28,6 +28,10 @@ class Source(Protocol):
     def fileno(self) -> int | None:
         """A descriptor that `sendfile` can read from, or None."""
 
+    @property
+    def offset_bytes(self) -> int:
+        """Where in that descriptor the first byte is."""
+
     def read(self, offset: int, size_bytes: int) -> memoryview:
         """Exactly that many bytes.
 
@@ -47,6 +51,7 @@ class MemorySource:
     name: str
     data: bytes
     fileno: int | None = None
+    offset_bytes: int = 0
 
     @property
     def size_bytes(self) -> int:
@@ -69,6 +74,7 @@ class FileSource:
     path: Path
     fileno: int
     seen: os.stat_result = field(repr=False)
+    offset_bytes: int = 0
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -114,6 +120,36 @@ class FileSource:
 
     def close(self) -> None:
         os.close(self.fileno)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slice:
+    """One part of a source. Whether it is unchanged is a question about the whole."""
+
+    whole: Source
+    begin_bytes: int
+    size_bytes: int
+
+    @property
+    def name(self) -> str:
+        return self.whole.name
+
+    @property
+    def fileno(self) -> int | None:
+        return self.whole.fileno
+
+    @property
+    def offset_bytes(self) -> int:
+        return self.whole.offset_bytes + self.begin_bytes
+
+    def read(self, offset: int, size_bytes: int) -> memoryview:
+        return self.whole.read(self.begin_bytes + offset, size_bytes)
+
+    def check(self) -> None:
+        self.whole.check()
+
+    def close(self) -> None:
+        """Nothing: the whole is somebody else's."""
 
 
 def _identity(seen: os.stat_result) -> tuple[int, int, int]:

@@ -23,6 +23,7 @@ from broker.services.mint import Mint
 from broker.services.notify import Notify
 from broker.services.read import Read
 from broker.services.remint import Remint
+from broker.services.survey import Survey
 
 Lifespan = Callable[[Litestar], AbstractAsyncContextManager[Any]]
 
@@ -40,6 +41,7 @@ class UseCases:
     remint: Remint
     complete: Complete
     abort: Abort
+    survey: Survey
     read: Read
     lease: LeaseJobs
     renew: RenewLease
@@ -53,7 +55,13 @@ def create_app(use_cases: UseCases, *, lifespan: Sequence[Lifespan] = ()) -> Lit
     do = use_cases
     gate = Gate(keys=do.keys, tokens=do.tokens, clock=do.clock, sessions=do.sessions)
     upload_sessions = UploadSessions(
-        mint=do.mint, remint=do.remint, complete=do.complete, abort=do.abort, read=do.read, tokens=do.tokens
+        mint=do.mint,
+        remint=do.remint,
+        complete=do.complete,
+        abort=do.abort,
+        survey=do.survey,
+        read=do.read,
+        tokens=do.tokens,
     )
     jobs = Jobs(lease=do.lease, renew=do.renew, finish=do.finish, release=do.release)
     notifications = Notifications(notify=do.notify)

@@ -26,8 +26,12 @@ from broker.contract import (
     LeaseRequest,
     Level,
     Limits,
+    MultipartUpload,
     NotificationReceipt,
     ObjectRef,
+    PartRequest,
+    PartsGrant,
+    PartsRequest,
     PutUpload,
     Readiness,
     ReleaseRequest,
@@ -96,6 +100,30 @@ MINTED_SESSION = msgspec.structs.replace(
         )
     ),
 )
+
+_PART_BYTES = 5_242_880
+
+
+def _part(number: int) -> PartRequest:
+    return PartRequest(
+        number=number,
+        offset_bytes=(number - 1) * _PART_BYTES,
+        size_bytes=_PART_BYTES,
+        request=SignedRequest(
+            method="PUT",
+            url=f"{_URL}?partNumber={number}&uploadId=VXBsb2Fk&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Signature=...",
+            headers={},
+            expires_at=_at(900),
+        ),
+    )
+
+
+MINTED_IN_PARTS = msgspec.structs.replace(
+    MINTED_SESSION,
+    upload=MultipartUpload(part_size_bytes=_PART_BYTES, part_count=2, parts=[_part(1), _part(2)]),
+)
+PARTS = PartsRequest(numbers=[2])
+GRANTED_PARTS = PartsGrant(parts=[_part(2)])
 
 VERIFIED_SESSION = msgspec.structs.replace(
     PENDING_SESSION,
@@ -193,5 +221,5 @@ ABOUT = About(
         max_lease_batch=MAX_LEASE_BATCH,
         max_wait_seconds=MAX_WAIT_SECONDS,
     ),
-    strategies=["put"],
+    strategies=["put", "multipart"],
 )

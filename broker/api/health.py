@@ -35,7 +35,7 @@ _ABOUT = About(
         max_lease_batch=MAX_LEASE_BATCH,
         max_wait_seconds=MAX_WAIT_SECONDS,
     ),
-    strategies=["put"],
+    strategies=["put", "multipart"],
 )
 
 

@@ -14,6 +14,8 @@ from broker.contract import (
     LeasedJobs,
     LeaseRequest,
     NotificationReceipt,
+    PartsGrant,
+    PartsRequest,
     Readiness,
     ReleaseRequest,
     RemintUpload,
@@ -39,6 +41,14 @@ BODY_PROBLEMS = (
     errors.InvalidInput,
 )
 SIGNING_PROBLEMS = (errors.CredentialsUnavailable,)
+STORE_PROBLEMS = (errors.StoreUnavailable, errors.StoreRefused, *SIGNING_PROBLEMS)
+GRANT_PROBLEMS = (
+    errors.SessionSettled,
+    errors.CompletionInProgress,
+    errors.IdempotencyInFlight,
+    errors.Overloaded,
+    *STORE_PROBLEMS,
+)
 RETRY_AFTER = "Retry-After"
 REPLAYED = "Idempotency-Replayed"
 LOCATION = "Location"
@@ -133,9 +143,7 @@ CREATE: Operation[ApiKey] = Operation(
         errors.UnknownDestination,
         errors.IdempotencyKeyInvalid,
         errors.IdempotencyKeyReused,
-        errors.IdempotencyInFlight,
-        errors.SessionSettled,
-        *SIGNING_PROBLEMS,
+        *GRANT_PROBLEMS,
     ),
 )
 
@@ -145,6 +153,7 @@ GET_SESSION: Operation[Session] = Operation(
     path="/upload-sessions/{session_id}",
     tag="upload sessions",
     summary="Where a session stands",
+    text="Of a pending multipart upload, `parts` says what is missing; it is left out while the store does not say.",
     access=SessionOfBearer(),
     replies=(Reply(status=200, text="The session", kind=UploadSession, example=examples.PROCESSED_SESSION),),
 )
@@ -155,10 +164,24 @@ REMINT: Operation[Session] = Operation(
     path="/upload-sessions/{session_id}/upload",
     tag="upload sessions",
     summary="Fresh signed requests for a pending session",
+    text="Of an upload in parts the first page of what the store does not have yet.",
     access=SessionOfBearer(),
     body=Body(kind=RemintUpload, is_required=False, example=RemintUpload(destination="default")),
-    replies=(Reply(status=200, text="Fresh requests", kind=UploadSession, example=examples.MINTED_SESSION),),
-    problems=(*BODY_PROBLEMS, errors.UnknownDestination, errors.SessionSettled, *SIGNING_PROBLEMS),
+    replies=(Reply(status=200, text="Fresh requests", kind=UploadSession, example=examples.MINTED_IN_PARTS),),
+    problems=(*BODY_PROBLEMS, errors.UnknownDestination, *GRANT_PROBLEMS),
+)
+
+PARTS: Operation[Session] = Operation(
+    id="mintParts",
+    method="POST",
+    path="/upload-sessions/{session_id}/parts",
+    tag="upload sessions",
+    summary="Fresh signed requests for some parts of a multipart upload",
+    text="In the order asked for; a number that stands twice is answered twice.",
+    access=SessionOfBearer(),
+    body=Body(kind=PartsRequest, example=examples.PARTS),
+    replies=(Reply(status=200, text="Fresh requests", kind=PartsGrant, example=examples.GRANTED_PARTS),),
+    problems=(*BODY_PROBLEMS, errors.NotMultipart, *GRANT_PROBLEMS),
 )
 
 COMPLETE: Operation[Session] = Operation(
@@ -167,19 +190,20 @@ COMPLETE: Operation[Session] = Operation(
     path="/upload-sessions/{session_id}/completion",
     tag="upload sessions",
     summary="Say that the upload is done",
-    text="A hint: the broker looks at the bucket, at most once a second for one session, and believes only that.",
+    text="A hint: the broker looks at the bucket, at most once a second for one session, and believes only that. Parts "
+    "are put together when they are all there at their sizes, and by nobody else.",
     access=SessionOfBearer(),
     replies=(
         Reply(status=200, text="Settled", kind=UploadSession, example=examples.VERIFIED_SESSION),
         Reply(
             status=202,
-            text="Nothing was found yet; ask again",
+            text="Nothing was found yet, parts are missing or are being put together; ask again",
             kind=UploadSession,
             headers=(RETRY_AFTER,),
             example=examples.PENDING_SESSION,
         ),
     ),
-    problems=(errors.StoreUnavailable, errors.StoreRefused, *SIGNING_PROBLEMS),
+    problems=STORE_PROBLEMS,
 )
 
 ABORT: Operation[Session] = Operation(
@@ -190,7 +214,7 @@ ABORT: Operation[Session] = Operation(
     summary="Give a pending session up",
     access=SessionOfBearer(),
     replies=(Reply(status=200, text="Aborted", kind=UploadSession, example=examples.ABORTED_SESSION),),
-    problems=(errors.SessionSettled,),
+    problems=(errors.SessionSettled, errors.CompletionInProgress),
 )
 
 CONTENT: Operation[Session] = Operation(
@@ -326,6 +350,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
     CREATE,
     GET_SESSION,
     REMINT,
+    PARTS,
     COMPLETE,
     ABORT,
     CONTENT,

@@ -11,7 +11,7 @@ from typing import Any
 
 from broker.contract import FieldProblem
 
-_AT = re.compile(r"(?P<text>.*?) - at `(?P<where>(?:key in )?\$[^`]*)`", re.DOTALL)
+_AT = re.compile(r"(?P<text>.*?) - at (?:`key` in )?`(?P<where>\$[^`]*)`", re.DOTALL)
 _NAMED = re.compile(r"Object (?P<fault>missing required|contains unknown) field `(?P<name>.*)`", re.DOTALL)
 _STEP = re.compile(r"\.(?P<name>[A-Za-z0-9_]+)|\[(?P<index>\d+)\]")
 _CODES = (
@@ -60,7 +60,7 @@ def _about_named(named: re.Match[str]) -> FieldProblem:
 
 def _pointer(where: str) -> str:
     """`$.checksum.sha256` → `/checksum/sha256`. Of a map msgspec does not say which member: `$.metadata[...]`."""
-    known = where.removeprefix("key in ").partition("[...]")[0]
+    known = where.partition("[...]")[0]
     return "".join(f"/{step['name'] or step['index']}" for step in _STEP.finditer(known))
 
 

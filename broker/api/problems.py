@@ -56,6 +56,8 @@ ROWS: dict[type[BrokerError], Row] = {
     errors.SessionNotVerified: Row(409, "The session is not verified"),
     errors.LeaseLost: Row(409, "The lease is lost"),
     errors.PinNotInUrl: Row(409, "A redirect cannot pin the object"),
+    errors.CompletionInProgress: Row(409, "The parts are being put together"),
+    errors.NotMultipart: Row(409, "The session is not uploaded in parts"),
     errors.IdempotencyInFlight: Row(409, "The first request has not finished"),
     errors.Unavailable: Row(503, "Unavailable"),
     errors.LedgerUnavailable: Row(503, "The ledger is unavailable"),

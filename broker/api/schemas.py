@@ -3,22 +3,26 @@
 import msgspec
 from msgspec import UNSET
 
-from broker.contract import Checksum, JobState, ObjectRef, PutUpload, SignedRequest, UploadSession
+from broker.contract import Checksum, JobState, ObjectRef, PartsStatus, Upload, UploadSession
 from broker.domain.sessions import Session
 
 _NO_CHECKSUM = Checksum()
 
 
-def minted(session: Session, token: str, request: SignedRequest | None) -> UploadSession:
+def minted(session: Session, token: str, upload: Upload | None) -> UploadSession:
     """What a mint answers: the declaration, and the only copy of its secrets."""
-    return _declared(session, token=token, upload=UNSET if request is None else PutUpload(request=request))
+    return _declared(session, token=token, upload=UNSET if upload is None else upload)
 
 
-def status(session: Session) -> UploadSession:
-    """All there is to know, and no secret."""
+def status(session: Session, parts: PartsStatus | None = None) -> UploadSession:
+    """All there is to know, and no secret.
+
+    :param parts: how far a pending multipart upload is, when somebody asked the store.
+    """
     facts = session.facts
     return msgspec.structs.replace(
         _declared(session, token=UNSET, upload=UNSET),
+        parts=UNSET if parts is None else parts,
         stored=facts.stored or UNSET,
         timeline=session.timeline,
         attempts=session.attempts,
@@ -31,9 +35,7 @@ def job_state(session: Session) -> JobState:
     return JobState(id=session.id, state=session.state)
 
 
-def _declared(
-    session: Session, *, token: str | msgspec.UnsetType, upload: PutUpload | msgspec.UnsetType
-) -> UploadSession:
+def _declared(session: Session, *, token: str | msgspec.UnsetType, upload: Upload | msgspec.UnsetType) -> UploadSession:
     facts = session.facts
     spec = facts.spec
     return UploadSession(

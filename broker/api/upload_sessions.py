@@ -1,4 +1,4 @@
-"""Upload sessions over HTTP: mint, look up, mint again, complete, abort, read."""
+"""Upload sessions over HTTP: mint, look up, mint again, part by part, complete, abort, read."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +11,9 @@ from broker.api.answers import Answer, Headers, json_answer, redirect, request_h
 from broker.api.auth import Gate
 from broker.api.bodies import JsonBody
 from broker.api.mounting import mount
-from broker.api.operations import ABORT, COMPLETE, CONTENT, CREATE, GET_SESSION, REMINT
+from broker.api.operations import ABORT, COMPLETE, CONTENT, CREATE, GET_SESSION, PARTS, REMINT
 from broker.api.schemas import minted, status
-from broker.contract import CreateUploadSession, RemintUpload, State
+from broker.contract import CreateUploadSession, PartsGrant, PartsRequest, RemintUpload, State
 from broker.domain.errors import InvalidInput, UnknownDestination
 from broker.domain.principals import ApiKey
 from broker.domain.sessions import Session
@@ -23,9 +23,11 @@ from broker.services.complete import Complete
 from broker.services.mint import Mint
 from broker.services.read import Read
 from broker.services.remint import Remint
+from broker.services.survey import Survey
 
 _CREATE = JsonBody(CreateUploadSession)
 _REMINT = JsonBody(RemintUpload, default=RemintUpload())
+_PARTS = JsonBody(PartsRequest)
 _REPLAYED = (b"idempotency-replayed", b"true")
 _RETRY_AFTER: Headers = ((b"retry-after", b"1"),)  # Complete takes one look a second
 
@@ -36,6 +38,7 @@ class UploadSessions:
     remint: Remint
     complete: Complete
     abort: Abort
+    survey: Survey
     read: Read
     tokens: Tokens
 
@@ -44,6 +47,7 @@ class UploadSessions:
             mount(gate, CREATE, self._create),
             mount(gate, GET_SESSION, self._get),
             mount(gate, REMINT, self._remint),
+            mount(gate, PARTS, self._parts),
             mount(gate, COMPLETE, self._complete),
             mount(gate, ABORT, self._abort),
             mount(gate, CONTENT, self._content),
@@ -53,21 +57,25 @@ class UploadSessions:
         wish = await _CREATE.read(request)
         made = await self.mint(api_key, wish, _idempotency_key(request))
         location = (b"location", b"/upload-sessions/" + made.session.id.encode())
-        view = minted(made.session, made.token, made.request)
+        view = minted(made.session, made.token, made.upload)
         if made.is_replay:
             return json_answer(200, view, headers=(location, _REPLAYED))
         return json_answer(201, view, headers=(location,))
 
     async def _get(self, _: Request[Any, Any, Any], session: Session) -> Answer:
-        return json_answer(200, status(session))
+        return json_answer(200, status(session, await self.survey(session)))
 
     async def _remint(self, request: Request[Any, Any, Any], session: Session) -> Answer:
         wish = await _REMINT.read(request)
         if wish.destination not in {None, session.facts.destination}:
             raise UnknownDestination.at("/destination", "this session has no copy there")
-        session, signed = await self.remint(session)
+        session, upload = await self.remint(session)
         token = self.tokens.for_session(session.id, session.facts.expires_at)
-        return json_answer(200, minted(session, token, signed))
+        return json_answer(200, minted(session, token, upload))
+
+    async def _parts(self, request: Request[Any, Any, Any], session: Session) -> Answer:
+        wish = await _PARTS.read(request)
+        return json_answer(200, PartsGrant(parts=await self.remint.parts(session, wish.numbers)))
 
     async def _complete(self, _: Request[Any, Any, Any], session: Session) -> Answer:
         session = await self.complete(session)

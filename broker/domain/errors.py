@@ -12,7 +12,8 @@ BrokerError
 ├── Missing                      there is no such thing, or not for this caller
 │   └── SessionNotFound, SourceNotFound, RouteNotFound, MethodNotAllowed
 ├── Conflict                     the thing is not in a state for it
-│   └── SessionSettled, SessionNotVerified, LeaseLost, IdempotencyInFlight, PinNotInUrl
+│   └── SessionSettled, SessionNotVerified, LeaseLost, IdempotencyInFlight, CompletionInProgress,
+│       NotMultipart, PinNotInUrl
 ├── Unavailable                  ours or the store's trouble; again later
 │   └── LedgerUnavailable, StoreUnavailable, StoreRefused, CredentialsUnavailable, Overloaded
 └── ConfigurationInvalid         found at start-up
@@ -207,10 +208,23 @@ class SessionSettled(Conflict):
     code = "session-settled"
 
 
+class CompletionInProgress(Conflict):
+    """The parts are being put together; ask again in a moment."""
+
+    code = "completion-in-progress"
+    is_retryable = True
+
+
 class SessionNotVerified(Conflict):
     """The object is not verified, so there is nothing to read yet."""
 
     code = "session-not-verified"
+
+
+class NotMultipart(Conflict):
+    """This session is not uploaded in parts."""
+
+    code = "not-multipart"
 
 
 class LeaseLost(Conflict):

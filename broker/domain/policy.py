@@ -13,6 +13,7 @@ from broker.domain.errors import (
     SizeTooLarge,
     StrategyTooWeak,
 )
+from broker.domain.multipart import MAX_PART_BYTES, MIN_PART_BYTES
 from broker.domain.objects import UploadSpec, declared
 
 Guarantee = Literal["size", "content_type", "create_only", "checksum"]
@@ -23,7 +24,7 @@ _STRENGTH = {Level.ENFORCED: 3, Level.AT_HEAD: 2, Level.ON_READ: 1, Level.NONE: 
 class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The terms of one destination. Durations are parsed by the settings ("15m", "24h")."""
 
-    max_size_bytes: Annotated[int, Meta(ge=0)] = 5_000_000_000  # S3 PutObject: a single PUT takes at most 5 GB
+    max_size_bytes: Annotated[int, Meta(ge=0)] = 5_000_000_000_000
     content_types: tuple[str, ...] = ("*",)
     deadline: timedelta = timedelta(hours=24)
     url_ttl: timedelta = timedelta(minutes=15)
@@ -39,6 +40,13 @@ class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     retention: timedelta = timedelta(days=30)
 
 
+class MultipartTerms(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """From which size `auto` cuts an object into parts, and how large they are unless 10,000 would not suffice."""
+
+    threshold_bytes: Annotated[int, Meta(ge=0)] = 67_108_864
+    part_size_bytes: Annotated[int, Meta(ge=MIN_PART_BYTES, le=MAX_PART_BYTES)] = 16_777_216
+
+
 class Destination(Struct, frozen=True, kw_only=True):
     """Where objects go: one prefix of one bucket, and its terms."""
 
@@ -46,6 +54,7 @@ class Destination(Struct, frozen=True, kw_only=True):
     bucket: str
     prefix: str
     policy: Policy = Policy()
+    multipart: MultipartTerms = MultipartTerms()
     processing: Literal["default", "none"] = "default"
     on_reject: Literal["delete", "keep"] = "delete"
     late: Literal["accept", "remove"] = "accept"
@@ -64,18 +73,30 @@ def admit(spec: UploadSpec, policy: Policy, *, max_size_bytes: int | None) -> No
         raise ContentTypeNotAllowed.at("/content_type")
 
 
-def demand(spec: UploadSpec, policy: Policy, guarantees: Guarantees) -> None:
+def demand(spec: UploadSpec, place: Destination, guarantees: Guarantees) -> None:
     """Compares what a strategy gives with what the destination requires. Never weakened silently.
 
-    A required checksum must be declared, and is proved at least on reading; the others must hold before any job exists.
+    A required checksum must be declared and proved, by reading at the latest where anybody reads; the others must hold
+    before any job exists.
     :raises StrategyTooWeak, ChecksumNotProvable:
     """
-    for name in policy.require:
+    for name in place.policy.require:
         if name == "checksum":
-            if not declared(spec.checksum) or guarantees.checksum is Level.NONE:
+            if not declared(spec.checksum) or not _is_proved(guarantees.checksum, place):
                 raise ChecksumNotProvable.at("/checksum")
         elif _STRENGTH[getattr(guarantees, name)] < _STRENGTH[Level.AT_HEAD]:
             raise _too_weak(name)
+
+
+def weaker(one: Guarantees, other: Guarantees) -> Guarantees:
+    """What holds in both cases."""
+    names = Guarantees.__struct_fields__
+    levels = {name: min(getattr(one, name), getattr(other, name), key=_STRENGTH.__getitem__) for name in names}
+    return Guarantees(**levels)
+
+
+def _is_proved(level: Level, place: Destination) -> bool:
+    return level is not Level.NONE and not (level is Level.ON_READ and place.processing == "none")
 
 
 def _too_weak(name: str) -> BrokerError:

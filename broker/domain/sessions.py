@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from broker.contract import Attempts, Guarantees, Reason, State, Step, StoredObject
 from broker.domain.errors import LeaseLost, SessionSettled
+from broker.domain.multipart import Multipart
 from broker.domain.objects import ObjectInfo, UploadSpec, stored_object
 from broker.domain.policy import Destination, Policy, grace, retry_delay
 
@@ -82,6 +83,8 @@ class Facts(Struct, frozen=True, kw_only=True, array_like=True):
     steps: tuple[Step, ...] = ()
     is_removed: bool = False
     worker: str = ""
+    multipart: Multipart | None = None
+    completing_until: datetime | None = None
 
 
 class Session(Struct, frozen=True, kw_only=True):
@@ -166,8 +169,10 @@ def expire(session: Session, destination: Destination, now: datetime) -> Change:
 
     :raises SessionSettled: it is not pending any more.
     """
-    after = _moved(session, State.EXPIRED, now, reason=Reason(code="deadline", message="nothing arrived in time"))
-    return Change(before=session, after=after, keep_for=destination.policy.retention)
+    reason = Reason(code="deadline", message="nothing arrived in time")
+    after = _moved(session, State.EXPIRED, now, reason=reason, requests_end_at=_cleared_from(session, now))
+    look_at = now if session.facts.multipart else None  # its parts must go
+    return Change(before=session, after=after, look_at=look_at, keep_for=destination.policy.retention)
 
 
 def abort(session: Session, destination: Destination, now: datetime) -> Change:
@@ -175,11 +180,12 @@ def abort(session: Session, destination: Destination, now: datetime) -> Change:
 
     :raises SessionSettled: it is not pending any more.
     """
-    after = _moved(session, State.ABORTED, now, reason=Reason(code="aborted", message="aborted by its owner"))
+    reason = Reason(code="aborted", message="aborted by its owner")
+    after = _moved(session, State.ABORTED, now, reason=reason, requests_end_at=_cleared_from(session, now))
     return Change(
         before=session,
         after=after,
-        look_at=quiet_at(session, destination.policy, now),
+        look_at=now if session.facts.multipart else quiet_at(session, destination.policy, now),
         keep_for=destination.policy.retention,
     )
 
@@ -192,6 +198,32 @@ def remint(session: Session, requests_end_at: datetime, look_at: datetime) -> Ch
     _need(session, State.PENDING)
     end = max(session.facts.requests_end_at, requests_end_at)
     return Change(before=session, after=_revised(session, requests_end_at=end), look_at=look_at)
+
+
+def opened(session: Session, upload_id: str, look_at: datetime) -> Change:
+    """The store has begun the multipart upload that the session reserved.
+
+    :raises SessionSettled: it is not pending any more; the upload must go.
+    """
+    if session.state is not State.PENDING or session.facts.multipart is None:
+        raise SessionSettled
+    multipart = msgspec.structs.replace(session.facts.multipart, upload_id=upload_id)
+    return Change(before=session, after=_revised(session, multipart=multipart), look_at=look_at)
+
+
+def completing(session: Session, until: datetime) -> Change:
+    """One holder puts the parts together; until then nobody else does, and an abort waits.
+
+    :raises SessionSettled: it is not pending any more.
+    """
+    if session.state is not State.PENDING:
+        raise SessionSettled
+    return Change(before=session, after=_revised(session, completing_until=until), look_at=until)
+
+
+def is_completing(session: Session, now: datetime) -> bool:
+    until = session.facts.completing_until
+    return session.state is State.PENDING and until is not None and now < until
 
 
 def removed(session: Session, destination: Destination) -> Change:
@@ -238,6 +270,12 @@ def release(session: Session, now: datetime, policy: Policy, *, is_infrastructur
     )
 
 
+def _cleared_from(session: Session, now: datetime) -> datetime:
+    """A reserved upload may be begun at this very moment by somebody who then dies: one more look, a grace later."""
+    multipart, end = session.facts.multipart, session.facts.requests_end_at
+    return max(end, now) if multipart and not multipart.upload_id else end
+
+
 def _need(session: Session, *states: State) -> None:
     """Two ways lead to verified, and to rejected: the table alone does not tell a look from a consumer's report."""
     if session.state not in states:
@@ -251,7 +289,13 @@ def _need_processing(session: Session) -> None:
 
 def quiet_at(session: Session, policy: Policy, now: datetime) -> datetime:
     """From when no signed request of this session can still put bytes under its key; not before `now`."""
-    return max(now, session.facts.requests_end_at + grace(policy, session.facts.spec.size_bytes))
+    return max(now, session.facts.requests_end_at + grace(policy, in_flight_bytes(session)))
+
+
+def in_flight_bytes(session: Session) -> int:
+    """What may still be under way when the last signed request has ended: the object, or one part of it."""
+    size = session.facts.spec.size_bytes
+    return min(size, session.facts.multipart.part_size_bytes) if session.facts.multipart else size
 
 
 def _moved(session: Session, to: State, now: datetime, **facts: Any) -> Session:

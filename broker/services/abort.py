@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from broker.contract import State
-from broker.domain.errors import SessionNotFound, SessionSettled
-from broker.domain.sessions import Session, abort
+from broker.domain.errors import CompletionInProgress, SessionNotFound, SessionSettled
+from broker.domain.sessions import Session, abort, is_completing
 from broker.ports import Buckets, Clock, Sessions
 
 _TRIES = 5
@@ -19,6 +19,7 @@ class Abort:
     async def __call__(self, session: Session) -> Session:
         """Idempotent: aborting an aborted session changes nothing.
 
+        :raises CompletionInProgress: its parts are being put together.
         :raises SessionSettled: it was verified, rejected or expired first.
         """
         for _ in range(_TRIES):
@@ -27,7 +28,10 @@ class Abort:
             bucket = self.buckets.get(session.facts.destination)
             if bucket is None:
                 raise SessionSettled
-            change = abort(session, bucket.destination, self.clock.now())
+            now = self.clock.now()
+            if is_completing(session, now):
+                raise CompletionInProgress
+            change = abort(session, bucket.destination, now)
             if await self.sessions.apply(change):
                 return change.after
             current = await self.sessions.get(session.id)

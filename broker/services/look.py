@@ -4,12 +4,12 @@ import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from broker.contract import Reason, State
+from broker.contract import Guarantees, Reason, State
 from broker.domain.capsule import CapsuleSealer, spec_of
 from broker.domain.errors import CredentialsUnavailable, StoreRefused, StoreUnavailable, Unavailable
 from broker.domain.keys import session_id_in
-from broker.domain.objects import CAPSULE_FIELD, ObjectInfo, judge, pin_of
-from broker.domain.policy import Destination, grace, next_look
+from broker.domain.objects import CAPSULE_FIELD, ObjectInfo, UploadSpec, judge, pin_of
+from broker.domain.policy import Destination, grace, next_look, weaker
 from broker.domain.sessions import (
     FOREIGN_OBJECT,
     LOOKED_AT,
@@ -18,16 +18,20 @@ from broker.domain.sessions import (
     Session,
     begin,
     expire,
+    in_flight_bytes,
+    is_completing,
     quiet_at,
     reject,
     removed,
     verify,
 )
 from broker.ports import Bell, Bucket, Buckets, Clock, DueLook, Looks, Sessions, Stray
+from broker.services.assemble import Assemble
 
 _log = logging.getLogger("broker.look")
 
 ELSEWHERE = timedelta(seconds=60)  # a destination that is not configured here may be where another process runs
+CLEARED_BY = timedelta(seconds=5)  # S3 AbortMultipartUpload: parts in flight may land; abort again
 AGAIN = timedelta(seconds=1)  # the object changed between HEAD and removal
 
 
@@ -38,6 +42,7 @@ class Look:
     buckets: Buckets
     sessions: Sessions
     looks: Looks
+    assemble: Assemble
     sealer: CapsuleSealer
     clock: Clock
     work: Bell
@@ -69,6 +74,9 @@ class Look:
             return None
         asked_at = self.clock.now()  # what came while the answer travelled is not in it
         info = await bucket.objects.head(session.facts.key)
+        if info is None and session.state is State.PENDING and await self.assemble(session, bucket, asked_at):
+            session = await self.sessions.get(session.id) or session
+            info = await bucket.objects.head(session.facts.key)
         return await self._decide(due, session, bucket, info, asked_at)
 
     async def _put_off(self, due: DueLook, bucket: Bucket, trouble: Unavailable) -> None:
@@ -83,6 +91,9 @@ class Look:
             return await self._settle(due, session, bucket, info, now)
         if session.state is State.PENDING:
             return await self._wait_or_expire(due, session, bucket, now)
+        if not await self.assemble.clear(session, bucket):
+            await self.looks.postpone(due, now + CLEARED_BY)
+            return session
         if info is None:
             await self._until_quiet(due, session, bucket, now)
             return session
@@ -93,6 +104,9 @@ class Look:
         place = bucket.destination
         if session.state is State.EXPIRED and (reason or place.late == "remove"):
             return await self._remove(due, session, bucket, info, now)
+        if not await self.assemble.clear(session, bucket):  # what a crash left beside the upload that was completed
+            await self.looks.postpone(due, now + CLEARED_BY)
+            return session
         change = reject(session, info, reason, place, now) if reason else verify(session, info, place, now)
         if not await self.sessions.apply(change):
             return await self.sessions.get(session.id) or session
@@ -111,7 +125,10 @@ class Look:
 
     async def _wait_or_expire(self, due: DueLook, session: Session, bucket: Bucket, now: datetime) -> Session:
         facts, policy = session.facts, bucket.destination.policy
-        end = facts.expires_at + grace(policy, facts.spec.size_bytes)
+        end = facts.expires_at + grace(policy, in_flight_bytes(session))
+        if is_completing(session, now):
+            await self.looks.postpone(due, facts.completing_until)
+            return session
         if now >= end:
             change = expire(session, bucket.destination, now)
             if await self.sessions.apply(change):
@@ -171,7 +188,7 @@ class Look:
             bucket=place.bucket,
             key=stray.key,
             spec=spec,
-            guarantees=bucket.put.binds(spec),
+            guarantees=_weakest(bucket, spec),
             created_at=capsule.created_at,
             expires_at=capsule.expires_at,
             requests_end_at=capsule.expires_at,
@@ -193,6 +210,12 @@ def destination_of(due: DueLook) -> str:
     if due.session:
         return due.session.facts.destination
     return due.stray.destination if due.stray else ""
+
+
+def _weakest(bucket: Bucket, spec: UploadSpec) -> Guarantees:
+    """What is true of `spec` by whichever strategy it came: nobody remembers."""
+    put = bucket.put.binds(spec)
+    return weaker(put, bucket.multipart.signer.binds(spec)) if bucket.multipart else put
 
 
 def _is_kept(session: Session, place: Destination) -> bool:

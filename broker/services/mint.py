@@ -4,37 +4,45 @@ import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import randrange
+from typing import Literal
 
 import msgspec
 
-from broker.contract import MAX_METADATA_BYTES, MAX_OBJECT_METADATA_BYTES, CreateUploadSession, SignedRequest
-from broker.domain.capsule import CapsuleSealer, capsule_of
+from broker.contract import MAX_METADATA_BYTES, MAX_OBJECT_METADATA_BYTES, CreateUploadSession, Guarantees, Upload
 from broker.domain.errors import (
     BrokerError,
     IdempotencyKeyInvalid,
+    InvalidInput,
     MetadataTooLarge,
     SessionSettled,
+    SizeTooLarge,
+    StrategyTooWeak,
     UnknownDestination,
 )
 from broker.domain.keys import new_session_id, object_key, shard_for
+from broker.domain.multipart import Multipart, cut
 from broker.domain.objects import UploadSpec, check_checksum, check_object_metadata
 from broker.domain.policy import admit, demand
 from broker.domain.principals import ApiKey
 from broker.domain.sessions import Facts, Session, begin
 from broker.domain.tokens import Tokens
 from broker.ports import Bucket, Buckets, Clock, Idempotency, Sessions
+from broker.services.grant import Grant
+from broker.services.open_upload import OpenUpload
 from broker.services.remint import Remint
 
+MAX_PUT_BYTES = 5 * 2**30  # S3 PutObject: "up to 5 GB" in a single operation, and so with GCS and R2
 IDEMPOTENCY_AT_LEAST = timedelta(hours=24)
+Strategy = Literal["auto", "put", "multipart"]
 _canonical = msgspec.json.Encoder(order="deterministic").encode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Minted:
-    """`request` is None when a replayed session has settled since: there is nothing left to send."""
+    """`upload` is None when a replayed session has settled since: there is nothing left to send."""
 
     session: Session
-    request: SignedRequest | None
+    upload: Upload | None
     token: str
     is_replay: bool
 
@@ -44,13 +52,15 @@ class Mint:
     buckets: Buckets
     sessions: Sessions
     remint: Remint
-    sealer: CapsuleSealer
+    grant: Grant
+    open_upload: OpenUpload
     tokens: Tokens
     clock: Clock
     shards: int
 
     async def __call__(self, api_key: ApiKey, wish: CreateUploadSession, idempotency_key: str | None = None) -> Minted:
-        """Signs first and records in one step: a crash in between leaves a secret that nobody holds.
+        """A PUT is signed first and then recorded: a crash in between leaves a secret that nobody holds. A multipart
+        is recorded first and then begun in the store: a crash in between leaves nothing that its session does not find.
 
         :raises InvalidInput: a subclass naming the field.
         :raises Unavailable: ledger or credential; nothing was promised.
@@ -60,13 +70,17 @@ class Mint:
         spec = _admitted(wish, bucket, api_key)
         idempotency = _idempotency(api_key, wish, idempotency_key, bucket)
         session = self._begin(api_key, wish, spec, bucket, idempotency_key, now)
-        request = await self._sign(session, bucket, now)
         look_at = now + bucket.destination.policy.first_look
+        ends = session.facts.requests_end_at
+        upload = None if session.facts.multipart else await self.grant.first(session, bucket, now=now, ends=ends)
         created = await self.sessions.create(session, look_at=look_at, idempotency=idempotency)
         if created.is_replay:
             return await self._replayed(created.session)
+        if upload is None:
+            session = await self.open_upload(session, bucket)
+            upload = await self.grant.first(session, bucket, now=now, ends=ends)
         token = self.tokens.for_session(session.id, session.facts.expires_at)
-        return Minted(session=session, request=request, token=token, is_replay=False)
+        return Minted(session=session, upload=upload, token=token, is_replay=False)
 
     def _begin(
         self,
@@ -78,8 +92,7 @@ class Mint:
         now: datetime,
     ) -> Session:
         place = bucket.destination
-        guarantees = bucket.put.binds(spec)
-        demand(spec, place.policy, guarantees)
+        multipart, guarantees = choose(wish.strategy, spec, bucket)
         session_id = new_session_id(self._shard(api_key, idempotency_key))
         facts = Facts(
             principal=api_key.id,
@@ -95,6 +108,7 @@ class Mint:
             metadata=wish.metadata,
             owner=wish.owner,
             batch=wish.batch,
+            multipart=multipart,
         )
         return begin(session_id, facts, now)
 
@@ -103,20 +117,55 @@ class Mint:
             return randrange(self.shards)  # noqa: S311 - spreads load; the id's 128 bits are the secret ones
         return shard_for(api_key.id, idempotency_key, self.shards)
 
-    async def _sign(self, session: Session, bucket: Bucket, now: datetime) -> SignedRequest:
-        facts = session.facts
-        capsule = self.sealer.seal(capsule_of(session.id, facts), bucket=facts.bucket, key=facts.key)
-        return await bucket.put.sign_put(facts.key, facts.spec, capsule, now=now, ends=facts.requests_end_at)
-
     async def _replayed(self, session: Session) -> Minted:
         """The session that stands, with *fresh* requests: secrets are never stored."""
-        request = None
+        upload = None
         try:
-            session, request = await self.remint(session)
+            session, upload = await self.remint(session)
         except SessionSettled:
             session = await self.sessions.get(session.id) or session
         token = self.tokens.for_session(session.id, session.facts.expires_at)
-        return Minted(session=session, request=request, token=token, is_replay=True)
+        return Minted(session=session, upload=upload, token=token, is_replay=True)
+
+
+def choose(strategy: Strategy, spec: UploadSpec, bucket: Bucket) -> tuple[Multipart | None, Guarantees]:
+    """The cut, or None for a single PUT, and who keeps which promise. `auto` never picks what is too weak.
+
+    :raises StrategyTooWeak, ChecksumNotProvable, SizeTooLarge: nothing that is permitted will do.
+    """
+    place, refusal = bucket.destination, None
+    names = _CANDIDATES[strategy]
+    if strategy == "auto" and spec.size_bytes > place.multipart.threshold_bytes:
+        names = names[::-1]
+    for name in names:
+        try:
+            return _put(spec, bucket) if name == "put" else _multipart(spec, bucket)
+        except InvalidInput as exc:
+            refusal = refusal or exc
+    raise refusal or StrategyTooWeak
+
+
+_CANDIDATES: dict[Strategy, tuple[Strategy, ...]] = {
+    "auto": ("put", "multipart"),
+    "put": ("put",),
+    "multipart": ("multipart",),
+}
+
+
+def _put(spec: UploadSpec, bucket: Bucket) -> tuple[None, Guarantees]:
+    if spec.size_bytes > MAX_PUT_BYTES:
+        raise SizeTooLarge.at("/size_bytes", f"a single PUT takes at most {MAX_PUT_BYTES} bytes")
+    guarantees = bucket.put.binds(spec)
+    demand(spec, bucket.destination, guarantees)
+    return None, guarantees
+
+
+def _multipart(spec: UploadSpec, bucket: Bucket) -> tuple[Multipart, Guarantees]:
+    if bucket.multipart is None or spec.size_bytes == 0:
+        raise StrategyTooWeak.at("/strategy", "this object cannot be uploaded in parts here")
+    guarantees = bucket.multipart.signer.binds(spec)
+    demand(spec, bucket.destination, guarantees)
+    return cut(spec.size_bytes, bucket.destination.multipart.part_size_bytes), guarantees
 
 
 def _destination(buckets: Buckets, api_key: ApiKey, name: str) -> Bucket:

@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from broker.contract import NotificationReceipt
 from broker.domain.errors import SourceNotFound
@@ -11,6 +12,8 @@ from broker.domain.keys import session_id_in
 from broker.ports import Bell, Buckets, Clock, Door, Envelope, Hint, Looks, Stray
 
 _log = logging.getLogger("broker.notify")
+
+AT_ONCE = 64  # ours: hints of one notification on their way to the ledger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +35,7 @@ class Notify:
         opened = door.open(envelope)
         now = self.clock.now()
         matched = [found for hint in opened.hints if (found := self._match(door, hint)) is not None]
-        await asyncio.gather(*(self.looks.hint(session_id, stray, now=now) for session_id, stray in matched))
+        await self._hint([*dict.fromkeys(matched)], now)
         if opened.malformed:
             _log.warning("notification.malformed", extra={"source": source, "count": opened.malformed})
         if matched:
@@ -42,6 +45,12 @@ class Notify:
             ignored=opened.ignored + len(opened.hints) - len(matched),
             malformed=opened.malformed,
         )
+
+    async def _hint(self, matched: Sequence[tuple[str, Stray]], now: datetime) -> None:
+        """Some at a time: a notification of thousands must not keep every connection to the ledger busy."""
+        for start in range(0, len(matched), AT_ONCE):
+            chunk = matched[start : start + AT_ONCE]
+            await asyncio.gather(*(self.looks.hint(session_id, stray, now=now) for session_id, stray in chunk))
 
     def _match(self, door: Door, hint: Hint) -> tuple[str, Stray] | None:
         """The session that a hint speaks of: only of buckets and prefixes about which this source may speak."""

@@ -1,43 +1,93 @@
 """Remint: fresh signed requests for a pending session, until its deadline."""
 
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
 
-from broker.contract import SignedRequest
-from broker.domain.capsule import CapsuleSealer, capsule_of
-from broker.domain.errors import SessionNotFound, SessionSettled
-from broker.domain.sessions import Session, remint
-from broker.ports import Buckets, Clock, Sessions
+from broker.contract import PartRequest, Upload
+from broker.domain.errors import (
+    CompletionInProgress,
+    InvalidInput,
+    NotMultipart,
+    Overloaded,
+    SessionNotFound,
+    SessionSettled,
+)
+from broker.domain.sessions import Session, is_completing, remint
+from broker.ports import Bucket, Buckets, Clock, Sessions
+from broker.services.grant import Grant
+from broker.services.open_upload import OpenUpload
 
-_TRIES = 5  # a lost race means that somebody else moved the session on; more than a few in a row do not happen
+_TRIES = 20  # a lost race means that somebody else moved the session on: a client may ask for many pages at once
+
+T = TypeVar("T")
+Sign = Callable[[Session, Bucket, datetime, datetime], Awaitable[T]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remint:
+    """Recorded before it is handed out, so that the session outlives every request that is alive."""
+
     buckets: Buckets
     sessions: Sessions
-    sealer: CapsuleSealer
+    grant: Grant
+    open_upload: OpenUpload
     clock: Clock
 
-    async def __call__(self, session: Session) -> tuple[Session, SignedRequest]:
-        """Recorded before it is handed out, so that the session outlives every request that is alive.
+    async def __call__(self, session: Session) -> tuple[Session, Upload]:
+        """For every strategy; of a multipart the first page of what is missing.
 
         :raises SessionSettled: it is not pending, or its deadline is over.
+        :raises CompletionInProgress: its parts are being put together, or are gone from where they were.
+        :raises IdempotencyInFlight: the request that reserved it may still be opening it.
         """
+
+        async def sign(session: Session, bucket: Bucket, now: datetime, ends: datetime) -> Upload:
+            return await self.grant.again(session, bucket, now=now, ends=ends)
+
+        return await self._granted(session, sign)
+
+    async def parts(self, session: Session, numbers: Sequence[int]) -> list[PartRequest]:
+        """Fresh requests for these parts, in the order asked for.
+
+        :raises NotMultipart: the session is a single PUT.
+        :raises InvalidInput: naming a number that the session does not have.
+        """
+        if session.facts.multipart is None:
+            raise NotMultipart
+        for position, number in enumerate(numbers):
+            if number > session.facts.multipart.part_count:
+                raise InvalidInput.at(
+                    f"/numbers/{position}", f"this session has {session.facts.multipart.part_count} parts"
+                )
+
+        async def sign(session: Session, bucket: Bucket, now: datetime, ends: datetime) -> list[PartRequest]:
+            return await self.grant.parts(session, bucket, numbers, now=now, ends=ends)
+
+        return (await self._granted(session, sign))[1]
+
+    async def _granted(self, session: Session, sign: Sign[T]) -> tuple[Session, T]:
+        self.open_upload.need_quiet(session)
         for _ in range(_TRIES):
-            now = self.clock.now()
-            facts = session.facts
-            bucket = self.buckets.get(facts.destination)
-            if bucket is None or now >= facts.expires_at:
-                raise SessionSettled
-            policy = bucket.destination.policy
-            ends = min(now + policy.url_ttl, facts.expires_at)
+            bucket = self._open_bucket(session)
+            session = await self.open_upload(session, bucket)
+            now, policy = self.clock.now(), bucket.destination.policy
+            ends = min(now + policy.url_ttl, session.facts.expires_at)
             change = remint(session, requests_end_at=ends, look_at=now + policy.first_look)
-            capsule = self.sealer.seal(capsule_of(session.id, facts), bucket=facts.bucket, key=facts.key)
-            request = await bucket.put.sign_put(facts.key, facts.spec, capsule, now=now, ends=ends)
             if await self.sessions.apply(change):
-                return change.after, request
+                return change.after, await sign(change.after, bucket, now, ends)
             session = await _again(self.sessions, session.id)
-        raise SessionSettled
+        raise Overloaded("many ask for requests of this session at once; try again")
+
+    def _open_bucket(self, session: Session) -> Bucket:
+        now = self.clock.now()
+        bucket = self.buckets.get(session.facts.destination)
+        if bucket is None or now >= session.facts.expires_at:
+            raise SessionSettled
+        if is_completing(session, now):
+            raise CompletionInProgress
+        return bucket
 
 
 async def _again(sessions: Sessions, session_id: str) -> Session:

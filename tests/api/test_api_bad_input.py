@@ -44,6 +44,11 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
     "batch": [(1, ""), ("x" * 257, ""), ({}, "")],
     "strategy": [(None, ""), (1, ""), ("", ""), ("post", ""), ("AUTO", "")],
 }
+# NUL, line breaks, a C1 control, a line separator, and what turns the direction of the text after it.
+UNPLAIN = ["\x00", "a\n", "a\tb", "\x1b[2J", "\x7f", "\x85", "\u2028", "a\u202eb", "\u2066a", "\u200f", "\u061c"]
+for _name in ("owner", "batch", "destination"):
+    WRONG[_name] += [(bad, "") for bad in UNPLAIN]
+WRONG["metadata"] += [({bad: "x"}, "") for bad in UNPLAIN] + [({"a": bad}, "") for bad in UNPLAIN]
 CASES = [
     pytest.param(name, value, f"/{name}{below}", id=f"{name}-{number}")
     for name, values in WRONG.items()
@@ -68,6 +73,14 @@ async def refused(world: World, body: Any, *, status: int = 422, path: str = "/u
 async def test_each_field_is_named_when_it_is_wrong(world: World, name: str, value: Any, pointer: str) -> None:
     problem = await refused(world, {**WISH, name: value})
     assert [fault["pointer"] for fault in problem["errors"]] == [pointer]
+
+
+async def test_any_script_is_a_plain_label(world: World) -> None:
+    """Joiners stay: Persian, Hindi and emoji are spelled with them."""
+    names = ["Zoë", "名前", "می\u200cخواهم", "क\u094d\u200dष", "👩\u200d💻", "\u00a0\u3000", "a b"]
+    for name in names:
+        session = await world.mint(owner=name, batch=name, metadata={name: name})
+        assert (session["owner"], session["batch"], session["metadata"]) == (name, name, {name: name})
 
 
 @pytest.mark.parametrize("name", ["filename", "size_bytes"])

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from broker.domain.errors import StoreUnavailable
 from tests.api.world import WISH, World
 from tests.clock import FrozenClock
 
@@ -64,6 +65,40 @@ async def test_a_replay_of_a_settled_session_has_nothing_left_to_send(world: Wor
     again = await post(world, WISH, "key-1")
     assert (again.status_code, again.json()["state"]) == (200, "verified")
     assert "upload" not in again.json()
+
+
+IN_PARTS = {**WISH, "strategy": "multipart"}
+
+
+async def test_of_twins_in_parts_one_opens_and_the_others_are_told_to_come_again(world: World) -> None:
+    answers: list[Any] = []
+
+    async def meanwhile() -> None:
+        answers.extend(await asyncio.gather(*(post(world, IN_PARTS, "key-1") for _ in range(15))))
+
+    world.bucket.uploads.before_open = meanwhile
+    first = await post(world, IN_PARTS, "key-1")
+    assert first.status_code == 201
+    for answer in answers:
+        told = (answer.status_code, answer.json()["code"], answer.json()["is_retryable"], answer.headers["retry-after"])
+        assert told == (409, "idempotency-in-flight", True, "1")
+    again = await post(world, IN_PARTS, "key-1")
+    assert (again.status_code, again.json()["id"]) == (200, first.json()["id"])
+    assert again.headers["idempotency-replayed"] == "true"
+    assert world.bucket.uploads.opened == await world.session_count() == 1
+
+
+async def test_a_request_in_parts_that_never_finished_is_taken_up_after_a_while(
+    world: World, clock: FrozenClock
+) -> None:
+    world.bucket.trouble = StoreUnavailable()
+    assert (await post(world, IN_PARTS, "key-1")).status_code == 503
+    world.bucket.trouble = None
+    early = await post(world, IN_PARTS, "key-1")
+    assert (early.status_code, early.json()["code"]) == (409, "idempotency-in-flight")
+    clock.advance(timedelta(seconds=15))
+    again = await post(world, IN_PARTS, "key-1")
+    assert (again.status_code, again.json()["upload"]["strategy"]) == (200, "multipart")
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "caf\xe9", "a\tb"])

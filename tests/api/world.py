@@ -18,14 +18,18 @@ from broker.doors.s3_event import S3EventDoor
 from broker.ledger.memory import MemoryLedger
 from broker.ports import Clock, Ledger
 from broker.services.abort import Abort
+from broker.services.assemble import Assemble
 from broker.services.complete import Complete
 from broker.services.finish import EndLease, FinishJob, ReleaseJob
+from broker.services.grant import Grant
 from broker.services.lease import LeaseJobs, RenewLease
 from broker.services.look import Look
 from broker.services.mint import Mint
 from broker.services.notify import Notify
+from broker.services.open_upload import OpenUpload
 from broker.services.read import Read
 from broker.services.remint import Remint
+from broker.services.survey import Survey
 from broker.workers.bells import LocalBell
 from tests.memory_bucket import MemoryBucket
 
@@ -143,8 +147,12 @@ def _use_cases(ledger: Ledger, bucket: MemoryBucket, clock: Clock, keys: FixedKe
     sealer, tokens = CapsuleSealer(secret), Tokens(secret)
     due, work = LocalBell(), LocalBell()
     buckets = {name: bucket.as_bucket(place) for name, place in PLACES.items()}
-    look = Look(buckets=buckets, sessions=ledger, looks=ledger, sealer=sealer, clock=clock, work=work)
-    remint = Remint(buckets=buckets, sessions=ledger, sealer=sealer, clock=clock)
+    assemble = Assemble(sessions=ledger, clock=clock)
+    look = Look(
+        buckets=buckets, sessions=ledger, looks=ledger, assemble=assemble, sealer=sealer, clock=clock, work=work
+    )
+    grant, open_upload = Grant(sealer=sealer), OpenUpload(sessions=ledger, sealer=sealer, clock=clock)
+    remint = Remint(buckets=buckets, sessions=ledger, grant=grant, open_upload=open_upload, clock=clock)
     read = Read(buckets=buckets, clock=clock)
     end = EndLease(buckets=buckets, sessions=ledger, tokens=tokens, clock=clock, work=work)
     door = S3EventDoor(destinations=("default",), tokens=(DOOR_TOKEN,))
@@ -158,7 +166,8 @@ def _use_cases(ledger: Ledger, bucket: MemoryBucket, clock: Clock, keys: FixedKe
             buckets=buckets,
             sessions=ledger,
             remint=remint,
-            sealer=sealer,
+            grant=grant,
+            open_upload=open_upload,
             tokens=tokens,
             clock=clock,
             shards=ledger.shards,
@@ -166,6 +175,7 @@ def _use_cases(ledger: Ledger, bucket: MemoryBucket, clock: Clock, keys: FixedKe
         remint=remint,
         complete=Complete(sessions=ledger, looks=ledger, look=look, clock=clock),
         abort=Abort(buckets=buckets, sessions=ledger, clock=clock),
+        survey=Survey(buckets=buckets),
         read=read,
         lease=LeaseJobs(
             jobs=ledger, sessions=ledger, read=read, tokens=tokens, clock=clock, work=work, duration=LEASE_FOR

@@ -16,7 +16,7 @@ from broker.ports import DueLook
 from broker.workers.bells import LocalBell
 from broker.workers.looker import CROWDED, HOLD, Looker
 from tests.memory_bucket import MemoryBucket
-from tests.unit.services.house import PLACE, House
+from tests.unit.services.house import PLACE, House, request_of
 
 SOON = 5  # seconds of real time that no step here takes
 
@@ -117,8 +117,7 @@ async def test_a_slow_store_does_not_keep_looks_at_another_out() -> None:
     await sent(house, 30)
     house.buckets["quick"] = quick.as_bucket(place)
     minted = await house.minted(destination="quick")
-    assert minted.request is not None
-    quick.send(minted.request)
+    quick.send(request_of(minted.upload))
     await house.ledger.hint(minted.session.id, None, now=house.clock.now() + timedelta(milliseconds=1))
     house.clock.advance(timedelta(milliseconds=1))
     async with running(house, concurrency=8, per_destination=4):

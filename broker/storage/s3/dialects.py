@@ -1,4 +1,4 @@
-"""What a store enforces of a signed PUT, per dialect of the S3 protocol.
+"""What a store enforces of signed PUTs and parts, per dialect of the S3 protocol.
 
 A row claims only what was measured or what the vendor documents; tests/contracts/storage proves it both ways where a
 store can be run: `aws` on the emulator, `ceph` on Ceph 16.2 and the emulator, `generic` on both, `r2` nowhere.
@@ -23,6 +23,13 @@ Why a row says what it says:
   `accept_unsigned_headers`, and to write with a credential that cannot read.
 - Conditional delete: AWS since September 2025 (S3 User Guide, "How to perform conditional deletes"; needs s3:GetObject
   beside s3:DeleteObject). Ceph 16.2 ignores `if-match` on DELETE, which would delete whatever is there.
+- Parts. Each is signed with its length, and the broker alone completes, exactly parts 1 to N at those lengths and
+  with the type that it set when it opened the upload: size and type are `enforced` by whoever verifies SigV4. AWS
+  completes create-only (CompleteMultipartUpload, If-None-Match); Ceph 16.2 ignores that header there (measured), of
+  the others nothing is documented. There create-only is `at_head`: the broker completes only after a HEAD that found
+  nothing, an upload once, and a client can neither complete nor write to the key otherwise. A digest of the whole is
+  nobody's to enforce: S3 has SHA-256 and MD5 of parts only, and CRCs only if declared when the upload is opened, which
+  makes some stores refuse parts without that header. So `on_read`, unless HEAD shows one of the full object.
 """
 
 from dataclasses import dataclass
@@ -53,6 +60,7 @@ class Dialect:
     create_only: Level
     verifies: tuple[str, ...]
     has_conditional_delete: bool
+    has_conditional_complete: bool
     accepts_unsigned_headers: bool
 
     def bound_checksums(self, checksum: Checksum) -> dict[str, str]:
@@ -77,6 +85,15 @@ class Dialect:
             checksum=self._checksum_level(checksum),
         )
 
+    def guarantees_in_parts(self, checksum: Checksum) -> Guarantees:
+        """Return who keeps each promise about an object that comes in parts and declares `checksum`."""
+        return Guarantees(
+            size=self.size,
+            content_type=self.content_type,
+            create_only=Level.ENFORCED if self.has_conditional_complete else Level.AT_HEAD,
+            checksum=Level.ON_READ if declared(checksum) else Level.NONE,
+        )
+
     def _checksum_level(self, checksum: Checksum) -> Level:
         digests = declared(checksum)
         if not digests:
@@ -92,6 +109,7 @@ DIALECTS: Final[dict[DialectName, Dialect]] = {
         create_only=Level.ENFORCED,
         verifies=("sha256", "crc64nvme", "crc32c", "md5"),
         has_conditional_delete=True,
+        has_conditional_complete=True,
         accepts_unsigned_headers=False,
     ),
     "ceph": Dialect(
@@ -100,6 +118,7 @@ DIALECTS: Final[dict[DialectName, Dialect]] = {
         create_only=Level.ENFORCED,
         verifies=("md5",),
         has_conditional_delete=False,
+        has_conditional_complete=False,
         accepts_unsigned_headers=True,
     ),
     "r2": Dialect(
@@ -108,6 +127,7 @@ DIALECTS: Final[dict[DialectName, Dialect]] = {
         create_only=Level.ENFORCED,
         verifies=(),
         has_conditional_delete=False,
+        has_conditional_complete=False,
         accepts_unsigned_headers=True,
     ),
     "generic": Dialect(
@@ -116,6 +136,7 @@ DIALECTS: Final[dict[DialectName, Dialect]] = {
         create_only=Level.NONE,
         verifies=(),
         has_conditional_delete=False,
+        has_conditional_complete=False,
         accepts_unsigned_headers=True,
     ),
 }

@@ -41,13 +41,10 @@ class S3PutSigner:
     ) -> SignedRequest:
         credential = await self.credentials.current(now)
         headers = {
-            "content-type": spec.content_type,
+            **object_headers(spec, capsule),
             "if-none-match": "*",
-            _CAPSULE_HEADER: capsule,
             **self.dialect.bound_checksums(spec.checksum),
         }
-        for name, value in spec.object_metadata.items():
-            headers[f"{METADATA_PREFIX}{name}"] = value
         request = UnsignedRequest(
             method="PUT",
             origin=self.endpoint.origin,
@@ -89,6 +86,14 @@ class S3GetSigner:
         return _signed(self.sigv4, request, headers, credential, now=now, ends=ends)
 
 
+def object_headers(spec: UploadSpec, capsule: str) -> dict[str, str]:
+    """Return what an object keeps beside its bytes: type, capsule, metadata."""
+    headers = {"content-type": spec.content_type, _CAPSULE_HEADER: capsule}
+    for name, value in spec.object_metadata.items():
+        headers[f"{METADATA_PREFIX}{name}"] = value
+    return headers
+
+
 def _signed(
     sigv4: SigV4,
     request: UnsignedRequest,
@@ -98,13 +103,13 @@ def _signed(
     now: datetime,
     ends: datetime,
 ) -> SignedRequest:
-    start, seconds = _lifetime(now, ends, credential)
+    start, seconds = lifetime(now, ends, credential)
     url = sigv4.presign(request, credential=credential, now=datetime.fromtimestamp(start, UTC), expires_seconds=seconds)
     expires_at = datetime.fromtimestamp(start + seconds, UTC)
     return SignedRequest(method=request.method, url=url, headers=headers, expires_at=expires_at)
 
 
-def _lifetime(now: datetime, ends: datetime, credential: Credential) -> tuple[int, int]:
+def lifetime(now: datetime, ends: datetime, credential: Credential) -> tuple[int, int]:
     """Return X-Amz-Date (epoch seconds) and X-Amz-Expires: the store adds the one to the other, both whole seconds.
 
     Everything is rounded down, so that no request works longer than it says. When less than a second is left, the

@@ -93,6 +93,26 @@ class _Names(msgspec.Struct, frozen=True, kw_only=True):
     encoded: str
 
 
+class PartSeries:
+    """Signs the parts of one multipart upload: everything is ready but part number and length."""
+
+    __slots__ = ("_canonical", "_mac", "_url")
+
+    def __init__(self, *, canonical: tuple[str, str, str], mac: hmac.HMAC, url: tuple[str, str]) -> None:
+        self._canonical = canonical
+        self._mac = mac
+        self._url = url
+
+    def url(self, number: int, size_bytes: int) -> str:
+        """Return the URL that permits a PUT of `size_bytes` as part `number`."""
+        head, middle, tail = self._canonical
+        digest = hashlib.sha256(f"{head}{number}{middle}{size_bytes}{tail}".encode()).hexdigest()
+        mac = self._mac.copy()
+        mac.update(digest.encode())
+        before, after = self._url
+        return f"{before}{number}{after}{mac.hexdigest()}"
+
+
 class SigV4:
     """Signs for one region and service, with any credential."""
 
@@ -109,8 +129,7 @@ class SigV4:
 
         :raises ValueError: a lifetime outside 1 to `MAX_EXPIRES_SECONDS`, a naive `now`, an ill-spelled header name.
         """
-        if not 1 <= expires_seconds <= MAX_EXPIRES_SECONDS:
-            raise ValueError(f"a presigned URL lives 1 to {MAX_EXPIRES_SECONDS} seconds, not {expires_seconds}")
+        _check_expires(expires_seconds)
         timestamp = _timestamp(now)
         scope = self._scope(credential, timestamp[:8])
         headers = {**request.headers, "host": request.host}
@@ -130,6 +149,42 @@ class SigV4:
         )
         signature = _signature(canonical, timestamp, scope)
         return f"{request.origin}{request.path}?{url_query}&X-Amz-Signature={signature}"
+
+    def part_series(
+        self,
+        *,
+        origin: str,
+        host: str,
+        path: str,
+        upload_id: str,
+        credential: Credential,
+        now: datetime,
+        expires_seconds: int,
+    ) -> PartSeries:
+        """Prepare what `presign` would give for every part: a PUT with partNumber, uploadId, and the length signed.
+
+        :raises ValueError: as `presign`.
+        """
+        _check_expires(expires_seconds)
+        timestamp = _timestamp(now)
+        scope = self._scope(credential, timestamp[:8])
+        head = f"{scope.query_head}{timestamp}&X-Amz-Expires={expires_seconds}"
+        signed = "&X-Amz-SignedHeaders=content-length%3Bhost"
+        upload = f"&uploadId={encode(upload_id)}"
+        mac = scope.mac.copy()
+        mac.update(_before_digest(timestamp, scope))
+        return PartSeries(
+            canonical=(
+                f"PUT\n{path}\n{head}{scope.query_token}{signed}&partNumber=",
+                f"{upload}\ncontent-length:",
+                f"\nhost:{host}\n\ncontent-length;host\n{UNSIGNED_PAYLOAD}",
+            ),
+            mac=mac,
+            url=(
+                f"{origin}{path}?partNumber=",
+                f"{upload}&{head}{signed}{scope.query_token}&X-Amz-Signature=",
+            ),
+        )
 
     def authorize(
         self, request: UnsignedRequest, *, credential: Credential, now: datetime, payload_sha256: str
@@ -245,5 +300,15 @@ def _timestamp(now: datetime) -> str:
 def _signature(canonical_request: str, timestamp: str, scope: _Scope) -> str:
     digest = hashlib.sha256(canonical_request.encode()).hexdigest()
     mac = scope.mac.copy()
-    mac.update(f"{_ALGORITHM}\n{timestamp}\n{scope.text}\n{digest}".encode())
+    mac.update(_before_digest(timestamp, scope))
+    mac.update(digest.encode())
     return mac.hexdigest()
+
+
+def _before_digest(timestamp: str, scope: _Scope) -> bytes:
+    return f"{_ALGORITHM}\n{timestamp}\n{scope.text}\n".encode()
+
+
+def _check_expires(seconds: int) -> None:
+    if not 1 <= seconds <= MAX_EXPIRES_SECONDS:
+        raise ValueError(f"a presigned URL lives 1 to {MAX_EXPIRES_SECONDS} seconds, not {seconds}")

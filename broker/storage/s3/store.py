@@ -1,109 +1,27 @@
-"""The broker's own calls to the bucket: HEAD and DELETE, signed by our signer, over one pooled aiohttp session.
+"""What is stored under a key, and its removal: the broker's own HEAD and DELETE.
 
-Obeys HeadObject and DeleteObject of the Amazon S3 API Reference. Headers signed: host, x-amz-content-sha256,
-x-amz-date, the session token; `x-amz-checksum-mode` by HEAD, `if-match` by a conditional DELETE. Permissions of the
-credentials: `read` needs s3:GetObject and s3:ListBucket (without the latter S3 answers 403 instead of 404 for a key
-that is not there), for versioned buckets s3:GetObjectVersion; objects under KMS keys also kms:Decrypt. `remove` needs
-s3:DeleteObject and s3:GetObject (a conditional delete reads the ETag), for versioned buckets s3:DeleteObjectVersion.
+Obeys HeadObject and DeleteObject of the Amazon S3 API Reference. Headers signed beside those of every call
+(`caller.py`): `x-amz-checksum-mode` by HEAD, `if-match` by a conditional DELETE. Permissions of the credentials: `read`
+needs s3:GetObject and s3:ListBucket (without the latter S3 answers 403 instead of 404 for a key that is not there), for
+versioned buckets s3:GetObjectVersion; objects under KMS keys also kms:Decrypt. `remove` needs s3:DeleteObject and
+s3:GetObject (a conditional delete reads the ETag), for versioned buckets s3:DeleteObjectVersion.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from types import MappingProxyType
-from typing import Final
 
-import aiohttp
-import yarl
 from multidict import CIMultiDictProxy
 
 from broker.contract import Checksum
-from broker.domain.errors import StoreRefused, StoreUnavailable, Unavailable
+from broker.domain.errors import StoreUnavailable
 from broker.domain.objects import ObjectInfo, Pin
-from broker.ports import Clock
+from broker.storage.s3.caller import NO_HEADERS, S3Caller, trouble
 from broker.storage.s3.credentials import Credentials
 from broker.storage.s3.dialects import CHECKSUM_HEADERS, Dialect
-from broker.storage.s3.endpoint import Endpoint
 from broker.storage.s3.signer import METADATA_PREFIX
-from broker.storage.s3.sigv4 import EMPTY_SHA256, SigV4, UnsignedRequest
-
-_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
-
-# Status codes by which a store says that waiting will not help but its operator may. Everything else that was not
-# expected – 429, 5xx, or what is not in the S3 API Reference ("Error responses") – is worth another try soon.
-_REFUSALS: Final[Mapping[int, str]] = MappingProxyType(
-    {
-        301: "the store answers 301: the bucket is in another region, or behind another endpoint",
-        400: "the store answers 400: it does not take our requests (token expired, or region or clock wrong)",
-        401: "the store answers 401: it does not know our credential",
-        403: "the store answers 403: the credential lacks a permission, or our clock is wrong",
-        405: "the store answers 405: it does not take this method here",
-        501: "the store answers 501: it lacks what this dialect assumes",
-    }
-)
-_NO_ANSWER: Final = (aiohttp.ClientError, TimeoutError, OSError)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class S3Answer:
-    status: int
-    headers: CIMultiDictProxy[str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class S3Caller:
-    """Sends one signed request without a body and gives back status and headers.
-
-    `http` is shared and stays open; `endpoint` is the internal one.
-    """
-
-    http: aiohttp.ClientSession
-    sigv4: SigV4
-    endpoint: Endpoint
-    clock: Clock
-    timeout: timedelta
-
-    async def call(
-        self,
-        method: str,
-        key: str,
-        credentials: Credentials,
-        *,
-        query: Sequence[tuple[str, str]] = (),
-        headers: Mapping[str, str] = _NOTHING,
-    ) -> S3Answer:
-        """:raises StoreUnavailable: nothing came back in time.
-        :raises CredentialsUnavailable:
-        """
-        now = self.clock.now()
-        request = UnsignedRequest(
-            method=method,
-            origin=self.endpoint.origin,
-            host=self.endpoint.host,
-            path=self.endpoint.path(key),
-            query=query,
-            headers=headers,
-        )
-        credential = await credentials.current(now)
-        signed = self.sigv4.authorize(request, credential=credential, now=now, payload_sha256=EMPTY_SHA256)
-        try:
-            return await self._send(request, signed)
-        except _NO_ANSWER as exc:
-            # The class alone: the message may hold the URL.
-            raise StoreUnavailable(f"the store does not answer ({type(exc).__name__})") from exc
-
-    async def _send(self, request: UnsignedRequest, headers: Mapping[str, str]) -> S3Answer:
-        async with self.http.request(
-            request.method,
-            yarl.URL(request.url, encoded=True),  # encoded: yarl must not normalise what was signed
-            # A compressed answer would have another length than the object.
-            headers={**headers, "accept-encoding": "identity"},
-            allow_redirects=False,  # a redirected signature is void, and must not travel
-            timeout=aiohttp.ClientTimeout(total=self.timeout.total_seconds()),
-        ) as response:
-            await response.read()  # so that the connection can be used again
-            return S3Answer(status=response.status, headers=response.headers)
+from broker.storage.s3.xml import etag as unquoted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +45,7 @@ class S3ObjectHead:
         # HeadObject: 405 for a version that is a delete marker.
         if answer.status == 404 or (query and answer.status == 405):
             return None
-        raise _trouble(answer.status)
+        raise trouble(answer.status)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +73,7 @@ class S3ObjectRemover:
         return found is not None and found.etag == etag and await self._delete(key, query=[("versionId", version)])
 
     async def _delete(
-        self, key: str, *, query: Sequence[tuple[str, str]] = (), headers: Mapping[str, str] = _NOTHING
+        self, key: str, *, query: Sequence[tuple[str, str]] = (), headers: Mapping[str, str] = NO_HEADERS
     ) -> bool:
         answer = await self.caller.call("DELETE", key, self.credentials, query=query, headers=headers)
         if answer.status in {200, 204}:
@@ -163,18 +81,12 @@ class S3ObjectRemover:
         # S3 User Guide, "How to perform conditional deletes": 412 another ETag, 404 nothing there (any more).
         if answer.status in {404, 412}:
             return False
-        raise _trouble(answer.status)
-
-
-def _trouble(status: int) -> Unavailable:
-    if status in _REFUSALS:
-        return StoreRefused(_REFUSALS[status])
-    return StoreUnavailable(f"the store answers {status}")
+        raise trouble(answer.status)
 
 
 def _object_info(headers: CIMultiDictProxy[str]) -> ObjectInfo:
     size_bytes = headers.get("content-length", "")
-    etag = headers.get("etag", "").removeprefix("W/").strip('"')
+    etag = unquoted(headers.get("etag", ""))
     if not size_bytes.isdecimal() or not etag:
         raise StoreUnavailable("the store answers HEAD without a length or an ETag")
     version = headers.get("x-amz-version-id")
@@ -192,7 +104,12 @@ def _object_info(headers: CIMultiDictProxy[str]) -> ObjectInfo:
 
 
 def _checksum(headers: CIMultiDictProxy[str]) -> Checksum:
-    """Read the digests of the whole object. A composite one is a digest of digests, spelled `…-N`: not comparable."""
+    """Read the digests of the whole object. A composite one is a digest of the parts' digests: not comparable.
+
+    HeadObject names its type in x-amz-checksum-type; where a store does not, the value ends in `-N`, N parts.
+    """
+    if headers.get("x-amz-checksum-type", "").upper() == "COMPOSITE":
+        return Checksum()
     found = {
         name: value
         for name, header in CHECKSUM_HEADERS.items()

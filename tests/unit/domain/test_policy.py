@@ -11,11 +11,17 @@ from msgspec.structs import replace
 from broker.contract import Checksum, Guarantees, Level
 from broker.domain.errors import ChecksumNotProvable, ContentTypeNotAllowed, SizeTooLarge, StrategyTooWeak
 from broker.domain.objects import UploadSpec
-from broker.domain.policy import Guarantee, Policy, admit, demand, grace, next_look, retry_delay
+from broker.domain.policy import Destination, Guarantee, Policy, admit, demand, grace, next_look, retry_delay, weaker
 from tests.clock import START
-from tests.unit.domain.samples import ALL_DIGESTS, GUARANTEES
+from tests.unit.domain.samples import ALL_DIGESTS, GUARANTEES, PLACE
 
 SPEC = UploadSpec(filename="a.csv", size_bytes=100, content_type="text/csv")
+
+
+def place(policy: Policy) -> Destination:
+    return replace(PLACE, policy=policy)
+
+
 durations = st.timedeltas(timedelta(0), timedelta(days=3650))
 
 
@@ -78,10 +84,10 @@ def test_a_destination_that_takes_no_types_takes_nothing() -> None:
 def test_what_a_destination_requires_holds_before_any_job_or_is_refused(name: Guarantee, level: Level) -> None:
     policy, given_ = Policy(require=(name,)), replace(GUARANTEES, **{name: level})
     if level in {Level.ENFORCED, Level.AT_HEAD}:
-        demand(SPEC, policy, given_)
+        demand(SPEC, place(policy), given_)
     else:
         with pytest.raises(StrategyTooWeak, match=name) as refused:
-            demand(SPEC, policy, given_)
+            demand(SPEC, place(policy), given_)
         assert refused.value.errors[0].pointer == "/strategy"
 
 
@@ -90,15 +96,34 @@ def test_what_a_destination_requires_holds_before_any_job_or_is_refused(name: Gu
 def test_a_required_checksum_is_declared_and_proved_by_somebody(checksum: Checksum, level: Level) -> None:
     spec, given_ = replace(SPEC, checksum=checksum), replace(GUARANTEES, checksum=level)
     if checksum == ALL_DIGESTS and level is not Level.NONE:
-        demand(spec, Policy(require=("checksum",)), given_)
+        demand(spec, place(Policy(require=("checksum",))), given_)
     else:
         with pytest.raises(ChecksumNotProvable):
-            demand(spec, Policy(require=("checksum",)), given_)
+            demand(spec, place(Policy(require=("checksum",))), given_)
+
+
+@pytest.mark.parametrize("level", Level)
+def test_a_required_checksum_is_not_left_to_a_reader_where_nobody_reads(level: Level) -> None:
+    spec, given_ = replace(SPEC, checksum=ALL_DIGESTS), replace(GUARANTEES, checksum=level)
+    unread = replace(place(Policy(require=("checksum",))), processing="none")
+    if level in {Level.ENFORCED, Level.AT_HEAD}:
+        demand(spec, unread, given_)
+    else:
+        with pytest.raises(ChecksumNotProvable) as refused:
+            demand(spec, unread, given_)
+        assert refused.value.errors[0].pointer == "/checksum"
+
+
+def test_what_holds_in_both_cases_is_the_weaker_level_of_each_promise() -> None:
+    one = replace(GUARANTEES, checksum=Level.ON_READ)
+    other = replace(GUARANTEES, size=Level.AT_HEAD, checksum=Level.AT_HEAD)
+    both = replace(GUARANTEES, size=Level.AT_HEAD, checksum=Level.ON_READ)
+    assert weaker(one, other) == weaker(other, one) == both
 
 
 def test_who_requires_nothing_takes_the_weakest() -> None:
     none = Guarantees(size=Level.NONE, content_type=Level.NONE, create_only=Level.NONE, checksum=Level.NONE)
-    demand(SPEC, Policy(require=()), none)
+    demand(SPEC, place(Policy(require=())), none)
 
 
 def test_looks_double_from_two_seconds_to_a_minute() -> None:

@@ -9,7 +9,16 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from broker.contract import CreateUploadSession, Job, ResultRequest, State
+from broker.contract import (
+    CreateUploadSession,
+    Job,
+    MultipartUpload,
+    PutUpload,
+    ResultRequest,
+    SignedRequest,
+    State,
+    Upload,
+)
 from broker.domain.capsule import CapsuleSealer
 from broker.domain.errors import BrokerError, CredentialsUnavailable, LedgerUnavailable, StoreUnavailable
 from broker.domain.policy import Destination, Policy
@@ -18,14 +27,17 @@ from broker.domain.sessions import Session
 from broker.domain.tokens import Tokens
 from broker.doors.s3_event import S3EventDoor
 from broker.ledger.memory import MemoryLedger
-from broker.ports import Bucket, Envelope, Event
+from broker.ports import Bucket, Envelope, Event, MultipartRights
 from broker.services.abort import Abort
+from broker.services.assemble import Assemble
 from broker.services.complete import Complete
 from broker.services.finish import EndLease, FinishJob, ReleaseJob
+from broker.services.grant import Grant
 from broker.services.lease import LeaseJobs, RenewLease
 from broker.services.look import Look
 from broker.services.mint import Mint, Minted
 from broker.services.notify import Notify
+from broker.services.open_upload import OpenUpload
 from broker.services.read import Read
 from broker.services.remint import Remint
 from broker.workers.bells import LocalBell
@@ -95,7 +107,10 @@ class House:
     def _fused_bucket(self, place: Destination) -> Bucket:
         signer = Fused(self.bucket, self.fuse, CredentialsUnavailable)
         store = Fused(self.bucket, self.fuse, StoreUnavailable)
-        return Bucket(destination=place, put=signer, get=signer, objects=store, remover=store)
+        parts = Fused(self.bucket.uploads, self.fuse, StoreUnavailable)
+        part_signer = Fused(self.bucket.uploads, self.fuse, CredentialsUnavailable)
+        rights = MultipartRights(signer=part_signer, uploads=parts, remover=parts)
+        return Bucket(destination=place, put=signer, get=signer, objects=store, remover=store, multipart=rights)
 
     def lose_ledger(self, shards: int = 1) -> None:
         """An empty ledger: the first one, or what an operator finds after a disaster."""
@@ -103,13 +118,24 @@ class House:
         ledger: Any = Fused(self.ledger, self.fuse, LedgerUnavailable)
         clock, tokens, sealer, buckets = self.clock, self.tokens, self.sealer, self.buckets
         self.work, self.due = LocalBell(), LocalBell()
-        self.look = Look(buckets=buckets, sessions=ledger, looks=ledger, sealer=sealer, clock=clock, work=self.work)
-        self.remint = Remint(buckets=buckets, sessions=ledger, sealer=sealer, clock=clock)
+        self.assemble = Assemble(sessions=ledger, clock=clock)
+        self.look = Look(
+            buckets=buckets,
+            sessions=ledger,
+            looks=ledger,
+            assemble=self.assemble,
+            sealer=sealer,
+            clock=clock,
+            work=self.work,
+        )
+        grant, open_upload = Grant(sealer=sealer), OpenUpload(sessions=ledger, sealer=sealer, clock=clock)
+        self.remint = Remint(buckets=buckets, sessions=ledger, grant=grant, open_upload=open_upload, clock=clock)
         self.mint = Mint(
             buckets=buckets,
             sessions=ledger,
             remint=self.remint,
-            sealer=sealer,
+            grant=grant,
+            open_upload=open_upload,
             tokens=tokens,
             clock=clock,
             shards=shards,
@@ -132,8 +158,7 @@ class House:
         return await self.mint(APP, replace(WISH, **changes))
 
     def sent(self, minted: Minted, body: bytes | None = None) -> None:
-        assert minted.request is not None
-        self.bucket.send(minted.request, body)
+        self.bucket.send(request_of(minted.upload), body)
 
     async def uploaded(self, **changes: Any) -> Session:
         """Minted, sent and verified."""
@@ -198,6 +223,17 @@ class House:
         """Nobody will ever look or work again."""
         far = self.clock.now() + timedelta(days=365)
         return await self.ledger.next_due() is None and not await self.ledger.lease(1, worker="", now=far, until=far)
+
+
+def request_of(upload: Upload | None) -> SignedRequest:
+    """The one request of a single PUT."""
+    assert isinstance(upload, PutUpload)
+    return upload.request
+
+
+def parts_of(upload: Upload | None) -> MultipartUpload:
+    assert isinstance(upload, MultipartUpload)
+    return upload
 
 
 def report_of(job: Job, outcome: str, **more: Any) -> ResultRequest:

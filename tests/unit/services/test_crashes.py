@@ -18,7 +18,7 @@ from broker.contract import State
 from broker.domain.errors import LeaseLost
 from broker.domain.objects import CAPSULE_FIELD
 from tests.memory_bucket import PutRefused
-from tests.unit.services.house import APP, HOLD, PLACE, WISH, Fuse, House, survive
+from tests.unit.services.house import APP, HOLD, PLACE, WISH, Fuse, House, request_of, survive
 
 Life = Callable[[House], Awaitable[None]]
 NOW = timedelta(0)
@@ -31,8 +31,8 @@ async def mint(house: House) -> str:
 
 async def send(house: House, session_id: str, body: bytes | None = None) -> None:
     session = await house.session(session_id)
-    _, request = await survive(house, lambda: house.remint(session))
-    house.bucket.send(request, body)
+    _, upload = await survive(house, lambda: house.remint(session))
+    house.bucket.send(request_of(upload), body)
 
 
 async def look_until(house: House, session_id: str, *states: State) -> None:
@@ -167,10 +167,10 @@ async def expired(house: House) -> None:
 async def late(house: House) -> None:
     session_id = await mint(house)
     session = await house.session(session_id)
-    _, request = await survive(house, lambda: house.remint(session))
+    _, upload = await survive(house, lambda: house.remint(session))
     house.clock.advance(PLACE.policy.deadline)
     await look_until(house, session_id, State.EXPIRED)
-    capsule = {CAPSULE_FIELD: request.headers[f"x-amz-meta-{CAPSULE_FIELD}"]}
+    capsule = {CAPSULE_FIELD: request_of(upload).headers[f"x-amz-meta-{CAPSULE_FIELD}"]}
     house.bucket.store(session.facts.key, size_bytes=12, content_type="text/csv", metadata=capsule)
     await survive(house, lambda: house.event(session.facts.key))
     await look_until(house, session_id, State.VERIFIED)
@@ -181,9 +181,9 @@ async def late(house: House) -> None:
 async def aborted(house: House) -> None:
     session_id = await mint(house)
     session = await house.session(session_id)
-    _, request = await survive(house, lambda: house.remint(session))
+    _, upload = await survive(house, lambda: house.remint(session))
     await survive(house, lambda: house.abort(session))
-    house.bucket.send(request)
+    house.bucket.send(request_of(upload))
     await rest(house)
     assert house.bucket.removed == [session.facts.key]
     assert await house.states() == [State.PENDING, State.ABORTED]
@@ -235,7 +235,7 @@ async def test_a_bucket_that_keeps_late_bytes_out_survives_crashes_too() -> None
     async def unwelcome(house: House) -> None:
         minted = await survive(house, lambda: house.mint(APP, WISH, "key"))
         session_id, key = minted.session.id, minted.session.facts.key
-        capsule = minted.request.headers[f"x-amz-meta-{CAPSULE_FIELD}"]
+        capsule = request_of(minted.upload).headers[f"x-amz-meta-{CAPSULE_FIELD}"]
         house.clock.advance(place.policy.deadline)
         await look_until(house, session_id, State.EXPIRED)
         house.bucket.store(key, size_bytes=12, content_type="text/csv", metadata={CAPSULE_FIELD: capsule})

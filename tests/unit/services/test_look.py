@@ -14,7 +14,7 @@ from broker.domain.policy import Policy, grace
 from broker.domain.sessions import FOREIGN_OBJECT, quiet_at
 from tests.memory_bucket import ENFORCED
 from tests.unit.domain.samples import ALL_DIGESTS, digest
-from tests.unit.services.house import APP, HOLD, PLACE, WISH, House
+from tests.unit.services.house import APP, HOLD, PLACE, WISH, House, request_of
 
 MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)
@@ -96,9 +96,9 @@ async def test_bytes_that_came_in_the_last_moment_are_found_without_an_event() -
     house = House()
     minted = await house.minted()
     await house.pass_time(POLICY.deadline - MINUTE)
-    _, request = await house.remint(await house.session(minted.session.id))
+    _, upload = await house.remint(await house.session(minted.session.id))
     await house.pass_time(timedelta(seconds=59))
-    house.bucket.send(request)
+    house.bucket.send(request_of(upload))
     await house.pass_time(timedelta(hours=1))
     assert (await house.session(minted.session.id)).state is State.VERIFIED
 
@@ -126,7 +126,7 @@ async def test_an_answer_from_before_the_deadline_expires_nothing() -> None:
 
 async def expired(house: House) -> tuple[str, str]:
     minted = await house.minted()
-    sealed = minted.request.headers[f"x-amz-meta-{CAPSULE_FIELD}"] if minted.request else ""
+    sealed = request_of(minted.upload).headers[f"x-amz-meta-{CAPSULE_FIELD}"]
     await house.pass_time(POLICY.deadline + timedelta(hours=1))
     assert (await house.session(minted.session.id)).state is State.EXPIRED
     key = minted.session.facts.key
@@ -248,8 +248,7 @@ async def test_bytes_that_the_consumer_rejects_go_the_same_way(on_reject: str) -
 
 async def other_capsule(house: House) -> str:
     other = await house.minted()
-    assert other.request is not None
-    return other.request.headers[f"x-amz-meta-{CAPSULE_FIELD}"]
+    return request_of(other.upload).headers[f"x-amz-meta-{CAPSULE_FIELD}"]
 
 
 @pytest.mark.parametrize("capsule", ["", "garbage", "other"])
@@ -333,7 +332,7 @@ async def test_trouble_with_the_store_is_no_answer(trouble: Unavailable) -> None
     assert (await house.session(minted.session.id)).state is State.PENDING
     house.bucket.trouble = None
     key = minted.session.facts.key
-    capsule = minted.request.headers[f"x-amz-meta-{CAPSULE_FIELD}"] if minted.request else ""
+    capsule = request_of(minted.upload).headers[f"x-amz-meta-{CAPSULE_FIELD}"]
     house.bucket.store(key, size_bytes=12, content_type="text/csv", metadata={CAPSULE_FIELD: capsule})
     await house.pass_time(MINUTE)
     assert (await house.session(minted.session.id)).state is State.VERIFIED
@@ -573,8 +572,7 @@ async def test_an_unknown_object_without_a_capsule_of_its_own_is_untouched(capsu
 async def test_a_capsule_copied_to_another_name_of_the_same_session_is_nothing() -> None:
     house = House()
     minted = await house.minted()
-    assert minted.request is not None
-    sealed = minted.request.headers[f"x-amz-meta-{CAPSULE_FIELD}"]
+    sealed = request_of(minted.upload).headers[f"x-amz-meta-{CAPSULE_FIELD}"]
     await unknown(house, minted.session.facts.key.replace("report", "other"), sealed)
 
 

@@ -6,10 +6,11 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
-from broker.contract import Checksum, State
+from broker.contract import Checksum, Level, MultipartUpload, PutUpload, State
 from broker.domain.errors import (
     BrokerError,
     ChecksumInvalid,
+    ChecksumNotProvable,
     ContentTypeNotAllowed,
     CredentialsUnavailable,
     IdempotencyKeyInvalid,
@@ -23,25 +24,26 @@ from broker.domain.errors import (
     UnknownDestination,
 )
 from broker.domain.objects import CAPSULE_FIELD
-from broker.domain.policy import Destination, Policy
+from broker.domain.policy import Destination, MultipartTerms, Policy
+from broker.services.mint import MAX_PUT_BYTES
 from tests.clock import START
 from tests.memory_bucket import ENFORCED, JUDGED
-from tests.unit.services.house import APP, PLACE, WISH, Fuse, House
+from tests.unit.domain.samples import ALL_DIGESTS
+from tests.unit.services.house import APP, PLACE, WISH, Fuse, House, request_of
 
 
 async def test_a_session_is_recorded_with_what_was_signed() -> None:
     house = House()
     minted = await house.minted(owner="user-17", batch="b", metadata={"case": "17"}, object_metadata={"mtime": "1"})
     facts = (await house.session(minted.session.id)).facts
-    assert minted.request is not None
     assert facts.key == f"uploads/{minted.session.id}/report.csv"
-    assert facts.key in minted.request.url
+    assert facts.key in request_of(minted.upload).url
     assert (facts.principal, facts.owner, facts.batch, facts.metadata) == ("app", "user-17", "b", {"case": "17"})
     assert facts.expires_at == START + PLACE.policy.deadline
-    assert minted.request.expires_at <= facts.requests_end_at <= facts.expires_at
+    assert request_of(minted.upload).expires_at <= facts.requests_end_at <= facts.expires_at
     assert house.tokens.opens_session(minted.token, minted.session.id, START)
     assert not house.tokens.opens_session(minted.token, minted.session.id, facts.expires_at)
-    sealed = minted.request.headers[f"x-amz-meta-{CAPSULE_FIELD}"]
+    sealed = request_of(minted.upload).headers[f"x-amz-meta-{CAPSULE_FIELD}"]
     capsule = house.sealer.open(sealed, bucket="acme", key=facts.key)
     assert capsule is not None
     assert capsule.id == minted.session.id
@@ -51,18 +53,17 @@ async def test_a_request_never_outlives_the_deadline() -> None:
     place = replace(PLACE, policy=Policy(deadline=timedelta(minutes=5)))
     house = House(place)
     minted = await house.minted()
-    assert minted.request is not None
-    assert minted.request.expires_at == minted.session.facts.expires_at
+    assert request_of(minted.upload).expires_at == minted.session.facts.expires_at
     house.clock.advance(timedelta(minutes=4))
-    _, request = await house.remint(minted.session)
-    assert request.expires_at == minted.session.facts.expires_at
+    _, upload = await house.remint(minted.session)
+    assert request_of(upload).expires_at == minted.session.facts.expires_at
 
 
 @pytest.mark.parametrize(
     ("changes", "error", "pointer"),
     [
         ({"destination": "other"}, UnknownDestination, "/destination"),
-        ({"size_bytes": 5_000_000_001}, SizeTooLarge, "/size_bytes"),
+        ({"size_bytes": 5_000_000_000_001}, SizeTooLarge, "/size_bytes"),
         ({"checksum": Checksum(sha256="x")}, ChecksumInvalid, "/checksum/sha256"),
         ({"metadata": {"a": "é" * 2048}}, MetadataTooLarge, "/metadata"),
         ({"object_metadata": {"a": "b" * 1024}}, MetadataTooLarge, "/object_metadata"),
@@ -105,6 +106,55 @@ async def test_a_guarantee_that_the_destination_requires_is_never_weakened() -> 
     await House(guarantees=JUDGED).minted()
 
 
+MIB = 2**20
+
+
+@pytest.mark.parametrize(
+    ("strategy", "size_bytes", "kind"),
+    [
+        ("auto", 64 * MIB, PutUpload),
+        ("auto", 64 * MIB + 1, MultipartUpload),
+        ("auto", 0, PutUpload),
+        ("put", 5 * 1024 * MIB, PutUpload),
+        ("multipart", 1, MultipartUpload),
+    ],
+)
+async def test_a_strategy_is_chosen_by_size_or_by_name(strategy: str, size_bytes: int, kind: type) -> None:
+    assert isinstance((await House().minted(strategy=strategy, size_bytes=size_bytes)).upload, kind)
+
+
+async def test_what_one_request_cannot_carry_goes_in_parts_or_not_at_all() -> None:
+    terms = MultipartTerms(threshold_bytes=10 * 1024**3)
+    house = House(replace(PLACE, multipart=terms))
+    assert isinstance((await house.minted(size_bytes=MAX_PUT_BYTES)).upload, PutUpload)
+    assert isinstance((await house.minted(size_bytes=MAX_PUT_BYTES + 1)).upload, MultipartUpload)
+    with pytest.raises(SizeTooLarge) as refused:
+        await house.minted(strategy="put", size_bytes=MAX_PUT_BYTES + 1)
+    assert refused.value.errors[0].pointer == "/size_bytes"
+
+
+@pytest.mark.parametrize("size_bytes", [1, 65 * MIB])
+async def test_auto_never_picks_the_strategy_that_is_too_weak(size_bytes: int) -> None:
+    house = House()
+    house.bucket.uploads.guarantees = replace(ENFORCED, create_only=Level.NONE)
+    assert isinstance((await house.minted(size_bytes=size_bytes)).upload, PutUpload)
+    with pytest.raises(StrategyTooWeak) as refused:
+        await house.minted(size_bytes=size_bytes, strategy="multipart")
+    assert refused.value.errors[0].pointer == "/strategy"
+    house.bucket.uploads.guarantees = ENFORCED
+    house.bucket.guarantees = replace(ENFORCED, create_only=Level.NONE)
+    assert isinstance((await house.minted(size_bytes=size_bytes)).upload, MultipartUpload)
+
+
+async def test_a_required_checksum_is_refused_where_nobody_would_read_to_prove_it() -> None:
+    policy = Policy(require=("checksum",))
+    read, unread = replace(PLACE, policy=policy), replace(PLACE, policy=policy, processing="none")
+    await House(read, guarantees=JUDGED).minted(checksum=ALL_DIGESTS)
+    with pytest.raises(ChecksumNotProvable):
+        await House(unread, guarantees=JUDGED).minted(checksum=ALL_DIGESTS)
+    await House(unread).minted(checksum=ALL_DIGESTS)
+
+
 async def test_without_credential_or_ledger_nothing_is_promised() -> None:
     house = House()
     house.bucket.sign_trouble = CredentialsUnavailable()
@@ -127,11 +177,9 @@ async def test_the_same_request_again_gives_the_same_session_and_fresh_requests(
     assert again.is_replay
     assert not first.is_replay
     assert again.session.id == first.session.id
-    assert first.request is not None
-    assert again.request is not None
-    assert again.request.url != first.request.url
-    assert again.request.expires_at == house.clock.now() + PLACE.policy.url_ttl
-    assert (await house.session(first.session.id)).facts.requests_end_at == again.request.expires_at
+    assert request_of(again.upload).url != request_of(first.upload).url
+    assert request_of(again.upload).expires_at == house.clock.now() + PLACE.policy.url_ttl
+    assert (await house.session(first.session.id)).facts.requests_end_at == request_of(again.upload).expires_at
     assert await house.states() == [State.PENDING]
 
 
@@ -163,7 +211,7 @@ async def test_concurrent_twins_make_one_session() -> None:
     twins = await asyncio.gather(*(house.mint(APP, WISH, "key") for _ in range(8)))
     assert len({twin.session.id for twin in twins}) == 1
     assert [twin.is_replay for twin in twins].count(False) == 1
-    assert all(twin.request for twin in twins)
+    assert all(twin.upload for twin in twins)
     assert await house.states() == [State.PENDING]
 
 
@@ -174,7 +222,7 @@ async def test_a_replay_of_a_settled_session_has_nothing_left_to_send() -> None:
     await house.event(first.session.facts.key)
     await house.looks()
     again = await house.mint(APP, WISH, "key")
-    assert (again.is_replay, again.request, again.session.state) == (True, None, State.VERIFIED)
+    assert (again.is_replay, again.upload, again.session.state) == (True, None, State.VERIFIED)
 
 
 async def test_a_replay_after_the_deadline_has_nothing_left_to_send_either() -> None:
@@ -182,7 +230,7 @@ async def test_a_replay_after_the_deadline_has_nothing_left_to_send_either() -> 
     first = await house.mint(APP, WISH, "key")
     house.clock.advance(timedelta(hours=1))
     again = await house.mint(APP, WISH, "key")
-    assert (again.session.id, again.request) == (first.session.id, None)
+    assert (again.session.id, again.upload) == (first.session.id, None)
 
 
 async def test_a_replay_that_loses_its_race_with_a_look_tells_how_things_stand() -> None:
@@ -205,7 +253,7 @@ async def test_a_replay_that_loses_its_race_with_a_look_tells_how_things_stand()
         destination=bucket.destination, put=Slow(), get=bucket.get, objects=bucket.objects, remover=bucket.remover
     )
     again = await house.mint(APP, WISH, "key")
-    assert (again.session.id, again.session.state, again.request) == (first.session.id, State.VERIFIED, None)
+    assert (again.session.id, again.session.state, again.upload) == (first.session.id, State.VERIFIED, None)
 
 
 @pytest.mark.parametrize("key", ["", "a" * 256, "é", "a\nb", "\0", "\x7f", "\ud800"])
@@ -223,12 +271,12 @@ async def test_fresh_requests_move_the_end_and_the_next_look() -> None:
     house = House()
     minted = await house.minted()
     house.clock.advance(timedelta(hours=2))
-    session, request = await house.remint(minted.session)
+    session, upload = await house.remint(minted.session)
+    request = request_of(upload)
     assert session.facts.requests_end_at == request.expires_at == house.clock.now() + PLACE.policy.url_ttl
     assert await house.ledger.next_due() == house.clock.now() + PLACE.policy.first_look
-    assert minted.request is not None
     capsule = f"x-amz-meta-{CAPSULE_FIELD}"
-    assert request.headers[capsule] == minted.request.headers[capsule]
+    assert request.headers[capsule] == request_of(minted.upload).headers[capsule]
 
 
 async def test_nothing_is_minted_after_the_deadline_or_for_a_settled_session() -> None:
@@ -251,7 +299,7 @@ async def test_two_who_mint_again_at_once_both_get_a_request_that_is_recorded() 
     minted = await house.minted()
     results = await asyncio.gather(*(house.remint(minted.session) for _ in range(4)))
     stands = (await house.session(minted.session.id)).facts.requests_end_at
-    assert all(request.expires_at <= stands for _, request in results)
+    assert all(request_of(upload).expires_at <= stands for _, upload in results)
 
 
 async def test_a_session_of_a_destination_that_is_gone_is_not_minted_again() -> None:

@@ -3,6 +3,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from parts_standin import PartsStandIn
 from uploader_standin import KEY, QUICK, MakeFile, Recorder, StandIn, serving
 
 from uploader import Uploader
@@ -37,3 +38,16 @@ def make_file(tmp_path: Path) -> MakeFile:
         return path
 
     return make
+
+
+@pytest.fixture
+async def parted() -> AsyncIterator[PartsStandIn]:
+    async with serving(PartsStandIn()) as started:
+        assert isinstance(started, PartsStandIn)
+        yield started
+
+
+@pytest.fixture
+async def parts_uploader(parted: PartsStandIn) -> AsyncIterator[Uploader]:
+    async with Uploader(parted.broker_url, KEY, retry=QUICK, stall=timedelta(seconds=2)) as opened:
+        yield opened

@@ -160,7 +160,7 @@ async def _peak_rss(standin: StandIn, path: Path) -> int:
         "import asyncio, os, resource, sys; from uploader import Uploader\n"
         "async def main():\n"
         "    async with Uploader(os.environ['URL'], os.environ['KEY']) as uploader:\n"
-        "        await uploader.put(sys.argv[1])\n"
+        "        await uploader.put(sys.argv[1], checksum='sha256')\n"
         "asyncio.run(main()); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)"
     )
     process = await asyncio.create_subprocess_exec(

@@ -12,11 +12,12 @@ import pytest
 from broker.contract import Checksum
 from broker.domain.errors import CredentialsUnavailable, StoreRefused, StoreUnavailable
 from broker.domain.objects import ObjectInfo, Pin
+from broker.storage.s3.caller import S3Caller
 from broker.storage.s3.credentials import FixedCredentials
 from broker.storage.s3.dialects import DIALECTS, DialectName
 from broker.storage.s3.endpoint import Endpoint
 from broker.storage.s3.sigv4 import Credential, SigV4
-from broker.storage.s3.store import S3Caller, S3ObjectHead, S3ObjectRemover
+from broker.storage.s3.store import S3ObjectHead, S3ObjectRemover
 
 NOW = datetime(2026, 11, 20, 8, 30, tzinfo=UTC)
 KEYS = Credential(access_key="AKID", secret_key="hush")
@@ -104,8 +105,16 @@ async def test_an_etag_without_quotes_is_the_same_etag() -> None:
     assert info.etag == "abc"
 
 
-async def test_a_composite_checksum_is_not_taken_for_that_of_the_object() -> None:
-    info = await head_of(FOUND + b"x-amz-checksum-sha256: c2hh-3\r\n\r\n")
+@pytest.mark.parametrize(
+    "headers",
+    [
+        b"x-amz-checksum-sha256: c2hh-3\r\n",
+        b"x-amz-checksum-sha256: c2hh-3\r\nx-amz-checksum-type: COMPOSITE\r\n",
+        b"x-amz-checksum-crc32c: AAAAAA==\r\nx-amz-checksum-type: COMPOSITE\r\n",
+    ],
+)
+async def test_a_composite_checksum_is_not_taken_for_that_of_the_object(headers: bytes) -> None:
+    info = await head_of(FOUND + headers + b"\r\n")
 
     assert info is not None
     assert info.checksum == Checksum()

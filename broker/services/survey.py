@@ -1,0 +1,47 @@
+"""Survey: how far a multipart upload is. The store is asked, because clients send their parts to it alone."""
+
+from dataclasses import dataclass
+
+from broker.contract import PartsStatus, State
+from broker.domain.errors import Unavailable
+from broker.domain.multipart import MAX_PARTS_PER_CALL, Multipart, StoredPart, missing
+from broker.domain.sessions import Session
+from broker.ports import Buckets
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    buckets: Buckets
+
+    async def __call__(self, session: Session) -> PartsStatus | None:
+        """What the store has of a pending multipart upload, and what it lacks.
+
+        None where nobody can say: it is another kind of session, the store is away, or the upload is gone from there –
+        completed, perhaps, and not yet verified. Only an answer may tell a client to send its parts again.
+        """
+        plan = session.facts.multipart
+        if session.state is not State.PENDING or plan is None:
+            return None
+        stored = await self._stored(session, plan)
+        return None if stored is None else _status(plan, session.facts.spec.size_bytes, stored)
+
+    async def _stored(self, session: Session, plan: Multipart) -> list[StoredPart] | None:
+        bucket = self.buckets.get(session.facts.destination)
+        if bucket is None or bucket.multipart is None:
+            return None
+        if not plan.upload_id:
+            return []
+        try:
+            return await bucket.multipart.uploads.parts(session.facts.key, plan.upload_id)
+        except Unavailable:
+            return None
+
+
+def _status(plan: Multipart, size_bytes: int, stored: list[StoredPart]) -> PartsStatus:
+    return PartsStatus(
+        part_size_bytes=plan.part_size_bytes,
+        part_count=plan.part_count,
+        stored_count=len(stored),
+        stored_bytes=sum(part.size_bytes for part in stored),
+        missing=missing(plan, size_bytes, stored)[:MAX_PARTS_PER_CALL],
+    )

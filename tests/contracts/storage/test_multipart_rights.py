@@ -1,0 +1,146 @@
+"""Each right over multipart uploads works with the least policy that its adapter names, and with no less.
+
+Where a store obeys unsigned headers, a signed part can be turned into a copy as well as a PUT can: there, too, a write
+credential that cannot read is what helps.
+"""
+
+import uuid
+from dataclasses import replace
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+import pytest
+
+from broker.domain.errors import StoreRefused
+from broker.domain.objects import judge
+from tests.contracts.storage.multiparts import SPEC, PartsPlace, with_part_header
+from tests.contracts.storage.stores import Store, Wire, as_signed
+
+guard_statements = pytest.importorskip(
+    "tests.contracts.storage.guard", reason="needs the second account of the stores, which is on main"
+).guard_statements
+
+WRITE = ["s3:PutObject", "s3:ListMultipartUploadParts"]
+REMOVE = ["s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]
+FIND = "s3:ListBucketMultipartUploads"
+# Without it Ceph 16.2 answers 403, not 404, when asked for the parts of an upload that is gone.
+LIST = "s3:ListBucket"
+
+
+def allowed(bucket: str, who: str, *actions: str, resource: str = "") -> dict[str, Any]:
+    return {
+        "Effect": "Allow",
+        "Principal": {"AWS": [f"arn:aws:iam:::user/{who}"]},
+        "Action": list(actions),
+        "Resource": [f"arn:aws:s3:::{bucket}{resource}"],
+    }
+
+
+@pytest.fixture
+def bucket(store: Store) -> str:
+    name = f"rights-{uuid.uuid4().hex[:12]}"
+    store.witness.make_bucket(name)
+    return name
+
+
+@pytest.fixture
+def owner(store: Store, bucket: str, http: aiohttp.ClientSession) -> PartsPlace:
+    return PartsPlace.on(store, bucket, http, store.credential)
+
+
+@pytest.fixture
+def other(store: Store, bucket: str, http: aiohttp.ClientSession) -> PartsPlace:
+    """The adapters with the credential of another account, which may what the policy says."""
+    return PartsPlace.on(store, bucket, http, store.writer)
+
+
+async def test_a_stranger_opens_lists_and_aborts_nothing(owner: PartsPlace, other: PartsPlace, key: str) -> None:
+    upload_id, stored = await owner.uploaded(key)
+
+    for call in (
+        other.uploads.open(key, SPEC, "sealed"),
+        other.uploads.parts(key, upload_id),
+        other.uploads.complete(key, upload_id, stored),
+        other.remover.open_uploads(key),
+        other.remover.abort(key, upload_id),
+    ):
+        with pytest.raises(StoreRefused, match="403 AccessDenied"):
+            await call
+    part = await other.send.put(await other.sign(key, upload_id, 3, 3), b"abc")
+
+    assert part.status == 403
+    assert await owner.uploads.parts(key, upload_id) == stored
+
+
+async def test_a_writer_behind_the_guard_uploads_in_parts(
+    store: Store, bucket: str, owner: PartsPlace, other: PartsPlace, key: str
+) -> None:
+    guard = guard_statements(bucket, writer=store.writer_name, reader=store.owner_name)
+    write = allowed(bucket, store.writer_name, *WRITE, resource="/uploads/*")
+    store.witness.set_policy(bucket, *guard, write, allowed(bucket, store.writer_name, LIST))
+    upload_id, stored = await other.uploaded(key)
+
+    assert await other.uploads.complete(key, upload_id, stored)
+
+    assert await other.uploads.parts(key, upload_id) is None
+    info = await owner.objects.head(key)
+    assert info is not None
+    assert judge(SPEC, info) is None
+    with pytest.raises(StoreRefused):
+        await other.objects.head(key)
+
+
+async def test_a_remover_finds_and_aborts_and_opens_nothing(
+    store: Store, bucket: str, owner: PartsPlace, other: PartsPlace, key: str
+) -> None:
+    store.witness.set_policy(
+        bucket,
+        allowed(bucket, store.writer_name, *REMOVE, resource="/uploads/*"),
+        allowed(bucket, store.writer_name, FIND, LIST),
+    )
+    upload_id, _ = await owner.uploaded(key)
+
+    assert await other.remover.open_uploads(key) == [upload_id]
+    assert await other.remover.abort(key, upload_id)
+
+    assert await owner.uploads.parts(key, upload_id) is None
+    with pytest.raises(StoreRefused):
+        await other.uploads.open(key, SPEC, "sealed")
+
+
+async def copying(place: PartsPlace, key: str, upload_id: str, source: str, size_bytes: int) -> Wire:
+    wire = as_signed(await place.sign(key, upload_id, 1, size_bytes))
+    path = urlsplit((await place.sign(source, "u", 1, 0)).url).path
+    return with_part_header("x-amz-copy-source", path)(replace(wire, body=b"x" * size_bytes))
+
+
+async def test_a_part_becomes_a_copy_only_where_unsigned_headers_are_obeyed(
+    store: Store, bucket: str, owner: PartsPlace, key: str
+) -> None:
+    """Signed without a byte, as the broker never signs one: Ceph 16.2 refuses a copy that has a body."""
+    await store.witness.put(bucket, "private/secret", b"987654321")
+    upload_id = await owner.uploads.open(key, SPEC, "sealed")
+
+    reply = await owner.send(await copying(owner, key, upload_id, "private/secret", 0))
+
+    stored = await owner.uploads.parts(key, upload_id)
+    assert stored is not None
+    if store.dialect.accepts_unsigned_headers:
+        assert (reply.status, [part.size_bytes for part in stored]) == (200, [9])
+    else:
+        assert (reply.status, stored) == (403, [])
+
+
+async def test_behind_the_guard_no_part_becomes_a_copy(store: Store, bucket: str, other: PartsPlace, key: str) -> None:
+    guard = guard_statements(bucket, writer=store.writer_name, reader=store.owner_name)
+    write = allowed(bucket, store.writer_name, *WRITE, resource="/uploads/*")
+    store.witness.set_policy(bucket, *guard, write)
+    upload_id = await other.uploads.open(key, SPEC, "sealed")
+    for source, size_bytes in (("private/secret", 0), ("uploads/foreign", 0), ("private/secret", 9)):
+        await store.witness.put(bucket, source, b"987654321")
+
+        reply = await other.send(await copying(other, key, upload_id, source, size_bytes))
+
+        assert reply.status in {400, 403}
+        assert await other.uploads.parts(key, upload_id) == []

@@ -1,0 +1,54 @@
+"""Notify: an authentic envelope, however large, becomes hints."""
+
+import asyncio
+from typing import Any
+
+import msgspec
+
+from broker.contract import NotificationReceipt
+from broker.domain.keys import new_session_id
+from broker.ports import Envelope
+from broker.services.notify import AT_ONCE
+from tests.unit.services.house import DOOR_TOKEN, Fuse, House
+
+
+class Counting(Fuse):
+    """How many calls are on their way at once."""
+
+    running = 0
+    most = 0
+
+    async def run(self, call: Any, trouble: Any) -> Any:
+        self.running += 1
+        self.most = max(self.most, self.running)
+        await asyncio.sleep(0)
+        try:
+            return await super().run(call, trouble)
+        finally:
+            self.running -= 1
+
+
+async def notified(house: House, keys: list[str]) -> NotificationReceipt:
+    records = [
+        {"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": "acme"}, "object": {"key": key}}} for key in keys
+    ]
+    body = msgspec.json.encode({"Records": records})
+    return await house.notify("events", Envelope(headers={}, query={"token": DOOR_TOKEN}, body=body))
+
+
+async def test_thousands_of_hints_go_to_the_ledger_some_at_a_time() -> None:
+    fuse = Counting()
+    house = House(fuse=fuse)
+    keys = [f"uploads/{new_session_id(0)}/a.csv" for _ in range(1000)]
+    receipt = await notified(house, keys)
+    assert receipt.accepted == 1000
+    assert fuse.calls == 1000
+    assert fuse.most <= AT_ONCE
+    assert len(await house.ledger.claim(2000, now=house.clock.now(), hold=house.place.policy.first_look)) == 1000
+
+
+async def test_what_is_said_twice_is_recorded_once_and_counted_as_accepted() -> None:
+    house = House()
+    key = f"uploads/{new_session_id(0)}/a.csv"
+    receipt = await notified(house, [key] * 500)
+    assert (receipt.accepted, house.fuse.calls) == (500, 1)
