@@ -20,12 +20,13 @@ import yarl
 from broker.clock import SystemClock
 from broker.contract import SignedRequest
 from broker.domain.objects import UploadSpec
+from broker.storage.s3.caller import S3Caller
 from broker.storage.s3.credentials import FixedCredentials
 from broker.storage.s3.dialects import DIALECTS, Dialect, DialectName
 from broker.storage.s3.endpoint import Endpoint
 from broker.storage.s3.signer import S3GetSigner, S3PutSigner
 from broker.storage.s3.sigv4 import Credential, SigV4
-from broker.storage.s3.store import S3Caller, S3ObjectHead, S3ObjectRemover
+from broker.storage.s3.store import S3ObjectHead, S3ObjectRemover
 from tests.contracts.storage.witness import Witness
 from tests.peers.ceph.cluster import Ceph
 

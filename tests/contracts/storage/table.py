@@ -4,11 +4,11 @@ A row is what a mint answers in its dialect (`Dialect.guarantees`), and the stor
 each of its claims. test_table.py compares the README with it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from broker.contract import Checksum, Level
+from broker.contract import Checksum, Guarantees, Level
 from broker.storage.s3.dialects import CHECKSUM_HEADERS, DIALECTS, Dialect, DialectName
-from tests.contracts.storage.rows import PROVED_ON, STORES
+from tests.contracts.storage.rows import PROVED_IN_PARTS_ON, PROVED_ON, STORES
 
 HEAD = (
     "dialect",
@@ -23,25 +23,34 @@ HEAD = (
 
 def table(proved_on: Mapping[DialectName, Sequence[str]] = PROVED_ON) -> str:
     """:param proved_on: a run prints what it has proved itself; the README, what CI proves."""
-    rows = [HEAD, ("---",) * len(HEAD), *(_row(name, DIALECTS[name], proved_on[name]) for name in DIALECTS)]
+    singles = (_row(name, DIALECTS[name].guarantees, DIALECTS[name], proved_on[name]) for name in DIALECTS)
+    parts = (
+        _row(f"{name}, parts", DIALECTS[name].guarantees_in_parts, DIALECTS[name], PROVED_IN_PARTS_ON[name])
+        for name in DIALECTS
+    )
+    rows = [HEAD, ("---",) * len(HEAD), *singles, *parts]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def _row(name: DialectName, dialect: Dialect, stores: Sequence[str]) -> tuple[str, ...]:
+Claims = Callable[[Checksum], Guarantees]
+
+
+def _row(name: str, claims: Claims, dialect: Dialect, stores: Sequence[str]) -> tuple[str, ...]:
+    plain = claims(Checksum())
     return (
         f"`{name}`",
-        dialect.size.value,
-        dialect.content_type.value,
-        dialect.create_only.value,
-        _checksums(dialect),
+        plain.size.value,
+        plain.content_type.value,
+        plain.create_only.value,
+        _checksums(claims),
         "may be obeyed: guard needed" if dialect.accepts_unsigned_headers else "refused",
         ", ".join(STORES[store] for store in stores) or "nothing",
     )
 
 
-def _checksums(dialect: Dialect) -> str:
+def _checksums(claims: Claims) -> str:
     """Each level, with the algorithms that reach it when they are declared alone."""
-    levels = {name: dialect.guarantees(Checksum(**{name: "declared"})).checksum for name in CHECKSUM_HEADERS}
+    levels = {name: claims(Checksum(**{name: "declared"})).checksum for name in CHECKSUM_HEADERS}
     reached = [(level, [name for name in levels if levels[name] is level]) for level in Level]
     return "; ".join(f"{level.value}: {', '.join(names)}" for level, names in reached if names)
 

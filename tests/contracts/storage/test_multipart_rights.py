@@ -10,31 +10,21 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
+import msgspec
 import pytest
 
 from broker.domain.errors import StoreRefused
 from broker.domain.objects import judge
+from broker.storage.s3.policies import Right, policies_of
 from tests.contracts.storage.multiparts import SPEC, PartsPlace, with_part_header
 from tests.contracts.storage.stores import Store, Wire, as_signed
 
-guard_statements = pytest.importorskip(
-    "tests.contracts.storage.guard", reason="needs the second account of the stores, which is on main"
-).guard_statements
 
-WRITE = ["s3:PutObject", "s3:ListMultipartUploadParts"]
-REMOVE = ["s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]
-FIND = "s3:ListBucketMultipartUploads"
-# Without it Ceph 16.2 answers 403, not 404, when asked for the parts of an upload that is gone.
-LIST = "s3:ListBucket"
-
-
-def allowed(bucket: str, who: str, *actions: str, resource: str = "") -> dict[str, Any]:
-    return {
-        "Effect": "Allow",
-        "Principal": {"AWS": [f"arn:aws:iam:::user/{who}"]},
-        "Action": list(actions),
-        "Resource": [f"arn:aws:s3:::{bucket}{resource}"],
-    }
+def printed(store: Store, bucket: str, right: Right, who: str) -> list[dict[str, Any]]:
+    """What `check --print-policies` prints for a right, given to `who`."""
+    policies = policies_of(bucket=bucket, prefix="uploads", dialect=store.dialect, origins=())
+    principal = {"Principal": {"AWS": [f"arn:aws:iam:::user/{who}"]}}
+    return [msgspec.to_builtins(statement) | principal for statement in getattr(policies, right).statement]
 
 
 @pytest.fixture
@@ -76,9 +66,8 @@ async def test_a_stranger_opens_lists_and_aborts_nothing(owner: PartsPlace, othe
 async def test_a_writer_behind_the_guard_uploads_in_parts(
     store: Store, bucket: str, owner: PartsPlace, other: PartsPlace, key: str
 ) -> None:
-    guard = guard_statements(bucket, writer=store.writer_name, reader=store.owner_name)
-    write = allowed(bucket, store.writer_name, *WRITE, resource="/uploads/*")
-    store.witness.set_policy(bucket, *guard, write, allowed(bucket, store.writer_name, LIST))
+    writer = printed(store, bucket, "write", store.writer_name)
+    store.witness.set_policy(bucket, *writer, *printed(store, bucket, "read", store.owner_name))
     upload_id, stored = await other.uploaded(key)
 
     assert await other.uploads.complete(key, upload_id, stored)
@@ -94,11 +83,7 @@ async def test_a_writer_behind_the_guard_uploads_in_parts(
 async def test_a_remover_finds_and_aborts_and_opens_nothing(
     store: Store, bucket: str, owner: PartsPlace, other: PartsPlace, key: str
 ) -> None:
-    store.witness.set_policy(
-        bucket,
-        allowed(bucket, store.writer_name, *REMOVE, resource="/uploads/*"),
-        allowed(bucket, store.writer_name, FIND, LIST),
-    )
+    store.witness.set_policy(bucket, *printed(store, bucket, "remove", store.writer_name))
     upload_id, _ = await owner.uploaded(key)
 
     assert await other.remover.open_uploads(key) == [upload_id]
@@ -133,9 +118,7 @@ async def test_a_part_becomes_a_copy_only_where_unsigned_headers_are_obeyed(
 
 
 async def test_behind_the_guard_no_part_becomes_a_copy(store: Store, bucket: str, other: PartsPlace, key: str) -> None:
-    guard = guard_statements(bucket, writer=store.writer_name, reader=store.owner_name)
-    write = allowed(bucket, store.writer_name, *WRITE, resource="/uploads/*")
-    store.witness.set_policy(bucket, *guard, write)
+    store.witness.set_policy(bucket, *printed(store, bucket, "write", store.writer_name))
     upload_id = await other.uploads.open(key, SPEC, "sealed")
     for source, size_bytes in (("private/secret", 0), ("uploads/foreign", 0), ("private/secret", 9)):
         await store.witness.put(bucket, source, b"987654321")
