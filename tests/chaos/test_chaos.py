@@ -88,6 +88,7 @@ def _options(tmp_path: Path) -> StackOptions:
         lookers=1,
         consumer_module="tests.chaos.processors",
         policy={"first_look": "1s", "retry_base": "1s", "longest_look_interval": "4s"},
+        multipart={"part_size_bytes": 5 * 2**20},
         lease="4s",
         log_level="debug",
         faults=FAULTS,
@@ -98,19 +99,34 @@ def _options(tmp_path: Path) -> StackOptions:
 
 
 async def _send_all(stack: Stack, count: int, dice: random.Random, uploads: Uploads) -> None:
-    bodies = [dice.randbytes(dice.randrange(0, 20_000)) for _ in range(count)]
+    bodies = [_body(dice, number) for number in range(count)]
     starts = [dice.uniform(0, count / UPLOADS_PER_SECOND) for _ in range(count)]
     async with Uploader(stack.about.broker, stack.about.api_key, retry=PATIENT) as uploader:
 
         async def send(number: int, body: bytes) -> None:
             await asyncio.sleep(starts[number])
             try:
-                result = await uploader.put(body, filename=f"{number}.bin", wait="none", keep_session=True)
+                result = await uploader.put(
+                    body,
+                    filename=f"{number}.bin",
+                    wait="none",
+                    keep_session=True,
+                    strategy="multipart" if _is_in_parts(number) else "put",
+                )
                 uploads.digests[result.session_id] = hashlib.sha256(body).hexdigest()
             except UploaderError as exc:
                 uploads.problems.append(f"{number}: {exc!r}")
 
         await asyncio.gather(*(send(number, body) for number, body in enumerate(bodies)))
+
+
+def _is_in_parts(number: int) -> bool:
+    return number % 25 == 0
+
+
+def _body(dice: random.Random, number: int) -> bytes:
+    """Mostly small; some of more parts than one, the smallest that a store takes."""
+    return dice.randbytes(5 * 2**20 + 1 if _is_in_parts(number) else dice.randrange(0, 20_000))
 
 
 async def _kill_at_random(
@@ -191,6 +207,7 @@ def _events(stack: Stack) -> Counter[tuple[str, str]]:
 def _prove(uploads: Uploads, sessions: dict[str, UploadSession], events: Counter[tuple[str, str]], count: int) -> None:
     assert uploads.problems == []
     assert len(uploads.digests) == count
+    assert sum(session.size_bytes > 5 * 2**20 for session in sessions.values()) == len(range(0, count, 25))
     states = Counter(session.state for session in sessions.values())
     assert states == {State.PROCESSED: count}
     for session_id, session in sessions.items():
