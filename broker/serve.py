@@ -15,6 +15,7 @@ import uvicorn
 import uvloop
 
 from broker.api.app import create_app
+from broker.api.cors import share_with
 from broker.domain.errors import ConfigurationInvalid
 from broker.one_write import OneWriteProtocol
 from broker.settings import ServerSettings, Settings
@@ -37,7 +38,7 @@ async def _serve(settings: Settings, *, is_looking: bool, is_announcing: bool) -
     listener = _listen(settings.server)
     address = f"http://{settings.server.host}:{listener.getsockname()[1]}"
     async with open_house(settings) as house:
-        server = _Server(_uvicorn_config(house), {"broker": address} if is_announcing else None)
+        server = _Server(_uvicorn_config(house, settings.server), {"broker": address} if is_announcing else None)
         _settle_garbage()
         _on_signals(server.stop)
         background = [house.looker.run()] if is_looking else []
@@ -106,9 +107,9 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-def _uvicorn_config(house: House) -> uvicorn.Config:
+def _uvicorn_config(house: House, server: ServerSettings) -> uvicorn.Config:
     return uvicorn.Config(
-        create_app(house.use_cases),
+        share_with(create_app(house.use_cases), server.cors_allow_origins),
         loop="none",  # ours runs already
         http=OneWriteProtocol,
         ws="none",

@@ -27,6 +27,9 @@ _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _LONGEST = timedelta(days=3_650)  # ours: ten years, far from the end of the calendar
 _MIN_KEY_BYTES = 32
+# RFC 6454 section 6.2, an origin in ASCII: a port is left out where it is the scheme's own.
+_ORIGIN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://([a-z0-9._-]+|\[[0-9a-f:]+\])(:(?P<port>[0-9]{1,5}))?")
+_UNSENT_PORTS = {"http": "80", "https": "443"}
 
 
 class Secret(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -143,6 +146,17 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65_535)] = 8080
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    cors_allow_origins: tuple[str, ...] = ()  # whose pages may read the answers; "*" only if somebody writes it
+
+    def __post_init__(self) -> None:
+        """An origin that no browser sends would never be let in: better refused than wondered at."""
+        for origin in self.cors_allow_origins:
+            parts = _ORIGIN.fullmatch(origin)
+            if origin != "*" and (parts is None or parts["port"] == _UNSENT_PORTS.get(parts["scheme"], "")):
+                raise ValueError(
+                    f'cors_allow_origins: {origin!r} is no origin as browsers send it, like "https://app.example" '
+                    "(lower case, no path, no default port)"
+                )
 
 
 class JobSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -48,6 +48,8 @@ class StackOptions:
     lookers: int = 0  # 0: the broker looks itself
     consumer_module: str | None = None
     policy: Mapping[str, object] = field(default_factory=dict)
+    multipart: Mapping[str, object] = field(default_factory=dict)
+    page_origins: tuple[str, ...] = ()  # whose pages may read the broker's answers
     lease: str = "60s"
     log_level: str = "info"
     faults: Mapping[str, object] = field(default_factory=dict)
@@ -167,7 +169,7 @@ def _broker_secrets(known: Mapping[str, str]) -> dict[str, str]:
 
 
 def _write_config(options: StackOptions, known: Mapping[str, str], endpoint: str, redis_url: str, port: int) -> Path:
-    policy = "\n".join(f"{name} = {msgspec.json.encode(value).decode()}" for name, value in options.policy.items())
+    origins = msgspec.json.encode(options.page_origins).decode()
     text = f"""\
 [ledger]
 url = "{redis_url}"
@@ -177,6 +179,7 @@ durability = "{options.durability}"
 [server]
 port = {port}
 log_level = "{options.log_level}"
+cors_allow_origins = {origins}
 
 [jobs]
 lease = "{options.lease}"
@@ -193,7 +196,10 @@ endpoint = "{endpoint}"
 addressing = "path"
 
 [destinations.default.policy]
-{policy}
+{_toml(options.policy)}
+
+[destinations.default.multipart]
+{_toml(options.multipart)}
 
 [destinations.default.credentials.default]
 access_key_id = "{known["access_key"]}"
@@ -215,6 +221,11 @@ roles = ["consume"]
     path = options.directory / "broker.toml"
     path.write_text(text)
     return path
+
+
+def _toml(table: Mapping[str, object]) -> str:
+    """Numbers, texts and lists of these are written in TOML as in JSON."""
+    return "\n".join(f"{name} = {msgspec.json.encode(value).decode()}" for name, value in table.items())
 
 
 def _credentials(path: Path) -> dict[str, str]:
