@@ -146,7 +146,10 @@ def test_every_help_shows_an_example(argv: tuple[str, ...]) -> None:
 
 def test_policies_are_printed_for_each_credential_and_narrowed_to_the_prefix(tmp_path: Path) -> None:
     config = tmp_path / "broker.toml"
-    config.write_text('[destinations.scans]\nbucket = "acme"\nprefix = "in"\ndialect = "ceph"\n')
+    config.write_text(
+        '[server]\ncors_allow_origins = ["https://app.example"]\n'
+        '[destinations.scans]\nbucket = "acme"\nprefix = "in"\ndialect = "ceph"\n'
+    )
     done = run("check", "scans", "--print-policies", "--config", str(config))
     documents = json.loads(done.stdout)["scans"]
     assert documents["write"]["Statement"][0] == {
@@ -156,6 +159,8 @@ def test_policies_are_printed_for_each_credential_and_narrowed_to_the_prefix(tmp
         "Resource": "arn:aws:s3:::acme/in/*",
     }
     assert documents["write"]["Statement"][-1]["Effect"] == "Deny"
+    assert documents["cors"][0]["AllowedOrigins"] == ["https://app.example"]
+    assert "ETag" in documents["cors"][0]["ExposeHeaders"]
     assert "s3:DeleteObject" not in json.dumps([documents["write"], documents["read"]])
     missing = run("check", "scan", "--print-policies", "--config", str(config))
     assert (missing.returncode, missing.stderr) == (2, "upload-broker: there is no destination 'scan'\n")
