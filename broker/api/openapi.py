@@ -123,8 +123,8 @@ def _parameter(parameter: Parameter) -> Json:
 
 
 def _request_id() -> Json:
-    schema = {"type": "string", "pattern": "^[!-~]{1,128}$"}
-    return {"name": _REQUEST_ID, "in": "header", "description": "Echoed in the answer and the log.", "schema": schema}
+    text = "Echoed in the answer and the log, if it is 1 to 128 visible ASCII characters; else another takes its place."
+    return {"name": _REQUEST_ID, "in": "header", "description": text, "schema": {"type": "string"}}
 
 
 def _request_body(body: Body) -> Json:
