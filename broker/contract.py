@@ -247,7 +247,7 @@ class LeaseRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     max: Annotated[int, Meta(ge=1, le=MAX_LEASE_BATCH)] = 1
     wait_seconds: Annotated[float, Meta(ge=0, le=MAX_WAIT_SECONDS)] = 0
-    worker: Annotated[str, Meta(max_length=128)] = ""
+    worker: Annotated[str, Meta(max_length=128, pattern=_PLAIN)] = ""
 
 
 class Lease(Struct, frozen=True, kw_only=True):
