@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.conftest import PAGE, Application
+from tests.browser.conftest import PAGE, Application, on_each_store
 from tests.browser.webdriver import Browser, until
 
 MIB = 2**20
@@ -60,10 +60,10 @@ def sent(traffic: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [event["params"]["request"] for event in traffic if event["method"] == "Network.requestWillBeSent"]
 
 
-# What fits into the buffers of a connection counts as sent, so there is more than that: in one PUT, and in six parts.
+@on_each_store
 @pytest.mark.parametrize(
     ("strategy", "size_bytes", "bytes_per_second", "requests"),
-    [("put", 32 * MIB, 12 * MIB, 1), ("multipart", 27 * MIB, 4 * MIB, 6)],
+    [("put", 12 * MIB, 8 * MIB, 1), ("multipart", 22 * MIB, 12 * MIB, 5)],
 )
 def test_a_page_uploads_by_its_token_and_shows_how_far_it_is(
     browser: Browser,
@@ -76,11 +76,11 @@ def test_a_page_uploads_by_its_token_and_shows_how_far_it_is(
     requests: int,
 ) -> None:
     session = application.mint(size_bytes, strategy, content_type="video/quicktime")
-    application.misbehave(slow_bytes_per_second=bytes_per_second)
-    upload(browser, application.page(session), file_of(size_bytes))
-    until(lambda: halfway(browser), what="a bar that is half full")
-    (tmp_path / "during.png").write_bytes(browser.screenshot())
-    assert outcome(browser) in SETTLED
+    with browser.thin_line(bytes_per_second):
+        upload(browser, application.page(session), file_of(size_bytes))
+        until(lambda: halfway(browser), what="a bar that is half full")
+        (tmp_path / "during.png").write_bytes(browser.screenshot())
+        assert outcome(browser) in SETTLED
     (tmp_path / "after.png").write_bytes(browser.screenshot())
     settled(application, session)
 
@@ -91,9 +91,10 @@ def test_a_page_uploads_by_its_token_and_shows_how_far_it_is(
 
     puts = [each for each in sent(browser.traffic()) if each["method"] == "PUT"]
     assert len(puts) == requests
-    assert all(each["url"].startswith(application.stack.about.store) for each in puts)
+    assert all(each["url"].startswith(application.store) for each in puts)
 
 
+@on_each_store
 def test_the_key_never_reaches_the_page(
     browser: Browser, application: Application, file_of: Callable[[int], Path]
 ) -> None:
@@ -103,11 +104,11 @@ def test_the_key_never_reaches_the_page(
     traffic = browser.traffic()
     seen = json.dumps(traffic) + browser.run("return document.documentElement.outerHTML + location.href")
     assert session["token"] in seen
-    for secret in (application.stack.about.api_key, application.stack.about.secret_key):
+    for secret in (application.api_key, *application.store_secrets):
         assert secret not in seen
     for request in (each for each in sent(traffic) if each["method"] != "OPTIONS"):
         headers = {name.lower(): value for name, value in request["headers"].items()}
-        is_to_broker = request["url"].startswith(application.stack.about.broker)
+        is_to_broker = request["url"].startswith(application.broker)
         assert headers.get("authorization") == (f"Bearer {session['token']}" if is_to_broker else None)
 
 
@@ -202,15 +203,13 @@ def test_a_page_of_an_origin_that_is_not_named_cannot_read_the_broker(
     session = application.mint(12, "put")
     browser.open(f"{other_origin}/{PAGE}")
     read = "return fetch(arguments[0]).then(answer => answer.text(), error => error.name)"
-    assert browser.run(read, f"{application.stack.about.broker}/healthz") == "TypeError"
+    assert browser.run(read, f"{application.broker}/healthz") == "TypeError"
     page = f"{application.origin}/{PAGE}"
     browser.open(page)
-    assert browser.run(read, f"{application.stack.about.broker}/healthz") == "ok\n"
+    assert browser.run(read, f"{application.broker}/healthz") == "ok\n"
 
     upload(browser, application.page(session, origin=other_origin), file_of(12))
-    assert outcome(browser) == (
-        f"It did not work: {application.stack.about.broker} gave no answer that this page may read"
-    )
+    assert outcome(browser) == f"It did not work: {application.broker} gave no answer that this page may read"
     assert application.call("GET", f"/upload-sessions/{session['id']}")["state"] == "pending"
 
 

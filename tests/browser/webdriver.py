@@ -65,11 +65,25 @@ class Browser:
     def screenshot(self) -> bytes:
         return base64.b64decode(self._call("GET", "/screenshot"))
 
+    @contextmanager
+    def thin_line(self, upload_bytes_per_second: int) -> Iterator[None]:
+        """However fast a server takes them, the bytes of all requests together leave no faster."""
+        self._limit(upload_bytes_per_second)
+        try:
+            yield
+        finally:
+            self._limit(-1)
+
     def traffic(self) -> list[dict[str, Any]]:
         """Chromium's own record of the network since it was asked last: the events of DevTools' Network domain."""
         entries = self._call("POST", "/se/log", {"type": "performance"})
         messages = [json.loads(entry["message"])["message"] for entry in entries]
         return [message for message in messages if message["method"].startswith("Network.")]
+
+    def _limit(self, upload_bytes_per_second: int) -> None:
+        """By DevTools' Network.emulateNetworkConditions: -1 lifts a limit."""
+        line = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": upload_bytes_per_second}
+        self._call("POST", "/goog/cdp/execute", {"cmd": "Network.emulateNetworkConditions", "params": line})
 
     def _find(self, selector: str) -> str:
         found = self._call("POST", "/element", {"using": "css selector", "value": selector})

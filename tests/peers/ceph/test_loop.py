@@ -6,14 +6,10 @@ another account's credential, `accept_unsigned_headers`, and a topic that pushes
 
 import hashlib
 import json
-import os
-import secrets
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,14 +17,12 @@ from typing import Any
 import boto3
 import pytest
 
-from broker.dev.children import Child
-from broker.dev.redis_server import start_redis
-from broker.domain.principals import hash_of, new_key_text
 from tests.contracts.storage.guard import guard_statements
 from tests.contracts.storage.stores import Store
+from tests.peers.ceph.loop import LoopOptions, running_loop
 
 WAIT_SECONDS = 30.0
-LOOK_SECONDS = 600  # so late that only Ceph's own notification can have been the reason
+FIRST_LOOK = "600s"  # so late that only Ceph's own notification can have been the reason
 BODY = b"a,b\n1,2\n" * 1000
 
 
@@ -66,68 +60,9 @@ def bucket(store: Store) -> str:
 @pytest.fixture(scope="module")
 def broker(store: Store, bucket: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     directory = tmp_path_factory.mktemp("loop")
-    api_key, consumer_key, token = new_key_text("app"), new_key_text("worker"), secrets.token_urlsafe(24)
-    with ExitStack() as stack:
-        (directory / "redis").mkdir()
-        redis = start_redis(directory / "redis")
-        stack.callback(redis.stop)
-        (directory / "broker.toml").write_text(configuration(store, bucket, redis.url, api_key, consumer_key))
-        env = {
-            "CAPSULE_KEY": secrets.token_urlsafe(48),
-            "EVENT_TOKEN": token,
-            "READ_SECRET": store.credential.secret_key,
-            "WRITE_SECRET": store.writer.secret_key,
-        }
-        serve = ["serve", "--config", str(directory / "broker.toml"), "--json"]
-        url = str(start(stack, "broker", serve, env, directory)["broker"])
-        start(stack, "consumer", ["run"], {"BROKER_URL": url, "BROKER_CONSUMER_KEY": consumer_key}, directory)
-        subscribe(store, bucket, f"{url}/notifications/ceph?token={token}")
-        yield Broker(url=url, api_key=api_key, directory=directory)
-
-
-def start(stack: ExitStack, module: str, argv: list[str], env: dict[str, str], directory: Path) -> dict[str, Any]:
-    child = Child(
-        name=module,
-        argv=[sys.executable, "-m", module, *argv],
-        env={name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ} | env,
-        directory=directory,
-        is_announced="--json" in argv,
-    )
-    stack.callback(child.stop)
-    return child.start()
-
-
-def configuration(store: Store, bucket: str, redis_url: str, api_key: str, consumer_key: str) -> str:
-    return f"""\
-ledger = {{url = "{redis_url}"}}
-server = {{port = 0}}
-secrets = {{capsule_keys = [{{env = "CAPSULE_KEY"}}]}}
-
-[destinations.default]
-dialect = "ceph"
-bucket = "{bucket}"
-region = "{store.region}"
-endpoint = "{store.url}"
-accept_unsigned_headers = true
-policy = {{first_look = "{LOOK_SECONDS}s"}}
-
-[destinations.default.credentials]
-default = {{access_key_id = "{store.credential.access_key}", secret_access_key = {{env = "READ_SECRET"}}}}
-write = {{access_key_id = "{store.writer.access_key}", secret_access_key = {{env = "WRITE_SECRET"}}}}
-
-[sources.ceph]
-kind = "s3_event"
-tokens = [{{env = "EVENT_TOKEN"}}]
-destinations = ["default"]
-
-[keys.app]
-hash = "{hash_of(api_key)}"
-roles = ["mint"]
-
-[keys.worker]
-hash = "{hash_of(consumer_key)}"
-roles = ["consume"]
-"""
+    with running_loop(store, LoopOptions(bucket=bucket, directory=directory, first_look=FIRST_LOOK)) as loop:
+        subscribe(store, bucket, f"{loop.url}/notifications/ceph?token={loop.event_token}")
+        yield Broker(url=loop.url, api_key=loop.api_key, directory=directory)
 
 
 def subscribe(store: Store, bucket: str, url: str) -> None:
