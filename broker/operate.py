@@ -90,7 +90,7 @@ def policies(settings: Settings, destination: str | None) -> str:
     """
     if destination is not None and destination not in settings.destinations:
         raise ConfigurationInvalid(f"there is no destination {destination!r}")
-    origins = settings.server.cors_allow_origins
+    origins = settings.cors.allow_origins
     documents = {
         name: policies_of(bucket=place.bucket, prefix=place.prefix, dialect=DIALECTS[place.dialect], origins=origins)
         for name, place in settings.destinations.items()

@@ -18,7 +18,7 @@ from broker.api.app import create_app
 from broker.api.cors import share_with
 from broker.domain.errors import ConfigurationInvalid
 from broker.one_write import OneWriteProtocol
-from broker.settings import ServerSettings, Settings
+from broker.settings import CorsSettings, ServerSettings, Settings
 from broker.wiring import House, open_house
 
 _log = logging.getLogger("broker.serve")
@@ -38,7 +38,7 @@ async def _serve(settings: Settings, *, is_looking: bool, is_announcing: bool) -
     listener = _listen(settings.server)
     address = f"http://{settings.server.host}:{listener.getsockname()[1]}"
     async with open_house(settings) as house:
-        server = _Server(_uvicorn_config(house, settings.server), {"broker": address} if is_announcing else None)
+        server = _Server(_uvicorn_config(house, settings.cors), {"broker": address} if is_announcing else None)
         _settle_garbage()
         _on_signals(server.stop)
         background = [house.looker.run()] if is_looking else []
@@ -107,9 +107,9 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-def _uvicorn_config(house: House, server: ServerSettings) -> uvicorn.Config:
+def _uvicorn_config(house: House, cors: CorsSettings) -> uvicorn.Config:
     return uvicorn.Config(
-        share_with(create_app(house.use_cases), server.cors_allow_origins),
+        share_with(create_app(house.use_cases), cors.allow_origins),
         loop="none",  # ours runs already
         http=OneWriteProtocol,
         ws="none",

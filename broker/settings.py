@@ -146,15 +146,20 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65_535)] = 8080
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    cors_allow_origins: tuple[str, ...] = ()  # whose pages may read the answers; "*" only if somebody writes it
+
+
+class CorsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whose pages may read the answers: nobody's by default, everybody's only if somebody writes "*"."""
+
+    allow_origins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """An origin that no browser sends would never be let in: better refused than wondered at."""
-        for origin in self.cors_allow_origins:
+        for origin in self.allow_origins:
             parts = _ORIGIN.fullmatch(origin)
             if origin != "*" and (parts is None or parts["port"] == _UNSENT_PORTS.get(parts["scheme"], "")):
                 raise ValueError(
-                    f'cors_allow_origins: {origin!r} is no origin as browsers send it, like "https://app.example" '
+                    f'cors.allow_origins: {origin!r} is no origin as browsers send it, like "https://app.example" '
                     "(lower case, no path, no default port)"
                 )
 
@@ -168,6 +173,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ledger: LedgerSettings = LedgerSettings()
     secrets: SecretSettings = SecretSettings()
     server: ServerSettings = ServerSettings()
+    cors: CorsSettings = CorsSettings()
     jobs: JobSettings = JobSettings()
     destinations: dict[str, DestinationSettings] = {}
     sources: dict[str, SourceSettings] = {}

@@ -179,7 +179,9 @@ durability = "{options.durability}"
 [server]
 port = {port}
 log_level = "{options.log_level}"
-cors_allow_origins = {origins}
+
+[cors]
+allow_origins = {origins}
 
 [jobs]
 lease = "{options.lease}"

@@ -147,7 +147,7 @@ def test_every_help_shows_an_example(argv: tuple[str, ...]) -> None:
 def test_policies_are_printed_for_each_credential_and_narrowed_to_the_prefix(tmp_path: Path) -> None:
     config = tmp_path / "broker.toml"
     config.write_text(
-        '[server]\ncors_allow_origins = ["https://app.example"]\n'
+        '[cors]\nallow_origins = ["https://app.example"]\n'
         '[destinations.scans]\nbucket = "acme"\nprefix = "in"\ndialect = "ceph"\n'
     )
     done = run("check", "scans", "--print-policies", "--config", str(config))
@@ -187,3 +187,13 @@ def test_keys_are_added_rotated_listed_and_revoked(tmp_path: Path) -> None:
         assert run("keys", "revoke", "app", *flags).returncode == 2
     finally:
         redis.stop()
+
+
+def test_the_policies_in_the_docs_are_those_that_are_printed(tmp_path: Path) -> None:
+    config = tmp_path / "broker.toml"
+    config.write_text(
+        '[cors]\nallow_origins = ["https://app.example"]\n'
+        '[destinations.default]\nbucket = "acme-uploads"\nprefix = "uploads"\ndialect = "ceph"\n'
+    )
+    printed = run("check", "--print-policies", "--config", str(config)).stdout
+    assert printed in (Path(__file__).parents[2] / "docs" / "s3-policies.md").read_text()

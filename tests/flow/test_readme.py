@@ -49,7 +49,15 @@ def test_the_configuration_sample_is_one_that_loads(tmp_path: Path) -> None:
     path.write_text(block("Configuration", "toml"))
     settings = load(path, {})
     assert settings.destinations["default"].bucket == "acme-uploads"
-    assert tomllib.loads(path.read_text()).keys() == {"ledger", "server", "secrets", "destinations", "sources", "keys"}
+    assert tomllib.loads(path.read_text()).keys() == {
+        "ledger",
+        "server",
+        "cors",
+        "secrets",
+        "destinations",
+        "sources",
+        "keys",
+    }
 
 
 def test_every_file_that_the_readme_names_exists() -> None:

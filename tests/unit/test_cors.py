@@ -49,7 +49,7 @@ def named(answer: httpx.Response) -> dict[str, set[str]]:
 def test_nobody_is_named_by_default_and_then_nothing_is_wrapped(world: World, tmp_path: Path) -> None:
     path = tmp_path / "broker.toml"
     path.touch()
-    assert load(path, {}).server.cors_allow_origins == ()
+    assert load(path, {}).cors.allow_origins == ()
     assert share_with(world.app, ()) is world.app
 
 
@@ -148,8 +148,8 @@ async def test_options_without_a_preflight_still_says_what_is_allowed(page: http
 )
 def test_an_origin_is_written_as_browsers_send_it(tmp_path: Path, origin: str) -> None:
     path = tmp_path / "broker.toml"
-    path.write_text(f'[server]\ncors_allow_origins = ["{origin}"]\n')
-    assert load(path, {}).server.cors_allow_origins == (origin,)
+    path.write_text(f'[cors]\nallow_origins = ["{origin}"]\n')
+    assert load(path, {}).cors.allow_origins == (origin,)
 
 
 @pytest.mark.parametrize(
@@ -159,5 +159,5 @@ def test_an_origin_is_written_as_browsers_send_it(tmp_path: Path, origin: str) -
 def test_an_origin_that_no_browser_sends_is_refused_by_name(tmp_path: Path, origin: str) -> None:
     path = tmp_path / "broker.toml"
     path.write_text("")
-    with pytest.raises(ConfigurationInvalid, match="cors_allow_origins"):
-        load(path, {"BROKER_SERVER__CORS_ALLOW_ORIGINS": f'["{origin}"]'})
+    with pytest.raises(ConfigurationInvalid, match=r"cors\.allow_origins"):
+        load(path, {"BROKER_CORS__ALLOW_ORIGINS": f'["{origin}"]'})

@@ -77,7 +77,8 @@ def _configuration(store: Store, options: LoopOptions, redis_url: str, api_key: 
     multipart = ", ".join(f"{name} = {value}" for name, value in options.multipart.items())
     return f"""\
 ledger = {{url = "{redis_url}"}}
-server = {{port = 0, cors_allow_origins = {origins}}}
+server = {{port = 0}}
+cors = {{allow_origins = {origins}}}
 secrets = {{capsule_keys = [{{env = "CAPSULE_KEY"}}]}}
 
 [destinations.default]
