@@ -28,6 +28,11 @@ def main() -> None:
     except BrokerError as exc:
         click.echo(f"upload-broker: {exc.detail}", err=True)
         sys.exit(2)
+    except ModuleNotFoundError as exc:
+        if exc.name is None or exc.name.partition(".")[0] == __package__:
+            raise
+        click.echo(f"upload-broker: {exc.name} is not installed; the server needs upload-broker[server]", err=True)
+        sys.exit(2)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
