@@ -7,14 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
+from broker.api.schemas import about
 from broker.contract import (
-    MAX_BODY_BYTES,
-    MAX_LEASE_BATCH,
-    MAX_METADATA_BYTES,
-    MAX_OBJECT_METADATA_BYTES,
-    MAX_RESULT_BYTES,
-    MAX_WAIT_SECONDS,
-    About,
     Attempts,
     Checksum,
     CreateUploadSession,
@@ -25,7 +19,6 @@ from broker.contract import (
     LeasedJobs,
     LeaseRequest,
     Level,
-    Limits,
     MultipartUpload,
     NotificationReceipt,
     ObjectRef,
@@ -210,16 +203,4 @@ RECEIPT = NotificationReceipt(accepted=1, ignored=0, malformed=0)
 READY = Readiness(is_ready=True, problems=[])
 NOT_READY = Readiness(is_ready=False, problems=["shard 00: the ledger does not answer"])
 
-ABOUT = About(
-    name="upload-broker",
-    version="0.1.0",
-    limits=Limits(
-        max_body_bytes=MAX_BODY_BYTES,
-        max_metadata_bytes=MAX_METADATA_BYTES,
-        max_object_metadata_bytes=MAX_OBJECT_METADATA_BYTES,
-        max_result_bytes=MAX_RESULT_BYTES,
-        max_lease_batch=MAX_LEASE_BATCH,
-        max_wait_seconds=MAX_WAIT_SECONDS,
-    ),
-    strategies=["put", "multipart"],
-)
+ABOUT = about("0.1.0")

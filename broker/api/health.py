@@ -11,32 +11,13 @@ from broker.api.answers import Answer, json_answer
 from broker.api.auth import Gate
 from broker.api.mounting import mount
 from broker.api.operations import ABOUT, LIVE, READY
+from broker.api.schemas import about
 from broker.contract import (
-    MAX_BODY_BYTES,
-    MAX_LEASE_BATCH,
-    MAX_METADATA_BYTES,
-    MAX_OBJECT_METADATA_BYTES,
-    MAX_RESULT_BYTES,
-    MAX_WAIT_SECONDS,
-    About,
-    Limits,
     Readiness,
 )
 from broker.ports import Schedule
 
-_ABOUT = About(
-    name="upload-broker",
-    version=__version__,
-    limits=Limits(
-        max_body_bytes=MAX_BODY_BYTES,
-        max_metadata_bytes=MAX_METADATA_BYTES,
-        max_object_metadata_bytes=MAX_OBJECT_METADATA_BYTES,
-        max_result_bytes=MAX_RESULT_BYTES,
-        max_lease_batch=MAX_LEASE_BATCH,
-        max_wait_seconds=MAX_WAIT_SECONDS,
-    ),
-    strategies=["put", "multipart"],
-)
+_ABOUT = about(__version__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,22 @@
 import msgspec
 from msgspec import UNSET
 
-from broker.contract import Checksum, JobState, ObjectRef, PartsStatus, Upload, UploadSession
+from broker.contract import (
+    MAX_BODY_BYTES,
+    MAX_LEASE_BATCH,
+    MAX_METADATA_BYTES,
+    MAX_OBJECT_METADATA_BYTES,
+    MAX_RESULT_BYTES,
+    MAX_WAIT_SECONDS,
+    About,
+    Checksum,
+    JobState,
+    Limits,
+    ObjectRef,
+    PartsStatus,
+    Upload,
+    UploadSession,
+)
 from broker.domain.sessions import Session
 
 _NO_CHECKSUM = Checksum()
@@ -54,4 +69,21 @@ def _declared(session: Session, *, token: str | msgspec.UnsetType, upload: Uploa
         metadata=facts.metadata or UNSET,
         owner=UNSET if facts.owner is None else facts.owner,
         batch=UNSET if facts.batch is None else facts.batch,
+    )
+
+
+def about(version: str) -> About:
+    """Who answers, and how much it takes."""
+    return About(
+        name="upload-broker",
+        version=version,
+        limits=Limits(
+            max_body_bytes=MAX_BODY_BYTES,
+            max_metadata_bytes=MAX_METADATA_BYTES,
+            max_object_metadata_bytes=MAX_OBJECT_METADATA_BYTES,
+            max_result_bytes=MAX_RESULT_BYTES,
+            max_lease_batch=MAX_LEASE_BATCH,
+            max_wait_seconds=MAX_WAIT_SECONDS,
+        ),
+        strategies=["put", "multipart"],
     )
