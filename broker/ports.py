@@ -286,7 +286,7 @@ class Looks(Protocol):
     """When a session must be looked at next. Events, hints, reconciliation and deadlines are this one schedule."""
 
     async def hint(self, session_id: str, stray: Stray | None, *, now: datetime) -> bool:
-        """Moves the next look to now. True if that changed the schedule.
+        """Moves the next look to now, because the bucket told. True if that changed the schedule.
 
         Settled sessions ignore it. An unknown id is scheduled with `stray`, if one is given, so that its capsule can
         be read.

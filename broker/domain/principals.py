@@ -22,6 +22,8 @@ class Role(StrEnum):
 
     MINT = "mint"
     CONSUME = "consume"
+    ERASE = "erase"
+    OBSERVE = "observe"
     ADMIN = "admin"
 
 

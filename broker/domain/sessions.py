@@ -51,6 +51,7 @@ class Progress(Struct, frozen=True, kw_only=True):
     """The part of a record that a lease changes in bulk, kept apart so that a script can rewrite it in place.
 
     `revision` grows with every change and is what a writer compares; `epoch` grows with every lease and fences it.
+    `is_heard` says that the bucket told of the object: a verified session without it was found by looking.
     """
 
     state: State = State.PENDING
@@ -60,6 +61,7 @@ class Progress(Struct, frozen=True, kw_only=True):
     lost_leases: int = 0
     infrastructure: int = 0
     changed_at: datetime
+    is_heard: bool = False
 
 
 class Facts(Struct, frozen=True, kw_only=True, array_like=True):
@@ -82,9 +84,10 @@ class Facts(Struct, frozen=True, kw_only=True, array_like=True):
     result: bytes = b""
     steps: tuple[Step, ...] = ()
     is_removed: bool = False
-    worker: str = ""
     multipart: Multipart | None = None
     completing_until: datetime | None = None
+    traceparent: str = ""  # W3C Trace Context, section 3.2: of the request that minted it, carried to its consumer
+    erased_at: datetime | None = None
 
 
 class Session(Struct, frozen=True, kw_only=True):

@@ -1,20 +1,20 @@
 -- KEYS jobs, events
 -- ARGV limit, now, until, session prefix, schema, leasable states, byte of processing, processing, worker
 -- {id, record, …}, longest visible first.
-local HEADER = '>BBI4I4I2I2I2I8' -- as in records.py
+local HEADER = '>BBI4I4I2I2I2I8B' -- as in records.py
 local HEADER_BYTES = struct.size(HEADER)
 local COUNT_LIMIT = 65535
 local leased, schema, processing = {}, tonumber(ARGV[5]), tonumber(ARGV[7])
 
 local function begin(id, key, record)
-  local _, state, revision, epoch, failures, lost, infrastructure, changed_at = struct.unpack(HEADER, record)
+  local _, state, revision, epoch, failures, lost, infrastructure, changed_at, heard = struct.unpack(HEADER, record)
   if state == processing then
     lost = math.min(lost + 1, COUNT_LIMIT) -- it is visible again, so whoever held it lost it
   end
   changed_at = math.max(tonumber(ARGV[2]), changed_at + 1)
   epoch = epoch + 1
   local header =
-    struct.pack(HEADER, schema, processing, revision + 1, epoch, failures, lost, infrastructure, changed_at)
+    struct.pack(HEADER, schema, processing, revision + 1, epoch, failures, lost, infrastructure, changed_at, heard)
   redis.call('SETRANGE', key, 0, header) -- in place: the facts are neither read nor replicated
   append_event(KEYS[2], id, ARGV[8], epoch, changed_at, 'worker', ARGV[9])
   leased[#leased + 1] = id

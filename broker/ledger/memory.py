@@ -41,6 +41,9 @@ class _Shelf(Generic[V]):
             return None
         return value
 
+    def end_of(self, key: str) -> int | None:
+        return self._items[key][1]
+
     def drop(self, key: str) -> None:
         self._items.pop(key, None)
 
@@ -137,6 +140,9 @@ class MemoryLedger:
             return False
         if session is None and stray is not None:
             shard.strays.put(session_id, stray, until=self._now() + KEPT_MS)
+        if session is not None:
+            heard = replace(session, progress=replace(session.progress, is_heard=True))
+            shard.sessions.put(session_id, encode(heard), until=shard.sessions.end_of(session_id))
         score = milliseconds(now)
         if shard.due.get(session_id, score + 1) <= score:
             return False

@@ -1,6 +1,6 @@
 """The bytes of a record: a fixed header that scripts read and rewrite, then the facts that they only carry.
 
-The header is big-endian and without padding, so that Redis' Lua `struct` library (format `>BBI4I4I2I2I2I8`) and
+The header is big-endian and without padding, so that Redis' Lua `struct` library (format `>BBI4I4I2I2I2I8B`) and
 Python's `struct` agree on it. The facts are msgpack; fields are only ever appended, so an older broker's record is read
 with defaults. The first byte names the schema: a broker refuses what a newer one wrote rather than guess.
 """
@@ -15,7 +15,7 @@ from broker.domain.errors import LedgerUnavailable
 from broker.domain.sessions import Facts, Progress, Session
 from broker.ports import Stray
 
-SCHEMA = 1
+SCHEMA = 2
 
 # A state's byte is its place here, in every record ever written: append only, never reorder.
 STATES = (
@@ -29,9 +29,10 @@ STATES = (
     State.ABORTED,
 )
 
-# schema, state, revision, epoch, failures, lost leases, infrastructure, changed at (unix milliseconds)
-_HEADER = Layout(">BBIIHHHQ")
+# schema, state, revision, epoch, failures, lost leases, infrastructure, changed at (unix milliseconds), heard (0 or 1)
+_HEADER = Layout(">BBIIHHHQB")
 HEADER_BYTES = _HEADER.size
+HEARD_AT = HEADER_BYTES - 1  # where `hint` notes that an event came
 _MARK = Layout(">BBI")  # the header's beginning: no two records of one session share it
 
 _MOST = 0xFFFF  # what two bytes hold; a count that high has long told its story
@@ -56,6 +57,7 @@ def encode(session: Session) -> bytes:
         min(at.lost_leases, _MOST),
         min(at.infrastructure, _MOST),
         milliseconds(at.changed_at),
+        at.is_heard,
     )
     return header + _encode_facts(session.facts)
 
@@ -68,7 +70,7 @@ def decode(session_id: str, record: bytes) -> Session:
     if record[:1] != bytes([SCHEMA]) or len(record) < HEADER_BYTES:
         wrote = f"schema {record[0]}" if record else "an empty one"
         raise LedgerUnavailable(f"the record of session {session_id} is of {wrote}, this broker reads {SCHEMA}")
-    _, state, revision, epoch, failures, lost, infrastructure, changed_at = _HEADER.unpack_from(record)
+    _, state, revision, epoch, failures, lost, infrastructure, changed_at, heard = _HEADER.unpack_from(record)
     try:
         facts = _decode_facts(memoryview(record)[HEADER_BYTES:])
         progress = Progress(
@@ -79,6 +81,7 @@ def decode(session_id: str, record: bytes) -> Session:
             lost_leases=lost,
             infrastructure=infrastructure,
             changed_at=moment(changed_at),
+            is_heard=bool(heard),
         )
     except (msgspec.MsgspecError, IndexError) as exc:
         raise LedgerUnavailable(f"the record of session {session_id} cannot be read") from exc

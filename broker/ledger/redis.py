@@ -22,6 +22,7 @@ from broker.ledger import scripts
 from broker.ledger.api_keys import RedisApiKeys
 from broker.ledger.health import Durability, faults, faults_or_silence
 from broker.ledger.records import (
+    HEARD_AT,
     SCHEMA,
     byte_of,
     decode,
@@ -162,7 +163,7 @@ class RedisLedger:
             return False  # of nobody's making: nobody would ever claim it
         keys = (shard.session + session_id, shard.due, shard.stray + session_id)
         found = b"" if stray is None else encode_stray(stray)
-        words = (session_id, milliseconds(now), _LOOKED_AT, found, STRAY_KEPT_MS)
+        words = (session_id, milliseconds(now), _LOOKED_AT, found, STRAY_KEPT_MS, HEARD_AT)
         return bool(await self._run(scripts.HINT, keys, words))
 
     async def claim(self, limit: int, *, now: datetime, hold: timedelta) -> list[DueLook]:

@@ -41,6 +41,18 @@ async def test_a_new_session_is_due_at_its_first_look(ledger: Ledger) -> None:
     assert (look.id, look.session, look.stray) == (session.id, session, None)
 
 
+async def test_a_session_remembers_that_the_bucket_told_of_it(ledger: Ledger) -> None:
+    told, untold = await created(ledger), await created(ledger)
+    await ledger.hint(told.id, STRAY, now=NOW)
+    looks = {look.id: look.session for look in await ledger.claim(5, now=NOW, hold=HOLD)}
+    heard = {session_id: session.progress.is_heard for session_id, session in looks.items() if session}
+    assert heard == {told.id: True, untold.id: False}
+    found = looks[told.id]
+    assert found is not None
+    assert await ledger.apply(verify(found, INFO, DESTINATION, NOW))
+    assert (await leased(ledger)).progress.is_heard
+
+
 async def test_a_claim_takes_no_more_than_its_limit_and_the_earliest_of_a_shard_first(ledger: Ledger) -> None:
     sessions = [await created(ledger, look_at=NOW - number * SECOND) for number in range(5)]
     looks = await ledger.claim(2, now=NOW, hold=HOLD)

@@ -202,8 +202,8 @@ async def test_something_else_under_our_keys_is_an_error_with_a_question(ledger:
 
 async def test_a_record_of_a_newer_schema_is_refused(ledger: RedisLedger, wire: Wire) -> None:
     session = await created(ledger)
-    await wire.call("SETRANGE", f"session:{{00}}:{session.id}", 0, b"\x02")
-    with pytest.raises(LedgerUnavailable, match="schema 2"):
+    await wire.call("SETRANGE", f"session:{{00}}:{session.id}", 0, bytes([records.SCHEMA + 1]))
+    with pytest.raises(LedgerUnavailable, match=f"schema {records.SCHEMA + 1}"):
         await ledger.get(session.id)
     assert not await ledger.apply(verify(session, INFO, DESTINATION, NOW))
     assert await ledger.renew(session.id, 0, until=NOW) is None
@@ -211,22 +211,22 @@ async def test_a_record_of_a_newer_schema_is_refused(ledger: RedisLedger, wire: 
 
 async def test_a_record_of_a_newer_schema_spoils_no_batch(ledger: RedisLedger, wire: Wire) -> None:
     newer, session = await created(ledger, look_at=NOW - SECOND), await created(ledger)
-    await wire.call("SETRANGE", f"session:{{00}}:{newer.id}", 0, b"\x02")
+    await wire.call("SETRANGE", f"session:{{00}}:{newer.id}", 0, bytes([records.SCHEMA + 1]))
     assert [look.id for look in await ledger.claim(5, now=NOW, hold=HOLD)] == [session.id]
     other, job = await verified(ledger, now=NOW - SECOND), await verified(ledger)
-    await wire.call("SETRANGE", f"session:{{00}}:{other.id}", 0, b"\x02")
+    await wire.call("SETRANGE", f"session:{{00}}:{other.id}", 0, bytes([records.SCHEMA + 1]))
     assert [one.id for one in await ledger.lease(5, worker="", now=NOW, until=NOW + HOLD)] == [job.id]
-    await wire.call("SETRANGE", f"session:{{00}}:{other.id}", 0, b"\x01")
+    await wire.call("SETRANGE", f"session:{{00}}:{other.id}", 0, bytes([records.SCHEMA]))
     again = await ledger.lease(5, worker="", now=NOW + HOLD, until=NOW + DAY)
     assert {one.id for one in again} == {other.id, job.id}
 
 
 async def test_a_broken_record_spoils_no_batch(ledger: RedisLedger, wire: Wire) -> None:
     broken, session = await created(ledger, look_at=NOW - SECOND), await created(ledger)
-    await wire.call("SETRANGE", f"session:{{00}}:{broken.id}", 24, b"\xc1")  # behind a sound header
+    await wire.call("SETRANGE", f"session:{{00}}:{broken.id}", records.HEADER_BYTES, b"\xc1")  # behind a sound header
     assert [look.id for look in await ledger.claim(5, now=NOW, hold=HOLD)] == [session.id]
     other, job = await verified(ledger, now=NOW - SECOND), await verified(ledger)
-    await wire.call("SETRANGE", f"session:{{00}}:{other.id}", 24, b"\xc1")
+    await wire.call("SETRANGE", f"session:{{00}}:{other.id}", records.HEADER_BYTES, b"\xc1")
     assert [one.id for one in await ledger.lease(5, worker="", now=NOW, until=NOW + HOLD)] == [job.id]
 
 

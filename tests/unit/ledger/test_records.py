@@ -17,14 +17,14 @@ from broker.ports import Stray
 AT = datetime(2026, 11, 20, 12, 0, 0, 123_000, tzinfo=UTC)
 ID = "00" + "a" * 26
 
-# Written by schema 1 on 2026-11-20; must be read by every later version.
+# Written by schema 2 on 2026-11-20; must be read by every later version. (Schema 1 never left the house.)
 GOLDEN = bytes.fromhex(
-    "01020000000700000003000100020004000001a1f8d3ea7bdc0012a76b65793a617070a764656661756c74ac61636d652d75706c6f61"
-    "6473d92f75706c6f6164732f303061616161616161616161616161616161616161616161616161612f7265706f72742e63737695aa72"
-    "65706f72742e637376ce00a00000a8746578742f63737681a6736861323536d92c3437444551706a38484253612b2f54496d572b354a"
-    "4365755165526b6d354e4d704a575a473368537546553d8084a473697a65a8656e666f72636564ac636f6e74656e745f74797065a865"
-    "6e666f72636564ab6372656174655f6f6e6c79a8656e666f72636564a8636865636b73756da8656e666f72636564d6ff6b003640d6ff"
-    "6b0187c0d6ff6b0039c481a463617365a23137c0c0c0c0c40090c2a0"
+    "02020000000700000003000100020004000001a1f8d3ea7b01dc0011a76b65793a617070a764656661756c74ac61636d652d75706c6f"
+    "616473d92f75706c6f6164732f303061616161616161616161616161616161616161616161616161612f7265706f72742e63737695aa"
+    "7265706f72742e637376ce00a00000a8746578742f63737681a6736861323536d92c3437444551706a38484253612b2f54496d572b35"
+    "4a4365755165526b6d354e4d704a575a473368537546553d8084a473697a65a8656e666f72636564ac636f6e74656e745f74797065a8"
+    "656e666f72636564ab6372656174655f6f6e6c79a8656e666f72636564a8636865636b73756da8656e666f72636564d6ff6b003640d6"
+    "ff6b0187c0d6ff6b0039c481a463617365a23137c0c0c0c0c40090c2"
 )
 
 moments = st.datetimes(datetime(1971, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
@@ -117,7 +117,14 @@ def test_tables_are_the_bytes_of_their_states() -> None:
 def test_a_record_of_the_first_version_is_still_read() -> None:
     session = records.decode(ID, GOLDEN)
     assert session.progress == Progress(
-        state=State.PROCESSING, revision=7, epoch=3, failures=1, lost_leases=2, infrastructure=4, changed_at=AT
+        state=State.PROCESSING,
+        revision=7,
+        epoch=3,
+        failures=1,
+        lost_leases=2,
+        infrastructure=4,
+        changed_at=AT,
+        is_heard=True,
     )
     assert session.facts.spec.filename == "report.csv"
     assert session.facts.metadata == {"case": "17"}
@@ -140,10 +147,10 @@ def test_a_record_without_todays_fields_is_read_with_their_defaults() -> None:
 @given(st.binary(max_size=80))
 def test_rubbish_is_refused_and_never_guessed(rubbish: bytes) -> None:
     with pytest.raises(LedgerUnavailable, match="record of session"):
-        records.decode(ID, b"\x01" + rubbish)
+        records.decode(ID, bytes([records.SCHEMA]) + rubbish)
 
 
-@pytest.mark.parametrize("schema", [0, 2, 255])
+@pytest.mark.parametrize("schema", [0, records.SCHEMA + 1, 255])
 def test_another_schema_is_named(schema: int) -> None:
     with pytest.raises(LedgerUnavailable, match=f"schema {schema}"):
         records.decode(ID, bytes([schema]) + GOLDEN[1:])
