@@ -20,6 +20,10 @@ CONFIG = click.option(
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON line on stdout when ready; logs to stderr.")
 
+HEALTH_PORT = click.option(
+    "--health-port", type=click.IntRange(0, 65_535), help="Answer /healthz and /readyz here [default: nowhere]."
+)
+
 
 def main() -> None:
     """One sentence instead of a traceback for what an operator can mend; exit code 2."""
@@ -72,14 +76,16 @@ def serve(config: Path | None, host: str | None, port: int | None, no_look: bool
 @_cli.command()
 @CONFIG
 @JSON
-def look(config: Path | None, as_json: bool) -> None:
+@click.option("--host", help="Address to listen on, with --health-port.")
+@HEALTH_PORT
+def look(config: Path | None, host: str | None, health_port: int | None, as_json: bool) -> None:
     """Look at what arrives, without the API. Any number may run.
 
-    Example: upload-broker look --config broker.toml
+    Example: upload-broker look --config broker.toml --health-port 8081
     """
     from broker import serve as running  # noqa: PLC0415
 
-    running.look(_with_settings(config), is_announcing=as_json)
+    running.look(_with_settings(config, host=host, health_port=health_port), is_announcing=as_json)
 
 
 @_cli.command()

@@ -13,12 +13,13 @@ from typing import Any
 import msgspec
 import uvicorn
 import uvloop
+from litestar.types import ASGIApp
 
-from broker.api.app import create_app
+from broker.api.app import create_app, create_health_app
 from broker.api.cors import share_with
 from broker.domain.errors import ConfigurationInvalid
 from broker.one_write import OneWriteProtocol
-from broker.settings import CorsSettings, ServerSettings, Settings
+from broker.settings import ServerSettings, Settings
 from broker.wiring import House, open_house
 
 _log = logging.getLogger("broker.serve")
@@ -35,10 +36,10 @@ def look(settings: Settings, *, is_announcing: bool) -> None:
 
 
 async def _serve(settings: Settings, *, is_looking: bool, is_announcing: bool) -> None:
-    listener = _listen(settings.server)
-    address = f"http://{settings.server.host}:{listener.getsockname()[1]}"
+    listener = _listen(settings.server.host, settings.server.port)
     async with open_house(settings) as house:
-        server = _Server(_uvicorn_config(house, settings.cors), {"broker": address} if is_announcing else None)
+        app = share_with(create_app(house.use_cases), settings.cors.allow_origins)
+        server = _Server(_uvicorn_config(app), {"broker": _address(listener)} if is_announcing else None)
         _settle_garbage()
         _on_signals(server.stop)
         background = [house.looker.run()] if is_looking else []
@@ -54,11 +55,29 @@ def _settle_garbage() -> None:
 
 async def _look(settings: Settings, *, is_announcing: bool) -> None:
     async with open_house(settings) as house:
+        announcement = {"looker": "ready"} if is_announcing else None
+        await _without_api(house, settings.server, [house.looker.run()], announcement)
+
+
+async def _without_api(
+    house: House,
+    server_settings: ServerSettings,
+    background: list[Coroutine[Any, Any, None]],
+    announcement: dict[str, str] | None,
+) -> None:
+    """Runs `background` until a signal, and answers those who watch it, if a port is set."""
+    if server_settings.health_port is None:
         stopped = asyncio.Event()
         _on_signals(stopped.set)
-        if is_announcing:
-            announce({"looker": "ready"})
-        await _until_ended(stopped.wait(), [house.looker.run()])
+        if announcement:
+            announce(announcement)
+        await _until_ended(stopped.wait(), background)
+        return
+    listener = _listen(server_settings.host, server_settings.health_port)
+    told = {**announcement, "health": _address(listener)} if announcement else None
+    server = _Server(_uvicorn_config(create_health_app(house.use_cases)), told)
+    _on_signals(server.stop)
+    await _until_ended(server.serve(sockets=[listener]), background)
 
 
 async def _until_ended(main: Coroutine[Any, Any, object], background: list[Coroutine[Any, Any, None]]) -> None:
@@ -107,9 +126,9 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-def _uvicorn_config(house: House, cors: CorsSettings) -> uvicorn.Config:
+def _uvicorn_config(app: ASGIApp) -> uvicorn.Config:
     return uvicorn.Config(
-        share_with(create_app(house.use_cases), cors.allow_origins),
+        app,
         loop="none",  # ours runs already
         http=OneWriteProtocol,
         ws="none",
@@ -123,20 +142,25 @@ def _uvicorn_config(house: House, cors: CorsSettings) -> uvicorn.Config:
     )
 
 
-def _listen(server: ServerSettings) -> socket.socket:
+def _listen(host: str, port: int) -> socket.socket:
     """:raises ConfigurationInvalid: the port is taken, or the address is not ours."""
-    family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((server.host, server.port))
+        listener.bind((host, port))
     except OSError as exc:
         listener.close()
         raise ConfigurationInvalid(
-            f"cannot listen on {server.host}:{server.port} ({exc.strerror}); "
-            "stop what uses it, or choose another with --port"
+            f"cannot listen on {host}:{port} ({exc.strerror}); "
+            "stop what uses it, or choose another with --port or --health-port"
         ) from exc
     return listener
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def announce(line: dict[str, str]) -> None:

@@ -143,8 +143,11 @@ class KeySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`health_port` is for processes without the API: where they say whether they live, if they shall say it."""
+
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65_535)] = 8080
+    health_port: Annotated[int, Meta(ge=0, le=65_535)] | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from litestar import Litestar
+from litestar.handlers import HTTPRouteHandler
 
 from broker.api.auth import Gate
 from broker.api.health import Health
@@ -53,7 +54,7 @@ class UseCases:
 def create_app(use_cases: UseCases, *, lifespan: Sequence[Lifespan] = ()) -> Litestar:
     """Litestar's own OpenAPI and logging stay off: ours are `broker.api.openapi` and `broker.logs`."""
     do = use_cases
-    gate = Gate(keys=do.keys, tokens=do.tokens, clock=do.clock, sessions=do.sessions)
+    gate = _gate(do)
     upload_sessions = UploadSessions(
         mint=do.mint,
         remint=do.remint,
@@ -65,14 +66,31 @@ def create_app(use_cases: UseCases, *, lifespan: Sequence[Lifespan] = ()) -> Lit
     )
     jobs = Jobs(lease=do.lease, renew=do.renew, finish=do.finish, release=do.release)
     notifications = Notifications(notify=do.notify)
-    health = Health(schedule=do.schedule)
+    routes = [
+        *upload_sessions.routes(gate),
+        *jobs.routes(gate),
+        *notifications.routes(gate),
+        *_health_routes(do, gate),
+    ]
+    return _litestar(routes, lifespan)
+
+
+def create_health_app(use_cases: UseCases) -> Litestar:
+    """What a process without the API answers to those who watch it."""
+    return _litestar(_health_routes(use_cases, _gate(use_cases)))
+
+
+def _gate(do: UseCases) -> Gate:
+    return Gate(keys=do.keys, tokens=do.tokens, clock=do.clock, sessions=do.sessions)
+
+
+def _health_routes(do: UseCases, gate: Gate) -> list[HTTPRouteHandler]:
+    return Health(schedule=do.schedule).routes(gate)
+
+
+def _litestar(routes: Sequence[HTTPRouteHandler], lifespan: Sequence[Lifespan] = ()) -> Litestar:
     return Litestar(
-        [
-            *upload_sessions.routes(gate),
-            *jobs.routes(gate),
-            *notifications.routes(gate),
-            *health.routes(gate),
-        ],
+        routes,
         exception_handlers={Exception: refuse},
         lifespan=list(lifespan),
         logging_config=None,
