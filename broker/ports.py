@@ -146,6 +146,7 @@ class Bucket:
     objects: ObjectHead
     remover: ObjectRemover
     multipart: MultipartRights | None = None
+    consumer_get: GetSigner | None = None  # the right of `get`, where consumers reach the store by another address
 
 
 Buckets = Mapping[str, Bucket]

@@ -111,6 +111,7 @@ class DestinationSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     ] = "uploads"
     endpoint: str | None = None
     public_endpoint: str | None = None
+    consumer_endpoint: str | None = None
     addressing: Literal["auto", "virtual", "path"] = "auto"
     policy: Policy = Policy()
     multipart: MultipartTerms = MultipartTerms()

@@ -196,6 +196,7 @@ def _bucket(name: str, place: DestinationSettings, http: aiohttp.ClientSession, 
             uploads=S3MultipartUploads(caller=caller, credentials=write, dialect=dialect),
             remover=S3MultipartRemover(caller=caller, credentials=remove),
         ),
+        consumer_get=S3GetSigner(sigv4=sigv4, endpoint=addresses.consumer, credentials=read),
     )
     _check_strategy(bucket, place.dialect)
     return bucket
@@ -251,6 +252,7 @@ def _addresses(name: str, place: DestinationSettings) -> Addresses:
             addressing=addressing,
             endpoint=place.endpoint,
             public_endpoint=place.public_endpoint,
+            consumer_endpoint=place.consumer_endpoint,
         )
     except ValueError as exc:
         raise ConfigurationInvalid(f"destinations.{name}: {exc}") from exc

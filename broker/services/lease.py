@@ -40,7 +40,7 @@ class LeaseJobs:
     async def _job(self, session: Session, now: datetime) -> Job | None:
         """The job as it leaves the house; a job that cannot be read now goes back, not counted as a failure."""
         try:
-            read = await self.read(session)
+            read = await self.read.for_consumer(session)
         except BrokerError as trouble:
             _log.warning("job.unreadable", extra={"session_id": session.id, "code": trouble.code})
             await self.sessions.apply(release(session, now, Policy(), is_infrastructure=True))
@@ -87,7 +87,7 @@ class RenewLease:
         if session is None:
             raise LeaseLost
         lease = _lease(self.tokens, session, now + self.duration)
-        return RenewedLease(lease=lease, read=await self.read(session))
+        return RenewedLease(lease=lease, read=await self.read.for_consumer(session))
 
 
 def _lease(tokens: Tokens, session: Session, expires_at: datetime) -> Lease:

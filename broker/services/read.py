@@ -7,7 +7,7 @@ from broker.contract import Level, SignedRequest
 from broker.domain.errors import PinNotInUrl, SessionNotVerified, UnknownDestination
 from broker.domain.objects import Pin, pin_of
 from broker.domain.sessions import READABLE, Session
-from broker.ports import Bucket, Buckets, Clock
+from broker.ports import Bucket, Buckets, Clock, GetSigner
 
 MAX_READ_TTL = timedelta(minutes=5)
 
@@ -21,7 +21,15 @@ class Read:
     async def __call__(self, session: Session) -> SignedRequest:
         """:raises SessionNotVerified: nothing was verified."""
         bucket, pin = self._verified(session)
-        return await self._sign(session, bucket, pin)
+        return await self._sign(session, bucket.get, pin)
+
+    async def for_consumer(self, session: Session) -> SignedRequest:
+        """The same at the address from which consumers read.
+
+        :raises SessionNotVerified: nothing was verified.
+        """
+        bucket, pin = self._verified(session)
+        return await self._sign(session, bucket.consumer_get or bucket.get, pin)
 
     async def as_redirect(self, session: Session) -> SignedRequest:
         """A request that is nothing but its URL.
@@ -31,10 +39,10 @@ class Read:
         """
         bucket, pin = self._verified(session)
         if pin.version is not None:
-            return await self._sign(session, bucket, pin)
+            return await self._sign(session, bucket.get, pin)
         if session.facts.guarantees.create_only is not Level.ENFORCED:
             raise PinNotInUrl
-        return await self._sign(session, bucket, None)
+        return await self._sign(session, bucket.get, None)
 
     def _verified(self, session: Session) -> tuple[Bucket, Pin]:
         if session.state not in READABLE or session.facts.stored is None:
@@ -44,7 +52,7 @@ class Read:
             raise UnknownDestination("the destination of this session is no longer configured")
         return bucket, pin_of(session.facts.stored)
 
-    async def _sign(self, session: Session, bucket: Bucket, pin: Pin | None) -> SignedRequest:
+    async def _sign(self, session: Session, signer: GetSigner, pin: Pin | None) -> SignedRequest:
         now = self.clock.now()
         name = session.facts.spec.filename
-        return await bucket.get.sign_get(session.facts.key, pin, filename=name, now=now, ends=now + self.ttl)
+        return await signer.sign_get(session.facts.key, pin, filename=name, now=now, ends=now + self.ttl)

@@ -1,12 +1,14 @@
 """The roof refuses to open a destination whose store would let a signed request do more than it says."""
 
 import re
+from datetime import UTC, datetime
 
 import aiohttp
 import pytest
 
 from broker.clock import SystemClock
 from broker.domain.errors import ConfigurationInvalid
+from broker.domain.objects import Pin
 from broker.domain.policy import Policy
 from broker.settings import CredentialSettings, DestinationSettings, RightSettings, Secret
 from broker.wiring import _bucket
@@ -57,6 +59,24 @@ async def test_a_store_that_may_obey_unsigned_headers_is_refused_until_somebody_
 async def test_a_write_credential_that_also_reads_is_refused_there(rights: RightSettings) -> None:
     with pytest.raises(ConfigurationInvalid, match=re.escape("destinations.eu.credentials")):
         await open_destination(destination("ceph", rights, accepts=True))
+
+
+async def test_clients_and_consumers_are_each_sent_to_their_own_address() -> None:
+    settings = DestinationSettings(
+        dialect="aws",
+        bucket="uploads",
+        endpoint="http://10.0.0.7:9000",
+        public_endpoint="https://files.example",
+        consumer_endpoint="http://store.inside:9000",
+        credentials=RightSettings(default=READER),
+    )
+    now = datetime.now(UTC)
+    async with aiohttp.ClientSession() as http:
+        bucket = _bucket("eu", settings, http, SystemClock())
+        signers = [signer for signer in (bucket.get, bucket.consumer_get) if signer is not None]
+        urls = [(await each.sign_get("k", Pin(etag="e"), filename="f", now=now, ends=now)).url for each in signers]
+
+    assert [url.partition("/uploads/k?")[0] for url in urls] == ["https://files.example", "http://store.inside:9000"]
 
 
 async def test_a_store_that_refuses_unsigned_headers_needs_one_credential() -> None:

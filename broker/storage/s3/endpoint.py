@@ -1,9 +1,9 @@
 """Where a bucket is: host and path of its objects, in virtual-hosted or path style.
 
-Obeys "Virtual hosting of buckets" and "Bucket naming rules" of the Amazon S3 User Guide. A destination has two
-addresses that may differ: the public one, which clients can reach and which is therefore signed for them, and the
-internal one, which the broker calls by itself. The Host header is part of every signature, so a URL cannot be
-rewritten from one to the other afterwards.
+Obeys "Virtual hosting of buckets" and "Bucket naming rules" of the Amazon S3 User Guide. A destination has three
+addresses that may differ: the public one, which clients can reach and which is therefore signed for them, the one that
+consumers read from – often a private endpoint of their network – and the internal one, which the broker calls itself.
+The Host header is part of every signature, so a URL cannot be rewritten from one to the other afterwards.
 """
 
 import re
@@ -59,9 +59,10 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Addresses:
-    """The two addresses of a destination's bucket: `public` is signed for clients, `internal` is called by us."""
+    """A destination's bucket: `public` is signed for clients, `consumer` in what jobs read, `internal` called by us."""
 
     public: Endpoint
+    consumer: Endpoint
     internal: Endpoint
 
     @classmethod
@@ -73,16 +74,21 @@ class Addresses:
         addressing: Addressing,
         endpoint: str | None = None,
         public_endpoint: str | None = None,
+        consumer_endpoint: str | None = None,
     ) -> Self:
-        """Address `bucket` on `endpoint` (default: AWS), and for clients on `public_endpoint` (default: the same).
+        """Address `bucket` on `endpoint` (default: AWS), for clients on `public_endpoint` (default: the same) and for
+        consumers on `consumer_endpoint` (default: as for clients).
 
         :raises ValueError: as `Endpoint.of`.
         """
-        internal = Endpoint.of(bucket=bucket, region=region, url=endpoint, addressing=addressing)
-        if public_endpoint is None:
-            return cls(public=internal, internal=internal)
-        public = Endpoint.of(bucket=bucket, region=region, url=public_endpoint, addressing=addressing)
-        return cls(public=public, internal=internal)
+
+        def at(url: str | None) -> Endpoint:
+            return Endpoint.of(bucket=bucket, region=region, url=url, addressing=addressing)
+
+        internal = at(endpoint)
+        public = internal if public_endpoint is None else at(public_endpoint)
+        consumer = public if consumer_endpoint is None else at(consumer_endpoint)
+        return cls(public=public, consumer=consumer, internal=internal)
 
 
 def usual_addressing(*, bucket: str, url: str | None) -> Addressing:

@@ -1,5 +1,6 @@
 """Lease, renew, finish, release: one worker is heard, failures are counted apart, and no trouble kills a job."""
 
+import dataclasses
 from datetime import timedelta
 from typing import Any
 
@@ -7,7 +8,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from broker.contract import MAX_RESULT_BYTES, Checksum, Level, Reason, State
+from broker.contract import MAX_RESULT_BYTES, Checksum, Level, Reason, SignedRequest, State
 from broker.domain.errors import (
     CredentialsUnavailable,
     LeaseLost,
@@ -48,6 +49,21 @@ async def test_a_versioned_bucket_is_read_by_version() -> None:
     job = await house.leased()
     assert session.facts.stored is not None
     assert job.read.url.endswith(f"versionId={session.facts.stored.version}")
+
+
+async def test_a_job_is_read_where_consumers_reach_the_store_and_everybody_else_where_clients_do() -> None:
+    house = House()
+
+    class Inside:
+        async def sign_get(self, *args: Any, **terms: Any) -> SignedRequest:
+            return replace(await house.bucket.sign_get(*args, **terms), url="http://store.inside/")
+
+    house.buckets[PLACE.name] = dataclasses.replace(house.buckets[PLACE.name], consumer_get=Inside())
+    session = await house.uploaded()
+    job = await house.leased()
+    renewed = await house.renew(job.id, token=job.lease.token, epoch=job.lease.epoch)
+    assert job.read.url == renewed.read.url == "http://store.inside/"
+    assert (await house.read(session)).url != job.read.url
 
 
 async def test_a_job_is_leased_once_until_its_lease_is_over() -> None:

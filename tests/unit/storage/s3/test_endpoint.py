@@ -88,12 +88,28 @@ def test_clients_are_sent_to_the_public_address_and_we_call_the_internal_one() -
 
     assert addresses.internal.origin == "http://10.0.0.7:9000"
     assert addresses.public.origin == "https://files.example"
+    assert addresses.consumer is addresses.public
 
 
-def test_without_a_public_address_both_are_the_same() -> None:
+def test_consumers_may_read_from_an_address_of_their_own() -> None:
+    addresses = Addresses.of(
+        bucket="acme",
+        region="eu-central-1",
+        addressing="path",
+        endpoint="http://10.0.0.7:9000",
+        public_endpoint="https://files.example",
+        consumer_endpoint="http://store.inside:9000",
+    )
+
+    assert addresses.consumer.origin == "http://store.inside:9000"
+    assert addresses.public.origin == "https://files.example"
+
+
+def test_without_a_public_address_all_are_the_same() -> None:
     addresses = Addresses.of(bucket="acme", region="eu-central-1", addressing="virtual")
 
     assert addresses.public is addresses.internal
+    assert addresses.consumer is addresses.internal
 
 
 @pytest.mark.parametrize(
