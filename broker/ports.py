@@ -63,6 +63,12 @@ class ObjectHead(Protocol):
         :raises StoreUnavailable, StoreRefused, CredentialsUnavailable:
         """
 
+    async def head_version(self, key: str, version: str) -> ObjectInfo | None:
+        """What one version of `key` is, latest or not; None where it is gone.
+
+        :raises StoreUnavailable, StoreRefused, CredentialsUnavailable:
+        """
+
 
 class ObjectRemover(Protocol):
     async def remove(self, key: str, pin: Pin) -> bool:
@@ -137,6 +143,43 @@ class MultipartRights:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ListedObject:
+    """One stored state as a listing shows it: no metadata, so nothing proves yet whose it is."""
+
+    key: str
+    size_bytes: int
+    etag: str
+    version: str | None
+    is_latest: bool
+    last_modified: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnfinishedUpload:
+    """A multipart upload that was begun and neither completed nor aborted. Its bytes are in no listing."""
+
+    key: str
+    upload_id: str
+    initiated: datetime
+
+
+class ObjectLister(Protocol):
+    """What lies under the destination's prefix, page by page; a page is as old as the call that fetched it."""
+
+    def objects(self) -> AsyncIterator[Sequence[ListedObject]]:
+        """Every stored state in order of keys, older versions too, without delete markers. A page may be empty.
+
+        :raises StoreUnavailable, StoreRefused, CredentialsUnavailable: what was not listed is unknown, not absent.
+        """
+
+    def uploads(self) -> AsyncIterator[Sequence[UnfinishedUpload]]:
+        """Every unfinished multipart upload.
+
+        :raises StoreUnavailable, StoreRefused, CredentialsUnavailable:
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Bucket:
     """One destination and our rights there. A capability that the store lacks is None."""
 
@@ -147,6 +190,7 @@ class Bucket:
     remover: ObjectRemover
     multipart: MultipartRights | None = None
     consumer_get: GetSigner | None = None  # the right of `get`, where consumers reach the store by another address
+    lister: ObjectLister | None = None
 
 
 Buckets = Mapping[str, Bucket]

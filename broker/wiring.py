@@ -46,6 +46,7 @@ from broker.storage.s3.caller import S3Caller
 from broker.storage.s3.credentials import ChainCredentials, Credentials, FixedCredentials
 from broker.storage.s3.dialects import DIALECTS
 from broker.storage.s3.endpoint import Addresses, usual_addressing
+from broker.storage.s3.lister import S3ObjectLister
 from broker.storage.s3.multipart import S3MultipartRemover, S3MultipartUploads
 from broker.storage.s3.parts import S3PartSigner
 from broker.storage.s3.signer import S3GetSigner, S3PutSigner
@@ -197,6 +198,7 @@ def _bucket(name: str, place: DestinationSettings, http: aiohttp.ClientSession, 
             remover=S3MultipartRemover(caller=caller, credentials=remove),
         ),
         consumer_get=S3GetSigner(sigv4=sigv4, endpoint=addresses.consumer, credentials=read),
+        lister=S3ObjectLister(caller=caller, credentials=remove, prefix=place.prefix),
     )
     _check_strategy(bucket, place.dialect)
     return bucket

@@ -12,6 +12,7 @@ from broker.domain.errors import BrokerError
 from broker.domain.objects import CAPSULE_FIELD, ObjectInfo, Pin, UploadSpec, pin_of
 from broker.domain.policy import Destination
 from broker.ports import Bucket, Clock, MultipartRights
+from tests.memory_lister import MemoryLister
 from tests.memory_uploads import MemoryUploads
 
 ENFORCED = Guarantees(
@@ -41,7 +42,9 @@ class MemoryBucket:
     """Implements PutSigner, GetSigner, ObjectHead and ObjectRemover; `uploads` what it takes to receive parts.
 
     :param trouble: raised by every call to the store while it is set.
-    :param before_head: awaited before HEAD looks, `after_head` before it answers: places for a test to meddle.
+    :param before_head: awaited before HEAD looks, `after_head` before it answers, `before_remove` before a removal:
+        places for a test to meddle.
+    :param stored: the latest state of each key; `older` what came before, where versions are kept.
     """
 
     clock: Clock
@@ -51,20 +54,32 @@ class MemoryBucket:
     sign_trouble: BrokerError | None = None
     before_head: Callable[[], Awaitable[None]] = _nothing
     after_head: Callable[[], Awaitable[None]] = _nothing
+    before_remove: Callable[[], Awaitable[None]] = _nothing
     stored: dict[str, ObjectInfo] = field(default_factory=dict)
+    older: dict[str, list[ObjectInfo]] = field(default_factory=dict)
     heads: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
     signed: int = 0
     uploads: MemoryUploads = field(init=False)
+    lister: MemoryLister = field(init=False)
     _grants: dict[str, _Grant] = field(default_factory=dict)
     _writes: int = 0
 
     def __post_init__(self) -> None:
         self.uploads = MemoryUploads(bucket=self)
+        self.lister = MemoryLister(bucket=self)
 
     def as_bucket(self, destination: Destination) -> Bucket:
         rights = MultipartRights(signer=self.uploads, uploads=self.uploads, remover=self.uploads)
-        return Bucket(destination=destination, put=self, get=self, objects=self, remover=self, multipart=rights)
+        return Bucket(
+            destination=destination,
+            put=self,
+            get=self,
+            objects=self,
+            remover=self,
+            multipart=rights,
+            lister=self.lister,
+        )
 
     # --- the rights
 
@@ -103,15 +118,29 @@ class MemoryBucket:
         await self.after_head()
         return found
 
-    async def remove(self, key: str, pin: Pin) -> bool:
+    async def head_version(self, key: str, version: str) -> ObjectInfo | None:
         if self.trouble:
             raise self.trouble
-        info = self.stored.get(key)
-        if info is None or pin_of(info) != pin:
+        return next((info for info in self.states(key) if info.version == version), None)
+
+    async def remove(self, key: str, pin: Pin) -> bool:
+        await self.before_remove()
+        if self.trouble:
+            raise self.trouble
+        found = [info for info in self.states(key) if pin_of(info) == pin]
+        if not found or (pin.version is None and found[0] is not self.stored.get(key)):
             return False
-        del self.stored[key]
+        left = [info for info in self.states(key) if info is not found[0]]
+        self.stored.pop(key, None)
+        self.older.pop(key, None)
+        if left:
+            self.stored[key], self.older[key] = left[0], left[1:]
         self.removed.append(key)
         return True
+
+    def states(self, key: str) -> list[ObjectInfo]:
+        """Every version of an object, the latest first."""
+        return [*([self.stored[key]] if key in self.stored else []), *self.older.get(key, ())]
 
     # --- the world outside
 
@@ -154,6 +183,8 @@ class MemoryBucket:
             metadata=metadata or {},
             last_modified=self.clock.now(),
         )
+        if self.keeps_versions:
+            self.older[key] = self.states(key)
         self.stored[key] = info
         return info
 

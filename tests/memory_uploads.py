@@ -24,6 +24,7 @@ class _Unfinished:
     key: str
     spec: UploadSpec
     capsule: str
+    opened_at: datetime
     parts: dict[int, StoredPart] = field(default_factory=dict)
 
 
@@ -87,7 +88,7 @@ class MemoryUploads:
         self._check_trouble()
         self.opened += 1
         upload_id = f"upload-{self.opened}"
-        self.unfinished[upload_id] = _Unfinished(key=key, spec=spec, capsule=capsule)
+        self.unfinished[upload_id] = _Unfinished(key=key, spec=spec, capsule=capsule, opened_at=self.bucket.clock.now())
         return upload_id
 
     async def parts(self, key: str, upload_id: str) -> list[StoredPart] | None:

@@ -2,7 +2,8 @@
 
 Actions after "Actions, resources, and condition keys for Amazon S3" (Service Authorization Reference). `s3:ListBucket`
 is what makes a store answer 404 instead of 403 for a key or an upload that is not there ("HeadObject", Permissions;
-measured on Ceph 16.2 for ListParts), and it cannot be narrowed by `s3:prefix`, which those calls do not carry.
+measured on Ceph 16.2 for ListParts), and it cannot be narrowed by `s3:prefix`, which those calls do not carry. Who may
+list the whole bucket anyway is not kept from anything by narrowing the two other listings.
 """
 
 from collections.abc import Sequence
@@ -29,7 +30,7 @@ _ON_OBJECTS: dict[Right, tuple[str, ...]] = {
 _ON_BUCKET: dict[Right, tuple[str, ...]] = {
     "write": ("s3:ListBucket",),
     "read": ("s3:ListBucket",),
-    "remove": ("s3:ListBucket", "s3:ListBucketMultipartUploads"),
+    "remove": ("s3:ListBucket", "s3:ListBucketVersions", "s3:ListBucketMultipartUploads"),
 }
 _READS = ("s3:GetObject", "s3:GetObjectVersion")
 

@@ -33,7 +33,6 @@ class S3ObjectHead:
         return await self._state(key, query=())
 
     async def head_version(self, key: str, version: str) -> ObjectInfo | None:
-        """Return what one version is, or None where it is gone or a delete marker."""
         return await self._state(key, query=[("versionId", version)])
 
     async def _state(self, key: str, *, query: Sequence[tuple[str, str]]) -> ObjectInfo | None:

@@ -29,7 +29,7 @@ def parse(body: bytes, root: str) -> ET.Element:
     :raises NotXml:
     """
     element = _tree(body)
-    if _local(element.tag) != root:
+    if local(element.tag) != root:
         raise NotXml
     return element
 
@@ -71,5 +71,6 @@ def _tree(body: bytes) -> ET.Element:
     return element
 
 
-def _local(tag: str) -> str:
+def local(tag: str) -> str:
+    """Return the name of an element without its namespace."""
     return tag.rpartition("}")[2]

@@ -18,6 +18,7 @@ from broker.domain.objects import judge
 from broker.storage.s3.policies import Right, policies_of
 from tests.contracts.storage.multiparts import SPEC, PartsPlace, with_part_header
 from tests.contracts.storage.stores import Store, Wire, as_signed
+from tests.contracts.storage.test_lister import all_of, lister_on
 
 
 def printed(store: Store, bucket: str, right: Right, who: str) -> list[dict[str, Any]]:
@@ -92,6 +93,23 @@ async def test_a_remover_finds_and_aborts_and_opens_nothing(
     assert await owner.uploads.parts(key, upload_id) is None
     with pytest.raises(StoreRefused):
         await other.uploads.open(key, SPEC, "sealed")
+
+
+async def test_a_remover_lists_what_lies_under_the_prefix(
+    store: Store, bucket: str, owner: PartsPlace, http: aiohttp.ClientSession, key: str
+) -> None:
+    await store.witness.put(bucket, key, b"x")
+    upload_id = await owner.uploads.open(key, SPEC, "sealed")
+    lister = lister_on(store, bucket, http, "uploads", store.writer)
+    with pytest.raises(StoreRefused, match="403 AccessDenied"):
+        await all_of(lister.objects())
+    with pytest.raises(StoreRefused, match="403 AccessDenied"):
+        await all_of(lister.uploads())
+
+    store.witness.set_policy(bucket, *printed(store, bucket, "remove", store.writer_name))
+
+    assert [each.key for each in await all_of(lister.objects())] == [key]
+    assert [each.upload_id for each in await all_of(lister.uploads())] == [upload_id]
 
 
 async def copying(place: PartsPlace, key: str, upload_id: str, source: str, size_bytes: int) -> Wire:

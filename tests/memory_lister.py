@@ -1,0 +1,52 @@
+"""Listing a store in a dict: a page a key, so that whatever happens between two pages happens in a test, too."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from broker.domain.objects import ObjectInfo
+from broker.ports import ListedObject, UnfinishedUpload
+
+if TYPE_CHECKING:
+    from tests.memory_bucket import MemoryBucket
+
+
+async def _nothing() -> None:
+    return
+
+
+@dataclass(slots=True, kw_only=True)
+class MemoryLister:
+    """Implements ObjectLister.
+
+    :param before_page: awaited before each page of objects: a place for a test to meddle.
+    """
+
+    bucket: "MemoryBucket"
+    before_page: Callable[[], Awaitable[None]] = _nothing
+
+    async def objects(self) -> AsyncIterator[Sequence[ListedObject]]:
+        for key in sorted(self.bucket.stored):
+            await self.before_page()
+            if self.bucket.trouble:
+                raise self.bucket.trouble
+            states = self.bucket.states(key)
+            yield [_listed(key, info, is_latest=not place) for place, info in enumerate(states)]
+
+    async def uploads(self) -> AsyncIterator[Sequence[UnfinishedUpload]]:
+        if self.bucket.trouble:
+            raise self.bucket.trouble
+        unfinished = self.bucket.uploads.unfinished.items()
+        yield [UnfinishedUpload(key=each.key, upload_id=name, initiated=each.opened_at) for name, each in unfinished]
+
+
+def _listed(key: str, info: ObjectInfo, *, is_latest: bool) -> ListedObject:
+    assert info.last_modified is not None
+    return ListedObject(
+        key=key,
+        size_bytes=info.size_bytes,
+        etag=info.etag,
+        version=info.version,
+        is_latest=is_latest,
+        last_modified=info.last_modified,
+    )
