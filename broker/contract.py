@@ -332,6 +332,54 @@ class JobState(Struct, frozen=True, kw_only=True):
     state: State
 
 
+# --- webhooks --------------------------------------------------------------------------------------------
+
+WebhookType = Literal["session.verified", "session.rejected", "session.expired", "session.processed", "session.failed"]
+
+
+class WebhookSession(Struct, frozen=True, kw_only=True):
+    """A session as it was when the event happened, which may be some time ago. No URL, no token.
+
+    `stored` stands from verified on and for what was rejected, `reason` when it ended badly, `result` when processed.
+    """
+
+    id: str
+    state: State
+    epoch: int
+    created_at: datetime
+    object: ObjectRef
+    filename: str
+    size_bytes: int
+    content_type: str
+    checksum: Checksum | msgspec.UnsetType = msgspec.UNSET
+    metadata: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
+    owner: str | msgspec.UnsetType = msgspec.UNSET
+    batch: str | msgspec.UnsetType = msgspec.UNSET
+    stored: StoredObject | msgspec.UnsetType = msgspec.UNSET
+    reason: Reason | msgspec.UnsetType = msgspec.UNSET
+    result: Any = msgspec.UNSET  # whatever JSON the consumer reported
+
+
+class WebhookEvent(Struct, frozen=True, kw_only=True):
+    """What a webhook is told. `timestamp` says when it happened; the header `webhook-timestamp` when it was sent."""
+
+    type: WebhookType
+    timestamp: datetime
+    data: WebhookSession
+
+
+class WebhookTestTarget(Struct, frozen=True, kw_only=True):
+    webhook: str
+
+
+class WebhookTest(Struct, frozen=True, kw_only=True):
+    """What `upload-broker webhooks test` sends: signed as all others, about no session."""
+
+    type: Literal["webhook.test"]
+    timestamp: datetime
+    data: WebhookTestTarget
+
+
 # --- notifications, health, problems ---------------------------------------------------------------------
 
 

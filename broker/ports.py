@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from broker.contract import Guarantees, SignedRequest, State
+from broker.contract import Guarantees, Reason, SignedRequest, State
 from broker.domain.multipart import StoredPart
 from broker.domain.objects import ObjectInfo, Pin, UploadSpec
 from broker.domain.policy import Destination
 from broker.domain.principals import ApiKey
 from broker.domain.sessions import Change, Session
+from broker.domain.webhooks import Attempt
 
 
 class Clock(Protocol):
@@ -304,6 +305,7 @@ class Event:
     state: State
     at: datetime
     epoch: int
+    reason: Reason | None = None  # why it ended badly
 
 
 class Sessions(Protocol):
@@ -358,10 +360,10 @@ class Jobs(Protocol):
 
 
 class Events(Protocol):
-    """Every transition, in order per session."""
+    """Every transition, in order per session. Kept for a week, and longer for a reader who is late."""
 
     def read(self, shard: int, after: str = "0") -> AsyncIterator[Event]:
-        """What shard `shard` recorded after cursor `after`, up to now."""
+        """What shard `shard` recorded after cursor `after`, up to now. A cursor is "milliseconds-number"."""
 
 
 class Schedule(Protocol):
@@ -379,3 +381,67 @@ class Ledger(Sessions, Looks, Jobs, Events, Schedule, Protocol):
 
     @property
     def shards(self) -> int: ...
+
+
+# --- webhooks --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """The first thing that one webhook must still be told of one session, claimed until `until`."""
+
+    webhook: str
+    id: str
+    cursor: str
+    attempt: int  # this one; the first is 1
+    since: datetime  # when it happened, or was asked for again
+    until: datetime
+    event: Event | None  # None: trimmed since
+    session: Session | None  # as it stands now; None: forgotten since
+
+
+class Outbox(Protocol):
+    """How far a webhook has been told, and what it must still be told, in order per session."""
+
+    async def cursor(self, shard: int, webhook: str) -> str:
+        """Where the next page begins. A webhook without a cursor gets one: the end of the stream."""
+
+    async def fan_out(
+        self, shard: int, webhook: str, events: Sequence[Event], *, after: str, to: str, now: datetime
+    ) -> bool:
+        """Moves the cursor from `after` to `to` and remembers `events`, in one atomic step.
+
+        False when the cursor stands elsewhere: another relay has done it.
+        """
+
+
+class Deliveries(Protocol):
+    """What is due to be told. A claim that is not settled comes back: at least once."""
+
+    async def claim(self, webhook: str, limit: int, *, now: datetime, hold: timedelta) -> list[Delivery]:
+        """Up to `limit` that are due, of each session only the first, so that order holds."""
+
+    async def settle(self, delivery: Delivery, attempt: Attempt, *, again_at: datetime | None) -> bool:
+        """Writes the log, and tries again at `again_at`, or drops it (None). True when the session's next is due now.
+
+        A failure is heard only from who claimed it last; that it need not be told again is heard from anybody.
+        """
+
+
+class DeliveryLog(Protocol):
+    """For people: what was told, and telling it again."""
+
+    async def attempts(self, webhook: str) -> list[Attempt]:
+        """The newest ten thousand or so, oldest first."""
+
+    async def replay(self, shard: int, webhook: str, events: Sequence[Event], *, now: datetime) -> int:
+        """Remembers `events` as if they had happened now, each in its place; what waits already is due at once.
+
+        How many were not waiting.
+        """
+
+    async def waiting(self) -> dict[str, int]:
+        """Of how many sessions each webhook must still be told, by name: all that the ledger has heard of."""
+
+    async def forget(self, webhook: str) -> bool:
+        """Its cursor, all that it must still be told, and its log. False when there was nothing."""

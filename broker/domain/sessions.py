@@ -38,6 +38,7 @@ TRANSITIONS: dict[State, frozenset[State]] = {
 
 LOOKED_AT = frozenset({State.PENDING, State.EXPIRED, State.REJECTED, State.ABORTED})  # where an event means "look"
 READABLE = frozenset({State.VERIFIED, State.PROCESSING, State.PROCESSED, State.FAILED})
+ENDED_BADLY = frozenset({State.FAILED, State.REJECTED, State.EXPIRED, State.ABORTED})
 LEASABLE = frozenset(state for state, to in TRANSITIONS.items() if State.PROCESSING in to)
 
 Outcome = Literal[State.PROCESSED, State.FAILED, State.REJECTED]  # a consumer's last word
@@ -133,6 +134,11 @@ class Change(Struct, frozen=True, kw_only=True):
     def is_transition(self) -> bool:
         """Whether an event is due: a fresh URL or a removal is not a new state."""
         return self.before.progress.changed_at != self.after.progress.changed_at
+
+    @property
+    def reason(self) -> Reason | None:
+        """Why it ended like this. A record may forget it: a failed session is tried again, an expired one verified."""
+        return self.after.facts.reason if self.is_transition and self.after.state in ENDED_BADLY else None
 
 
 def verify(session: Session, info: ObjectInfo, destination: Destination, now: datetime) -> Change:

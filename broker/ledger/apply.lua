@@ -1,5 +1,5 @@
 -- KEYS session, due, jobs, events
--- ARGV mark of the record before, record, id, look at, job at, kept for, state, epoch, changed at
+-- ARGV mark of the record before, record, id, look at, job at, kept for, state, epoch, changed at[, 'reason', JSON]
 -- Empty: 'look at' and 'job at' nowhere, 'kept for' ever, 'state' no event. 1: written. 0: the record is another.
 if redis.call('GETRANGE', KEYS[1], 0, #ARGV[1] - 1) ~= ARGV[1] then
   return 0
@@ -21,6 +21,6 @@ end
 place(KEYS[2], ARGV[4])
 place(KEYS[3], ARGV[5])
 if ARGV[7] ~= '' then
-  append_event(KEYS[4], ARGV[3], ARGV[7], ARGV[8], ARGV[9])
+  append_event(KEYS[4], ARGV[3], ARGV[7], ARGV[8], ARGV[9], unpack(ARGV, 10))
 end
 return 1

@@ -12,15 +12,17 @@ from typing import Generic, Literal, TypeVar
 
 from msgspec.structs import replace
 
-from broker.contract import State
+from broker.contract import Reason, State
 from broker.domain.errors import IdempotencyKeyReused
 from broker.domain.keys import shard_of
 from broker.domain.sessions import LEASABLE, LOOKED_AT, Change, Progress, Session
 from broker.ledger.api_keys import MemoryApiKeys
+from broker.ledger.memory_webhooks import MemoryWebhooks, position
 from broker.ledger.records import decode, duration, encode, milliseconds, moment
 from broker.ports import Clock, Created, DueLook, Event, Idempotency, Stray
 
 KEPT_MS = 7 * 86_400_000  # ours, events and strays: a week to notice that nobody reads them
+HELD_MS = 30 * 86_400_000  # ours: the longest that a reader holds events
 
 V = TypeVar("V")
 
@@ -59,16 +61,22 @@ class _Shard:
     due: dict[str, int] = field(default_factory=dict)
     jobs: dict[str, int] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
-    recorded: int = 0
+    cursors: dict[str, str] = field(default_factory=dict)
+    recorded: tuple[int, int] = (0, 0)
 
-    def record(self, session_id: str, progress: Progress, now: int) -> None:
-        """Under a cursor as Redis makes them: when it was recorded, and a number that only grows."""
-        self.recorded += 1
-        cursor, at = f"{now}-{self.recorded}", moment(milliseconds(progress.changed_at))
-        event = Event(cursor=cursor, id=session_id, state=progress.state, at=at, epoch=progress.epoch)
-        self.events.append(event)
-        oldest = bisect.bisect_left(self.events, now - KEPT_MS, key=lambda event: int(event.cursor.partition("-")[0]))
-        del self.events[:oldest]
+    def record(self, session_id: str, progress: Progress, now: int, reason: Reason | None = None) -> None:
+        """Under a cursor as Redis makes them: when it was recorded, and a number; together they only grow."""
+        ms, number = self.recorded
+        self.recorded = (ms, number + 1) if now <= ms else (now, 0)
+        cursor, at = "{}-{}".format(*self.recorded), moment(milliseconds(progress.changed_at))
+        state, epoch = progress.state, progress.epoch
+        self.events.append(Event(cursor=cursor, id=session_id, state=state, at=at, epoch=epoch, reason=reason))
+        kept_from = min([(now - KEPT_MS, 0), *map(position, self.cursors.values())])
+        del self.events[: self.place_of(max(kept_from, (now - HELD_MS, 0)))]
+
+    def place_of(self, wanted: tuple[int, int]) -> int:
+        """Of the first event that is not before."""
+        return bisect.bisect_left(self.events, wanted, key=lambda event: position(event.cursor))
 
 
 class MemoryLedger:
@@ -82,6 +90,7 @@ class MemoryLedger:
         self._shards = {f"{number:02x}": _Shard() for number in range(shards)}
         self._turn = 0
         self.api_keys = MemoryApiKeys()
+        self.webhooks = MemoryWebhooks(self, self, [shard.cursors for shard in self._shards.values()])
 
     async def prepare(self) -> None:
         """Nothing can be wrong."""
@@ -127,7 +136,7 @@ class MemoryLedger:
         _place(shard.due, after.id, change.look_at)
         _place(shard.jobs, after.id, change.job_at)
         if change.is_transition:
-            shard.record(after.id, after.progress, now)
+            shard.record(after.id, after.progress, now, change.reason)
         return True
 
     # --- Looks
@@ -209,9 +218,8 @@ class MemoryLedger:
     # --- Events, Schedule
 
     async def read(self, shard: int, after: str = "0") -> AsyncIterator[Event]:
-        events = self._shards[f"{shard:02x}"].events
-        start = bisect.bisect_right(events, _position(after), key=lambda event: _position(event.cursor))
-        for event in events[start:]:
+        found, (ms, number) = self._shards[f"{shard:02x}"], position(after)
+        for event in found.events[found.place_of((ms, number + 1)) :]:
             yield event
 
     async def next_due(self) -> datetime | None:
@@ -270,7 +278,3 @@ def _leased(session: Session, now: datetime) -> Session:
             changed_at=max(now, at.changed_at + timedelta(milliseconds=1)),
         ),
     )
-
-
-def _position(cursor: str) -> int:
-    return int(cursor.partition("-")[2] or 0)

@@ -5,15 +5,16 @@ Python's `struct` agree on it. The facts are msgpack; fields are only ever appen
 with defaults. The first byte names the schema: a broker refuses what a newer one wrote rather than guess.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from struct import Struct as Layout
 
 import msgspec
 
-from broker.contract import State
+from broker.contract import Reason, State
 from broker.domain.errors import LedgerUnavailable
 from broker.domain.sessions import Facts, Progress, Session
-from broker.ports import Stray
+from broker.ports import Event, Stray
 
 SCHEMA = 2
 
@@ -43,6 +44,7 @@ _EPOCH_START = datetime(1970, 1, 1, tzinfo=UTC)
 _encode_facts = msgspec.msgpack.Encoder().encode
 _decode_facts = msgspec.msgpack.Decoder(Facts).decode
 _encode_stray = msgspec.msgpack.Encoder().encode
+_decode_reason = msgspec.json.Decoder(Reason).decode
 _decode_stray = msgspec.msgpack.Decoder(tuple[str, str]).decode
 
 
@@ -109,6 +111,25 @@ def encode_stray(stray: Stray) -> bytes:
 def decode_stray(data: bytes) -> Stray:
     destination, key = _decode_stray(data)
     return Stray(destination=destination, key=key)
+
+
+def reason_words(reason: Reason | None) -> tuple[str | bytes, ...]:
+    """As it stands in an event: nothing, or a field."""
+    return () if reason is None else ("reason", msgspec.json.encode(reason))
+
+
+def event_in(cursor: str, flat: Sequence[bytes]) -> Event:
+    """:param flat: names and values in turns, as the stream has them."""
+    fields = dict(zip(flat[::2], flat[1::2], strict=True))
+    reason = fields.get(b"reason")
+    return Event(
+        cursor=cursor,
+        id=fields[b"id"].decode(),
+        state=State(fields[b"state"].decode()),
+        at=moment(int(fields[b"at"])),
+        epoch=int(fields[b"epoch"]),
+        reason=None if reason is None else _decode_reason(reason),
+    )
 
 
 def milliseconds(at: datetime) -> int:

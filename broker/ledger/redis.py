@@ -30,12 +30,15 @@ from broker.ledger.records import (
     duration,
     encode,
     encode_stray,
+    event_in,
     mark,
     milliseconds,
     moment,
+    reason_words,
     table,
 )
 from broker.ledger.troubles import FOREIGN, translated
+from broker.ledger.webhooks import RedisWebhooks
 from broker.ledger.wire import Reply, Script, Wire, Word
 from broker.ports import Created, DueLook, Event, Idempotency, Stray
 
@@ -97,6 +100,7 @@ class RedisLedger:
         self._is_dev = is_dev
         self._turn = 0
         self.api_keys = RedisApiKeys(self._wire)
+        self.webhooks = RedisWebhooks(self._wire, shards)
 
     async def prepare(self) -> None:
         """Refuses a Redis that would lose sessions.
@@ -153,6 +157,7 @@ class RedisLedger:
         words += (_score(change.look_at), _score(change.job_at))
         words.append("" if change.keep_for is None else duration(change.keep_for))
         words += (at.state.value if change.is_transition else "", at.epoch, milliseconds(at.changed_at))
+        words += reason_words(change.reason)
         return bool(await self._run(scripts.APPLY, keys, words))
 
     # --- Looks
@@ -208,7 +213,7 @@ class RedisLedger:
             page = await self._call("XRANGE", self._own[shard].events, f"({after}", "+", "COUNT", EVENTS_PAGE)
             for cursor, fields in page:
                 after = cursor.decode()
-                yield _event(after, dict(zip(fields[::2], fields[1::2], strict=True)))
+                yield event_in(after, fields)
             if len(page) < EVENTS_PAGE:
                 return
 
@@ -293,14 +298,4 @@ def _look(session_id: str, claim: int, record: bytes | None, stray: bytes | None
         claim=claim,
         session=None if record is None else decode(session_id, record),
         stray=None if stray is None else decode_stray(stray),
-    )
-
-
-def _event(cursor: str, fields: dict[bytes, bytes]) -> Event:
-    return Event(
-        cursor=cursor,
-        id=fields[b"id"].decode(),
-        state=State(fields[b"state"].decode()),
-        at=moment(int(fields[b"at"])),
-        epoch=int(fields[b"epoch"]),
     )

@@ -10,11 +10,15 @@ def _load(*parts: str) -> Script:
     return Script("\n".join((folder / f"{part}.lua").read_text() for part in parts).encode())
 
 
-CREATE = _load("event", "create")
-APPLY = _load("event", "apply")
+CREATE = _load("cursor", "event", "create")
+APPLY = _load("cursor", "event", "apply")
 HINT = _load("hint")
 CLAIM = _load("claim")
 CLAIM_ONE = _load("claim_one")
 POSTPONE = _load("postpone")
-LEASE = _load("event", "lease")
+LEASE = _load("cursor", "event", "lease")
 RENEW = _load("renew")
+FAN_OUT = _load("cursor", "pending", "fan_out")
+REPLAY = _load("cursor", "pending", "replay")
+CLAIM_HOOKS = _load("cursor", "pending", "claim_hooks")
+SETTLE_HOOK = _load("cursor", "pending", "settle_hook")

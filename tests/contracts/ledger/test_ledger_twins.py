@@ -108,9 +108,11 @@ class Twins(RuleBasedStateMachine):
     async def records(self, ledger: Ledger) -> list[Session | None]:
         return await ledger.get_many([session.id for session in self.sessions])
 
-    async def events(self, ledger: Ledger) -> list[tuple[str, State, object, int]]:
+    async def events(self, ledger: Ledger) -> list[tuple[object, ...]]:
         streams = [ledger.read(shard) for shard in range(self.shards)]
-        return [(event.id, event.state, event.at, event.epoch) for stream in streams async for event in stream]
+        return [
+            (event.id, event.state, event.at, event.epoch, event.reason) for stream in streams async for event in stream
+        ]
 
     def limit(self, limit: int) -> int:
         """Which shard comes first is nobody's promise, so with several of them all that waits is taken."""
