@@ -1,6 +1,6 @@
 """Floor 1: what the use cases need of the world, one small Protocol per right.
 
-A store is a `Bucket`: its destination and the rights we hold there. The ledger is five rights over the same records;
+A store is a `Bucket`: its destination and the rights we hold there. The ledger is six rights over the same records;
 a use case asks for those it needs. Every method raises only errors of `broker.domain.errors`.
 """
 
@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from broker.contract import Guarantees, Reason, SignedRequest, State
+from broker.domain.errors import BrokerError
 from broker.domain.multipart import StoredPart
 from broker.domain.objects import ObjectInfo, Pin, UploadSpec
 from broker.domain.policy import Destination
@@ -279,6 +280,57 @@ class Created:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NewSession:
+    """A session that begins, its first look, and how to know the request that asks for it when it is sent again."""
+
+    session: Session
+    look_at: datetime
+    idempotency: Idempotency | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What a principal has pending: sessions, and the bytes that they declared."""
+
+    sessions: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quota:
+    """How much a principal may have pending at once; None is without end."""
+
+    sessions: int | None = None
+    size_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which sessions of one principal; None takes them all."""
+
+    principal: str
+    state: State | None = None
+    batch: str | None = None
+    owner: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """Between two sessions of a listing: behind the one with this id, created at this millisecond."""
+
+    created_at: datetime
+    id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """A piece of a listing. `end` is where the next one begins; None: there is nothing more."""
+
+    sessions: list[Session]
+    end: Position | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stray:
     """An object under a session-shaped key whose session the ledger does not know."""
 
@@ -311,10 +363,23 @@ class Event:
 class Sessions(Protocol):
     """Records, and the one way to change them."""
 
-    async def create(self, session: Session, *, look_at: datetime, idempotency: Idempotency | None) -> Created:
+    async def create(
+        self, session: Session, *, look_at: datetime, idempotency: Idempotency | None, quota: Quota | None = None
+    ) -> Created:
         """Writes a new pending session, its first look and its event; or finds the one of the same request.
 
+        It counts as pending for its principal until a change settles it. A quota is exact with one shard; with several,
+        callers at the same moment may together pass it by what each of them asks for.
         :raises IdempotencyKeyReused: the same key came with another body.
+        :raises QuotaExceeded: it would be more than `quota`; what the same request made before is found all the same.
+        """
+
+    async def create_many(
+        self, items: Sequence[NewSession], *, quota: Quota | None = None
+    ) -> list[Created | BrokerError]:
+        """The same for many, in order: what `create` would return or raise. No item spoils another.
+
+        The caller guarantees that they have one principal. It takes many steps, each of them atomic.
         """
 
     async def get(self, session_id: str) -> Session | None: ...
@@ -327,6 +392,20 @@ class Sessions(Protocol):
 
         False when it has not: read again and decide again.
         """
+
+
+class Listings(Protocol):
+    """What a principal has. Sessions that the ledger has forgotten are left out."""
+
+    async def find(self, selection: Selection, *, after: Position | None, limit: int) -> Page:
+        """The newest first, by creation and then by id, from `after` on: at most `limit`.
+
+        The work is bounded, so a page may be short or empty and yet not the last. What is created meanwhile belongs
+        before the first page and disturbs none.
+        """
+
+    async def usage(self, principal: str) -> Usage:
+        """What the principal has pending, on all shards."""
 
 
 class Looks(Protocol):
@@ -376,7 +455,7 @@ class Schedule(Protocol):
         """What is wrong with the ledger, one sentence each; empty when all is well. Never raises."""
 
 
-class Ledger(Sessions, Looks, Jobs, Events, Schedule, Protocol):
+class Ledger(Sessions, Listings, Looks, Jobs, Events, Schedule, Protocol):
     """All rights at once. `shards` is how many the ids are spread over."""
 
     @property

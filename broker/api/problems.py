@@ -59,6 +59,8 @@ ROWS: dict[type[BrokerError], Row] = {
     errors.CompletionInProgress: Row(409, "The parts are being put together"),
     errors.NotMultipart: Row(409, "The session is not uploaded in parts"),
     errors.IdempotencyInFlight: Row(409, "The first request has not finished"),
+    errors.Limited: Row(429, "Limited"),
+    errors.QuotaExceeded: Row(429, "The quota is used up"),
     errors.Unavailable: Row(503, "Unavailable"),
     errors.LedgerUnavailable: Row(503, "The ledger is unavailable"),
     errors.StoreUnavailable: Row(503, "The store is unavailable"),

@@ -14,6 +14,8 @@ BrokerError
 ├── Conflict                     the thing is not in a state for it
 │   └── SessionSettled, SessionNotVerified, LeaseLost, IdempotencyInFlight, CompletionInProgress,
 │       NotMultipart, PinNotInUrl
+├── Limited                      more than this key may, at this moment
+│   └── QuotaExceeded
 ├── Unavailable                  ours or the store's trouble; again later
 │   └── LedgerUnavailable, StoreUnavailable, StoreRefused, CredentialsUnavailable, Overloaded
 └── ConfigurationInvalid         found at start-up
@@ -244,6 +246,19 @@ class IdempotencyInFlight(Conflict):
 
     code = "idempotency-in-flight"
     is_retryable = True
+
+
+class Limited(BrokerError):
+    """The key is at one of its limits; try again later."""
+
+    code = "limited"
+    is_retryable = True
+
+
+class QuotaExceeded(Limited):
+    """The key has as much pending as it may; settle, abort or wait."""
+
+    code = "quota-exceeded"
 
 
 class Unavailable(BrokerError):

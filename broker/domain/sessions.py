@@ -140,6 +140,11 @@ class Change(Struct, frozen=True, kw_only=True):
         """Why it ended like this. A record may forget it: a failed session is tried again, an expired one verified."""
         return self.after.facts.reason if self.is_transition and self.after.state in ENDED_BADLY else None
 
+    @property
+    def is_settling(self) -> bool:
+        """Whether it stops being pending: what it reserved is free again."""
+        return self.before.state is State.PENDING and self.after.state is not State.PENDING
+
 
 def verify(session: Session, info: ObjectInfo, destination: Destination, now: datetime) -> Change:
     """The object is what was declared: settle, and make the job visible.

@@ -1,6 +1,8 @@
--- KEYS session, due, jobs, events
--- ARGV mark of the record before, record, id, look at, job at, kept for, state, epoch, changed at[, 'reason', JSON]
--- Empty: 'look at' and 'job at' nowhere, 'kept for' ever, 'state' no event. 1: written. 0: the record is another.
+-- KEYS session, due, jobs, events, usage
+-- ARGV mark of the record before, record, id, look at, job at, kept for, state, epoch, changed at, bytes settled[,
+--      'reason', JSON]
+-- Empty: 'look at' and 'job at' nowhere, 'kept for' ever, 'state' no event, 'bytes settled' it pends as it did.
+-- 1: written. 0: the record is another.
 if redis.call('GETRANGE', KEYS[1], 0, #ARGV[1] - 1) ~= ARGV[1] then
   return 0
 end
@@ -21,6 +23,13 @@ end
 place(KEYS[2], ARGV[4])
 place(KEYS[3], ARGV[5])
 if ARGV[7] ~= '' then
-  append_event(KEYS[4], ARGV[3], ARGV[7], ARGV[8], ARGV[9], unpack(ARGV, 10))
+  append_event(KEYS[4], ARGV[3], ARGV[7], ARGV[8], ARGV[9], unpack(ARGV, 11))
+end
+if ARGV[10] ~= '' then
+  if redis.call('HINCRBY', KEYS[5], 'sessions', -1) > 0 then
+    redis.call('HINCRBY', KEYS[5], 'bytes', '-' .. ARGV[10])
+  else
+    redis.call('DEL', KEYS[5])
+  end
 end
 return 1

@@ -1,26 +1,105 @@
--- KEYS session, due, events[, idempotency]
--- ARGV record, look at, id, state, epoch, changed at[, fingerprint of the body, kept for]
--- 1: written. 0: the idempotency key came with another body. {id, record}: it exists.
-local session, idempotency = KEYS[1], KEYS[4]
-if idempotency then
-  local made = redis.call('GET', idempotency)
+-- KEYS due, events, sessions of the principal, usage
+-- ARGV state, session prefix, idempotency prefix, indexes kept for, quota of sessions, quota of bytes; then for each
+--      session: id, record, look at, created at, bytes, index of its batch, index of its owner, idempotency key,
+--      fingerprint of its body, kept for
+-- Empty: a quota without end, no such label, no idempotency key.
+-- For each 1: written. 0: the idempotency key came with another body. 2, 3: the quota of sessions, of bytes is used
+-- up. {id, record}: it exists.
+local WORDS_BEFORE, WORDS_EACH = 6, 10
+local most_sessions, most_bytes = tonumber(ARGV[5]), tonumber(ARGV[6])
+local sessions, bytes = 0, 0 -- what is added here
+local used_sessions, used_bytes = 0, 0
+local due, indexes, answers = {}, {}, {}
+
+if most_sessions or most_bytes then
+  local used = redis.call('HMGET', KEYS[4], 'sessions', 'bytes')
+  used_sessions, used_bytes = tonumber(used[1] or 0), tonumber(used[2] or 0)
+end
+
+local function note(index, at, id)
+  if index ~= '' then
+    local entries = indexes[index] or {}
+    indexes[index] = entries
+    entries[#entries + 1] = at
+    entries[#entries + 1] = id
+  end
+end
+
+-- What is there already: a session, or a reason why there must be none.
+local function found(id, size, idempotency, body)
+  local made = idempotency ~= '' and redis.call('GET', ARGV[3] .. idempotency)
   if made then
-    local id, body = string.sub(made, 1, #ARGV[3]), string.sub(made, #ARGV[3] + 1)
-    if body ~= ARGV[7] then
+    local known = string.sub(made, 1, #id)
+    if string.sub(made, #id + 1) ~= body then
       return 0
     end
-    local record = redis.call('GET', string.sub(session, 1, -#id - 1) .. id)
+    local record = redis.call('GET', ARGV[2] .. known)
     if record then
-      return {id, record}
+      return {known, record}
+    end
+  end
+  if most_sessions and used_sessions + sessions + 1 > most_sessions then
+    return 2
+  end
+  if most_bytes and used_bytes + bytes + size > most_bytes then
+    return 3
+  end
+  return nil
+end
+
+local function create(id, record, look_at, at, size, batch, owner, idempotency, body, kept_for)
+  size = tonumber(size)
+  local answer = found(id, size, idempotency, body)
+  if answer then
+    return answer
+  end
+  if not redis.call('SET', ARGV[2] .. id, record, 'NX') then
+    return {id, redis.call('GET', ARGV[2] .. id)}
+  end
+  if idempotency ~= '' then
+    redis.call('SET', ARGV[3] .. idempotency, id .. body, 'PX', kept_for)
+  end
+  due[#due + 1] = look_at
+  due[#due + 1] = id
+  sessions, bytes = sessions + 1, bytes + size
+  note(KEYS[3], at, id)
+  note(batch, at, id)
+  note(owner, at, id)
+  append_event(KEYS[2], id, ARGV[1], 0, at)
+  return 1
+end
+
+-- Two looks at random for each new session, the few taken together: however records end, at most about half of an
+-- index is stale. An id is random enough to throw the dice with.
+local function prune(index, entries)
+  local count = #entries / 2
+  if string.byte(entries[2], -2) % 4 >= count then
+    return
+  end
+  local ids, keys = redis.call('ZRANDMEMBER', index, -2 * math.max(count, 4)), {}
+  for place, id in ipairs(ids) do
+    keys[place] = ARGV[2] .. id
+  end
+  if redis.call('EXISTS', unpack(keys)) < #keys then
+    for place, id in ipairs(ids) do
+      if redis.call('EXISTS', keys[place]) == 0 then
+        redis.call('ZREM', index, id)
+      end
     end
   end
 end
-if not redis.call('SET', session, ARGV[1], 'NX') then
-  return {ARGV[3], redis.call('GET', session)}
+
+for first = WORDS_BEFORE + 1, #ARGV, WORDS_EACH do
+  answers[#answers + 1] = create(unpack(ARGV, first, first + WORDS_EACH - 1))
 end
-if idempotency then
-  redis.call('SET', idempotency, ARGV[3] .. ARGV[7], 'PX', ARGV[8])
+if sessions > 0 then
+  redis.call('ZADD', KEYS[1], unpack(due))
+  redis.call('HINCRBY', KEYS[4], 'sessions', sessions)
+  redis.call('HINCRBY', KEYS[4], 'bytes', string.format('%.0f', bytes))
 end
-redis.call('ZADD', KEYS[2], ARGV[2], ARGV[3])
-append_event(KEYS[3], ARGV[3], ARGV[4], ARGV[5], ARGV[6])
-return 1
+for index, entries in pairs(indexes) do
+  redis.call('ZADD', index, unpack(entries))
+  redis.call('PEXPIRE', index, ARGV[4])
+  prune(index, entries)
+end
+return answers

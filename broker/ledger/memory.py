@@ -8,21 +8,39 @@ import bisect
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Generic, Literal, TypeVar
+from functools import partial
+from typing import Generic, Literal, NamedTuple, TypeVar
 
 from msgspec.structs import replace
 
 from broker.contract import Reason, State
-from broker.domain.errors import IdempotencyKeyReused
+from broker.domain.errors import BrokerError, IdempotencyKeyReused
 from broker.domain.keys import shard_of
 from broker.domain.sessions import LEASABLE, LOOKED_AT, Change, Progress, Session
 from broker.ledger.api_keys import MemoryApiKeys
+from broker.ledger.creation import refusal
+from broker.ledger.listing import Entry, Spot, merged
 from broker.ledger.memory_webhooks import MemoryWebhooks, position
-from broker.ledger.records import decode, duration, encode, milliseconds, moment
-from broker.ports import Clock, Created, DueLook, Event, Idempotency, Stray
+from broker.ledger.records import byte_of, decode, duration, encode, milliseconds, moment
+from broker.ports import (
+    Clock,
+    Created,
+    DueLook,
+    Event,
+    Idempotency,
+    NewSession,
+    Page,
+    Position,
+    Quota,
+    Selection,
+    Stray,
+    Usage,
+)
 
 KEPT_MS = 7 * 86_400_000  # ours, events and strays: a week to notice that nobody reads them
 HELD_MS = 30 * 86_400_000  # ours: the longest that a reader holds events
+
+NOTHING = Usage(sessions=0, size_bytes=0)
 
 V = TypeVar("V")
 
@@ -50,6 +68,14 @@ class _Shelf(Generic[V]):
         self._items.pop(key, None)
 
 
+class _Line(NamedTuple):
+    """A session in the listing of its principal."""
+
+    created_at: int
+    batch: str | None
+    owner: str | None
+
+
 @dataclass(slots=True)
 class _Shard:
     """What Redis keeps under one hash tag, in the same parts."""
@@ -63,6 +89,15 @@ class _Shard:
     events: list[Event] = field(default_factory=list)
     cursors: dict[str, str] = field(default_factory=dict)
     recorded: tuple[int, int] = (0, 0)
+    own: dict[str, dict[str, "_Line"]] = field(default_factory=dict)  # by principal and session id
+    usage: dict[str, Usage] = field(default_factory=dict)
+
+    def use(self, principal: str, sessions: int, size_bytes: int) -> None:
+        """Counts up or down; who has no session pending has no bytes either."""
+        used = self.usage.get(principal, NOTHING)
+        self.usage[principal] = Usage(sessions=used.sessions + sessions, size_bytes=used.size_bytes + size_bytes)
+        if self.usage[principal].sessions <= 0:
+            del self.usage[principal]
 
     def record(self, session_id: str, progress: Progress, now: int, reason: Reason | None = None) -> None:
         """Under a cursor as Redis makes them: when it was recorded, and a number; together they only grow."""
@@ -104,21 +139,35 @@ class MemoryLedger:
 
     # --- Sessions
 
-    async def create(self, session: Session, *, look_at: datetime, idempotency: Idempotency | None) -> Created:
+    async def create(
+        self, session: Session, *, look_at: datetime, idempotency: Idempotency | None, quota: Quota | None = None
+    ) -> Created:
         shard, now = self._shard(session.id), self._now()
         known = shard.idempotency.get(idempotency.key, now) if idempotency else None
         if known and idempotency and known[0] != idempotency.body:
             raise IdempotencyKeyReused
-        existing = self._session(known[1] if known else session.id) or self._session(session.id)
-        if existing:
+        if known and (made := self._session(known[1])):
+            return Created(session=made, is_replay=True)
+        if quota is not None:
+            await self._need_room(session, quota)
+        if existing := self._session(session.id):
             return Created(session=existing, is_replay=True)
         shard.sessions.put(session.id, encode(session))
         shard.due[session.id] = milliseconds(look_at)
         shard.record(session.id, session.progress, now)
+        facts = session.facts
+        line = _Line(milliseconds(session.progress.changed_at), facts.batch, facts.owner)
+        shard.own.setdefault(facts.principal, {})[session.id] = line
+        shard.use(facts.principal, 1, facts.spec.size_bytes)
         if idempotency:
             value = (idempotency.body, session.id)
             shard.idempotency.put(idempotency.key, value, until=now + duration(idempotency.keep_for))
         return Created(session=session, is_replay=False)
+
+    async def create_many(
+        self, items: Sequence[NewSession], *, quota: Quota | None = None
+    ) -> list[Created | BrokerError]:
+        return [await self._created(item, quota) for item in items]
 
     async def get(self, session_id: str) -> Session | None:
         return self._session(session_id)
@@ -137,7 +186,19 @@ class MemoryLedger:
         _place(shard.jobs, after.id, change.job_at)
         if change.is_transition:
             shard.record(after.id, after.progress, now, change.reason)
+        if change.is_settling:
+            shard.use(after.facts.principal, -1, -after.facts.spec.size_bytes)
         return True
+
+    # --- Listings
+
+    async def find(self, selection: Selection, *, after: Position | None, limit: int) -> Page:
+        fetches = [partial(self._entries, shard, selection) for shard in self._shards.values()]
+        return await merged(fetches, selection, after, limit)
+
+    async def usage(self, principal: str) -> Usage:
+        used = [shard.usage.get(principal, NOTHING) for shard in self._shards.values()]
+        return Usage(sessions=sum(one.sessions for one in used), size_bytes=sum(one.size_bytes for one in used))
 
     # --- Looks
 
@@ -241,6 +302,38 @@ class MemoryLedger:
     def _session(self, session_id: str) -> Session | None:
         record = self._shard(session_id).sessions.get(session_id, self._now())
         return None if record is None else decode(session_id, record)
+
+    async def _created(self, item: NewSession, quota: Quota | None) -> Created | BrokerError:
+        try:
+            return await self.create(item.session, look_at=item.look_at, idempotency=item.idempotency, quota=quota)
+        except BrokerError as exc:
+            return exc
+
+    async def _need_room(self, session: Session, quota: Quota) -> None:
+        used = await self.usage(session.facts.principal)
+        if quota.sessions is not None and used.sessions + 1 > quota.sessions:
+            raise refusal(quota, is_of_bytes=False)
+        if quota.size_bytes is not None and used.size_bytes + session.facts.spec.size_bytes > quota.size_bytes:
+            raise refusal(quota, is_of_bytes=True)
+
+    async def _entries(self, shard: _Shard, selection: Selection, after: Spot | None, limit: int) -> list[Entry]:
+        """Of those with the label that is asked for: of one of them, as Redis has no index by both."""
+        own, now = shard.own.get(selection.principal, {}), self._now()
+        owner = selection.owner if selection.batch is None else None
+        spots = sorted(
+            (line.created_at, session_id)
+            for session_id, line in own.items()
+            if selection.batch in {None, line.batch} and owner in {None, line.owner}
+        )
+        entries = []
+        for at, session_id in [spot for spot in spots[::-1] if after is None or spot < after][:limit]:
+            record = shard.sessions.get(session_id, now)
+            if record is None:
+                del own[session_id]
+            elif selection.state is not None and record[1] != byte_of(selection.state):
+                record = None
+            entries.append(Entry(created_at=at, id=session_id, record=record))
+        return entries
 
     def _look(self, session_id: str, claim: int) -> DueLook | None:
         session = self._session(session_id)

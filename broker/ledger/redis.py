@@ -3,7 +3,9 @@
 All keys of a session carry the hash tag `{NN}`, the first two characters of its id, so that Redis Cluster keeps them in
 one slot ("Redis cluster specification", hash tags). Scores are unix milliseconds. Per shard: `due:{NN}` and `jobs:{NN}`
 are the two schedules, `events:{NN}` the stream; per session `session:{NN}:ID` is the record, `stray:{NN}:ID` an object
-whose session is unknown, `looked:{NN}:ID` a recent look on demand, `idem:{NN}:HASH` an idempotency key.
+whose session is unknown, `looked:{NN}:ID` a recent look on demand, `idem:{NN}:HASH` an idempotency key; per principal
+`own:{NN}:PRINCIPAL` lists its sessions, `batch:{NN}:HASH` and `owner:{NN}:HASH` those of one label, and
+`usage:{NN}:PRINCIPAL` counts what it has pending.
 """
 
 import asyncio
@@ -15,12 +17,13 @@ from functools import partial
 from typing import Literal, TypeVar
 
 from broker.contract import State
-from broker.domain.errors import ConfigurationInvalid, IdempotencyKeyReused, LedgerUnavailable
+from broker.domain.errors import BrokerError, ConfigurationInvalid, LedgerUnavailable
 from broker.domain.keys import SHARDS_LIMIT, shard_of
 from broker.domain.sessions import LEASABLE, LOOKED_AT, Change, Session
-from broker.ledger import scripts
+from broker.ledger import creation, scripts
 from broker.ledger.api_keys import RedisApiKeys
 from broker.ledger.health import Durability, faults, faults_or_silence
+from broker.ledger.listing import Entry, Spot, merged
 from broker.ledger.records import (
     HEARD_AT,
     SCHEMA,
@@ -40,7 +43,19 @@ from broker.ledger.records import (
 from broker.ledger.troubles import FOREIGN, translated
 from broker.ledger.webhooks import RedisWebhooks
 from broker.ledger.wire import Reply, Script, Wire, Word
-from broker.ports import Created, DueLook, Event, Idempotency, Stray
+from broker.ports import (
+    Created,
+    DueLook,
+    Event,
+    Idempotency,
+    NewSession,
+    Page,
+    Position,
+    Quota,
+    Selection,
+    Stray,
+    Usage,
+)
 
 _log = logging.getLogger("broker.ledger")
 
@@ -66,6 +81,10 @@ class _Shard:
     stray: str
     looked: str
     idempotency: str
+    own: str
+    batch: str
+    owner: str
+    usage: str
 
 
 def _shard(number: int) -> _Shard:
@@ -79,6 +98,10 @@ def _shard(number: int) -> _Shard:
         stray=f"stray:{{{tag}}}:",
         looked=f"looked:{{{tag}}}:",
         idempotency=f"idem:{{{tag}}}:",
+        own=f"own:{{{tag}}}:",
+        batch=f"batch:{{{tag}}}:",
+        owner=f"owner:{{{tag}}}:",
+        usage=f"usage:{{{tag}}}:",
     )
 
 
@@ -120,21 +143,27 @@ class RedisLedger:
 
     # --- Sessions
 
-    async def create(self, session: Session, *, look_at: datetime, idempotency: Idempotency | None) -> Created:
-        session_id, at = session.id, session.progress
-        shard = _SHARDS[shard_of(session_id)]
-        keys: list[Word] = [shard.session + session_id, shard.due, shard.events]
-        changed_at = milliseconds(at.changed_at)
-        words: list[Word] = [encode(session), milliseconds(look_at), session_id, at.state.value, at.epoch, changed_at]
-        if idempotency is not None:
-            keys.append(shard.idempotency + idempotency.key)
-            words += (idempotency.body, duration(idempotency.keep_for))
-        answer = await self._run(scripts.CREATE, keys, words)
-        if answer == 1:
-            return Created(session=session, is_replay=False)
-        if answer == 0:
-            raise IdempotencyKeyReused
-        return Created(session=decode(answer[0].decode(), answer[1]), is_replay=True)
+    async def create(
+        self, session: Session, *, look_at: datetime, idempotency: Idempotency | None, quota: Quota | None = None
+    ) -> Created:
+        item = NewSession(session=session, look_at=look_at, idempotency=idempotency)
+        (answer,) = await self.create_many([item], quota=quota)
+        if isinstance(answer, BrokerError):
+            raise answer
+        return answer
+
+    async def create_many(
+        self, items: Sequence[NewSession], *, quota: Quota | None = None
+    ) -> list[Created | BrokerError]:
+        chunks = creation.chunks(items)
+        answers: dict[int, Created | BrokerError] = {}
+        if quota is None and len(chunks) > 1:
+            done = await asyncio.gather(*(self._create([items[place] for place in chunk], None) for chunk in chunks))
+        else:  # one after the other: each must see what the last one used
+            done = [await self._create([items[place] for place in chunk], quota) for chunk in chunks]
+        for chunk, made in zip(chunks, done, strict=True):
+            answers.update(zip(chunk, made, strict=True))
+        return [answers[place] for place in range(len(items))]
 
     async def get(self, session_id: str) -> Session | None:
         record = await self._call("GET", _SHARDS[shard_of(session_id)].session + session_id)
@@ -152,13 +181,23 @@ class RedisLedger:
     async def apply(self, change: Change) -> bool:
         after, at = change.after, change.after.progress
         shard = _SHARDS[shard_of(after.id)]
-        keys = (shard.session + after.id, shard.due, shard.jobs, shard.events)
+        keys = (shard.session + after.id, shard.due, shard.jobs, shard.events, shard.usage + after.facts.principal)
         words: list[Word] = [mark(change.before.progress), encode(after), after.id]
         words += (_score(change.look_at), _score(change.job_at))
         words.append("" if change.keep_for is None else duration(change.keep_for))
         words += (at.state.value if change.is_transition else "", at.epoch, milliseconds(at.changed_at))
+        words.append(after.facts.spec.size_bytes if change.is_settling else "")
         words += reason_words(change.reason)
         return bool(await self._run(scripts.APPLY, keys, words))
+
+    # --- Listings
+
+    async def find(self, selection: Selection, *, after: Position | None, limit: int) -> Page:
+        fetches = [partial(self._entries, shard, selection) for shard in self._own]
+        return await merged(fetches, selection, after, limit)
+
+    async def usage(self, principal: str) -> Usage:
+        return await self._usage(principal, self._own)
 
     # --- Looks
 
@@ -237,6 +276,41 @@ class RedisLedger:
             return await self._wire.evalsha(script, keys, words)
         except FOREIGN as exc:
             raise translated(exc) from exc
+
+    async def _create(self, items: Sequence[NewSession], quota: Quota | None) -> Sequence[Created | BrokerError]:
+        """A chunk: of one shard, in one script. What the ledger cannot do it cannot do for any of them."""
+        shard, principal = _SHARDS[shard_of(items[0].session.id)], items[0].session.facts.principal
+        keys = (shard.due, shard.events, shard.own + principal, shard.usage + principal)
+        try:
+            elsewhere = Usage(sessions=0, size_bytes=0)
+            if quota is not None and len(self._own) > 1:
+                elsewhere = await self._usage(principal, [other for other in self._own if other is not shard])
+            said: list[Word] = [State.PENDING.value, shard.session, shard.idempotency, creation.INDEX_KEPT_MS]
+            said += creation.left_of(quota, elsewhere)
+            said += creation.words(items, batch=shard.batch, owner=shard.owner)
+            answers = await self._run(scripts.CREATE, keys, said)
+        except LedgerUnavailable as exc:
+            return [exc] * len(items)
+        return [creation.answer(answer, item, quota) for answer, item in zip(answers, items, strict=True)]
+
+    async def _usage(self, principal: str, shards: Sequence[_Shard]) -> Usage:
+        asked = (self._call("HMGET", shard.usage + principal, "sessions", "bytes") for shard in shards)
+        counts = await asyncio.gather(*asked)
+        return Usage(
+            sessions=sum(int(one or 0) for one, _ in counts), size_bytes=sum(int(one or 0) for _, one in counts)
+        )
+
+    async def _entries(self, shard: _Shard, selection: Selection, after: Spot | None, limit: int) -> list[Entry]:
+        """Of the smallest index that holds all that is selected."""
+        index = shard.own + selection.principal
+        if selection.batch is not None:
+            index = shard.batch + creation.label_hash(selection.principal, selection.batch)
+        elif selection.owner is not None:
+            index = shard.owner + creation.label_hash(selection.principal, selection.owner)
+        states = b"" if selection.state is None else table(frozenset({selection.state}))
+        flat = await self._run(scripts.FIND, (index,), (shard.session, limit, states, *(after or ())))
+        triples = zip(flat[::3], flat[1::3], flat[2::3], strict=True)
+        return [Entry(created_at=int(at), id=id_.decode(), record=record) for id_, at, record in triples]
 
     async def _get_of(self, shard: _Shard, session_ids: Sequence[str]) -> list[tuple[str, Session | None]]:
         """Those of one shard: a cluster takes no MGET over several slots."""

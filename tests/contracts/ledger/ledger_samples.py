@@ -6,14 +6,18 @@ import hashlib
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from msgspec.structs import replace
 
 from broker.contract import Checksum, Guarantees, Level, State
 from broker.domain.keys import new_session_id
 from broker.domain.objects import ObjectInfo, UploadSpec
 from broker.domain.policy import Destination, Policy
 from broker.domain.sessions import Facts, Session, begin, verify
-from broker.ports import Event, Idempotency, Ledger, Stray
+from broker.ports import Event, Idempotency, Ledger, NewSession, Stray
 
+PRINCIPAL = "app"
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 HOLD = 30 * SECOND
@@ -31,11 +35,11 @@ SPEC = UploadSpec(
 )
 
 
-def a_session(shard: int = 0, *, at: datetime = NOW, session_id: str | None = None) -> Session:
-    """Pending, with a key, one sha256 and one pair of metadata."""
+def a_session(shard: int = 0, *, at: datetime = NOW, session_id: str | None = None, **changes: Any) -> Session:
+    """Pending, with a key, one sha256 and one pair of metadata; `changes` are of its facts."""
     session_id = session_id or new_session_id(shard)
     facts = Facts(
-        principal="key:app",
+        principal=PRINCIPAL,
         destination=DESTINATION.name,
         bucket=DESTINATION.bucket,
         key=f"uploads/{session_id}/report.csv",
@@ -48,10 +52,14 @@ def a_session(shard: int = 0, *, at: datetime = NOW, session_id: str | None = No
         requests_end_at=at + 900 * SECOND,
         metadata={"case": "17"},
     )
-    return begin(session_id, facts, at)
+    return begin(session_id, replace(facts, **changes), at)
 
 
-def an_idempotency(key: str = "k" * 64, body: str = "b" * 64, keep_for: timedelta = DAY) -> Idempotency:
+def a_new(session: Session, *, look_at: datetime = NOW, idempotency: Idempotency | None = None) -> NewSession:
+    return NewSession(session=session, look_at=look_at, idempotency=idempotency)
+
+
+def an_idempotency(key: str = "k" * 32, body: str = "b" * 32, keep_for: timedelta = DAY) -> Idempotency:
     return Idempotency(key=key, body=body, keep_for=keep_for)
 
 

@@ -1,8 +1,9 @@
 """What only Redis can do wrong: be away, restart, forget its scripts, hold something else, lose what it was given."""
 
 import asyncio
+import re
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,8 +15,10 @@ from ledger_samples import (
     INFO,
     NOW,
     POLICY,
+    PRINCIPAL,
     SECOND,
     STRAY,
+    a_new,
     a_session,
     an_idempotency,
     created,
@@ -28,15 +31,18 @@ from msgspec.structs import replace
 
 from broker.contract import State
 from broker.dev.redis_server import RedisServer
-from broker.domain.errors import ConfigurationInvalid, LedgerUnavailable
+from broker.domain.errors import BrokerError, ConfigurationInvalid, LedgerUnavailable
 from broker.domain.keys import new_session_id
 from broker.domain.principals import ApiKey, Role, hash_of
 from broker.domain.sessions import Change, finish, verify
 from broker.ledger import records
 from broker.ledger.api_keys import MemoryApiKeys, RedisApiKeys
+from broker.ledger.creation import MOST_AT_ONCE, label_hash
 from broker.ledger.redis import RedisLedger
 from broker.ledger.wire import Wire
+from broker.ports import Created, Selection, Usage
 
+INDEX_BYTES = 140  # one line of a sorted set: id, score, the links of its skip list, its place in the hash table
 MOST_BYTES = 1_024  # DESIGN: a pending session with a key, a checksum and one metadata pair, indexes included
 
 
@@ -67,6 +73,14 @@ async def settings_of(wire: Wire, **settings: str) -> None:
         await wire.call("CONFIG", "SET", name.replace("_", "-"), value)
 
 
+async def raised_by(batch: Awaitable[list[Created | BrokerError]]) -> None:
+    """What befell every item of a batch alike."""
+    answers = await batch
+    assert len({str(answer) for answer in answers}) == 1
+    assert isinstance(answers[0], BrokerError)
+    raise answers[0]
+
+
 # --- away and back
 
 
@@ -85,6 +99,9 @@ async def test_while_redis_is_away_every_call_says_so(own_server: RedisServer, o
     own_server.kill()
     calls = [
         own.create(a_session(), look_at=NOW, idempotency=None),
+        raised_by(own.create_many([a_new(a_session()) for _ in range(100)])),
+        own.find(Selection(principal=PRINCIPAL), after=None, limit=5),
+        own.usage(PRINCIPAL),
         own.get(session.id),
         own.get_many([session.id]),
         own.apply(verify(session, INFO, DESTINATION, NOW)),
@@ -242,7 +259,8 @@ async def test_rubbish_in_place_of_a_record_is_refused(ledger: RedisLedger, wire
 
 async def test_every_key_of_a_shard_carries_its_hash_tag(server: RedisServer, wire: Wire) -> None:
     ledger = RedisLedger(server.url, shards=256)
-    session = a_session(0xAB)
+    session, waiting = a_session(0xAB, batch="today", owner="user-17"), a_session(0xAB)
+    await ledger.create(waiting, look_at=NOW, idempotency=None)
     await ledger.create(session, look_at=NOW, idempotency=an_idempotency())
     await ledger.apply(verify(session, INFO, DESTINATION, NOW))
     await ledger.hint(new_session_id(0xAB), STRAY, now=NOW)
@@ -256,6 +274,10 @@ async def test_every_key_of_a_shard_carries_its_hash_tag(server: RedisServer, wi
         b"stray",
         b"looked",
         b"idem",
+        b"own",
+        b"batch",
+        b"owner",
+        b"usage",
     }
     assert all(key.split(b":")[1] == b"{ab}" for key in keys)
     await ledger.close()
@@ -341,10 +363,94 @@ async def test_a_pending_session_takes_at_most_one_kibibyte(
     before, count = await used_memory(wire), 10_000
     for start in range(0, count, 500):
         numbers = range(start, start + 500)
-        keys = [an_idempotency(f"{number:064x}") if is_idempotent else None for number in numbers]
+        keys = [an_idempotency(f"{number:032x}") if is_idempotent else None for number in numbers]
         await asyncio.gather(*(ledger.create(a_session(), look_at=NOW, idempotency=key) for key in keys))
     each = (await used_memory(wire) - before) / count
     assert each <= MOST_BYTES, f"{each:.0f} bytes a session"
+
+
+async def test_a_session_of_a_batch_and_an_owner_takes_little_more(ledger: RedisLedger, wire: Wire) -> None:
+    await created(ledger)
+    before, count = await used_memory(wire), 10_000
+    for start in range(0, count, 500):
+        items = [
+            a_new(
+                a_session(batch="2026-11-20", owner=f"user-{number % 20}"), idempotency=an_idempotency(f"{number:032x}")
+            )
+            for number in range(start, start + 500)
+        ]
+        await ledger.create_many(items)
+    each = (await used_memory(wire) - before) / count
+    assert each <= MOST_BYTES + 2 * INDEX_BYTES, f"{each:.0f} bytes a session"
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 100])
+@pytest.mark.parametrize("index", ["own:{00}:app", f"batch:{{00}}:{label_hash(PRINCIPAL, 'today')}"])
+async def test_what_is_forgotten_leaves_the_indexes_too(
+    ledger: RedisLedger, wire: Wire, index: str, at_once: int
+) -> None:
+    for _ in range(10):  # each a generation: gone when the next one comes
+        items = [a_new(a_session(batch="today")) for _ in range(100)]
+        for start in range(0, 100, at_once):
+            await ledger.create_many(items[start : start + at_once])
+        await wire.call("DEL", *(f"session:{{00}}:{item.session.id}" for item in items[:90]))
+    stale = await wire.call("ZCARD", index) - 100
+    assert stale < 250  # of 900: two looks at random for each new one
+    assert await wire.call("PTTL", index) > 399 * 86_400_000
+
+
+async def test_a_listing_takes_what_is_forgotten_out_of_its_index(ledger: RedisLedger, wire: Wire) -> None:
+    gone, kept = await created(ledger), await created(ledger)
+    await wire.call("DEL", f"session:{{00}}:{gone.id}")
+    assert (await ledger.find(Selection(principal=PRINCIPAL), after=None, limit=5)).sessions == [kept]
+    assert await wire.call("ZRANGE", f"own:{{00}}:{PRINCIPAL}", 0, -1) == [kept.id.encode()]
+
+
+async def test_a_record_that_cannot_be_read_is_left_out_of_a_listing(ledger: RedisLedger, wire: Wire) -> None:
+    broken, newer, session = await created(ledger), await created(ledger), await created(ledger)
+    await wire.call("SETRANGE", f"session:{{00}}:{broken.id}", records.HEADER_BYTES, b"\xc1")
+    await wire.call("SETRANGE", f"session:{{00}}:{newer.id}", 0, bytes([records.SCHEMA + 1]))
+    assert (await ledger.find(Selection(principal=PRINCIPAL), after=None, limit=5)).sessions == [session]
+    await wire.call("SET", f"session:{{00}}:{broken.id}", "")
+    pending = Selection(principal=PRINCIPAL, state=State.PENDING)
+    assert (await ledger.find(pending, after=None, limit=5)).sessions == [session]
+
+
+async def test_an_index_never_shows_what_is_somebody_elses(ledger: RedisLedger, wire: Wire) -> None:
+    foreign = a_session(principal="other")
+    await ledger.create(foreign, look_at=NOW, idempotency=None)
+    await wire.call("ZADD", f"own:{{00}}:{PRINCIPAL}", 1, foreign.id)
+    assert (await ledger.find(Selection(principal=PRINCIPAL), after=None, limit=5)).sessions == []
+
+
+async def test_a_count_that_was_lost_never_falls_below_nothing(ledger: RedisLedger, wire: Wire) -> None:
+    one, two = await created(ledger), await created(ledger)
+    await wire.call("DEL", f"usage:{{00}}:{PRINCIPAL}")
+    assert await ledger.apply(verify(one, INFO, DESTINATION, NOW))
+    assert await ledger.usage(PRINCIPAL) == Usage(sessions=0, size_bytes=0)
+    assert await wire.call("EXISTS", f"usage:{{00}}:{PRINCIPAL}") == 0
+    await created(ledger)
+    assert await ledger.apply(verify(two, INFO, DESTINATION, NOW))
+    assert await ledger.usage(PRINCIPAL) == Usage(sessions=0, size_bytes=0)
+
+
+async def test_a_chunk_that_cannot_be_written_spoils_no_other(server: RedisServer, wire: Wire) -> None:
+    ledger = RedisLedger(server.url, shards=2)
+    await wire.call("SET", "due:{01}", "not a sorted set")
+    answers = await ledger.create_many([a_new(a_session(number % 2)) for number in range(10)])
+    assert [isinstance(answer, Created) for answer in answers] == [True, False] * 5
+    assert all(isinstance(answer, Created | LedgerUnavailable) for answer in answers)
+    await ledger.close()
+
+
+async def test_no_script_of_a_batch_holds_redis_up(ledger: RedisLedger, wire: Wire) -> None:
+    await wire.call("CONFIG", "RESETSTAT")
+    await ledger.create_many([a_new(a_session(batch="today", owner="user-17")) for _ in range(1_000)])
+    said = (await wire.call("INFO", "commandstats")).decode()
+    found = re.search(r"cmdstat_evalsha:calls=(\d+),usec=\d+,usec_per_call=([\d.]+)", said)
+    assert found is not None
+    assert int(found[1]) >= 1_000 // MOST_AT_ONCE
+    assert float(found[2]) < 5_000  # µs; some 500 on an idle machine
 
 
 async def test_old_events_are_trimmed_by_age(ledger: RedisLedger, wire: Wire) -> None:

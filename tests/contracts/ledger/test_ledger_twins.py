@@ -9,7 +9,18 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
-from ledger_samples import DESTINATION, HOLD, INFO, NOW, POLICY, STRAY, a_session, an_idempotency
+from ledger_samples import (
+    DESTINATION,
+    HOLD,
+    INFO,
+    NOW,
+    POLICY,
+    PRINCIPAL,
+    STRAY,
+    a_new,
+    a_session,
+    an_idempotency,
+)
 
 from broker.clock import SystemClock
 from broker.contract import Reason, State
@@ -31,7 +42,7 @@ from broker.domain.sessions import (
 from broker.ledger.memory import MemoryLedger
 from broker.ledger.redis import RedisLedger
 from broker.ledger.wire import Wire
-from broker.ports import DueLook, Ledger
+from broker.ports import Created, DueLook, Ledger, Page, Quota, Selection
 
 BAD = Reason(code="bad", message="…")
 HOUR = timedelta(hours=1)
@@ -132,6 +143,44 @@ class Twins(RuleBasedStateMachine):
         if not isinstance(answer, str):
             self.sessions.append(answer.session)
 
+    @rule(
+        shards=st.lists(st.integers(0, 2), max_size=5),
+        keys=st.lists(st.sampled_from(["", "", "one", "two", "three"]), min_size=5, max_size=5),
+        label=st.sampled_from([None, "one", "two"]),
+        most=st.none() | st.integers(0, 12),
+    )
+    def create_many(self, shards: list[int], keys: list[str], label: str | None, most: int | None) -> None:
+        pairs = [(0 if key else shard, key) for shard, key in zip(shards, keys, strict=False)]
+        # With a quota the order of shards tells who is refused: it is taken from the caller's, in both.
+        pairs.sort()
+        items = [
+            a_new(
+                a_session(at=self.now, session_id=self.new_id(shard), batch=label, owner=label),
+                idempotency=an_idempotency(key) if key else None,
+            )
+            for shard, key in pairs
+        ]
+        quota = None if most is None else Quota(sessions=most, size_bytes=most * 10**7)
+
+        async def ask(ledger: Ledger) -> list[Any]:
+            answers = await ledger.create_many(items, quota=quota)
+            return [answer if isinstance(answer, Created) else str(answer) for answer in answers]
+
+        self.sessions += [answer.session for answer in self.both(ask) if isinstance(answer, Created)]
+
+    @rule(
+        label=st.sampled_from([None, "one", "two"]),
+        owner=st.sampled_from([None, "one"]),
+        state=st.none() | st.sampled_from([*State]),
+        limit=st.integers(1, 6),
+    )
+    def find(self, label: str | None, owner: str | None, state: State | None, limit: int) -> None:
+        selection = Selection(principal=PRINCIPAL, batch=label, owner=owner, state=state)
+
+        first: Page = self.both(lambda ledger: ledger.find(selection, after=None, limit=limit))
+        if first.end:
+            self.both(lambda ledger: ledger.find(selection, after=first.end, limit=limit))
+
     @rule(shard=st.integers(0, 2), is_leased=st.booleans())
     def work(self, shard: int, is_leased: bool) -> None:
         """A shortcut to where jobs are, which random steps would seldom find."""
@@ -200,6 +249,10 @@ class Twins(RuleBasedStateMachine):
     @invariant()
     def they_agree_on_what_comes_next(self) -> None:
         self.both(lambda ledger: ledger.next_due())
+
+    @invariant()
+    def they_agree_on_what_is_pending(self) -> None:
+        self.both(lambda ledger: ledger.usage(PRINCIPAL))
 
 
 @pytest.mark.timeout(600)  # takes seconds; finding the smallest counter-example takes minutes

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from broker.domain import errors
-from broker.domain.errors import BrokerError, CompletionInProgress, IdempotencyInFlight, Unavailable
+from broker.domain.errors import BrokerError, CompletionInProgress, IdempotencyInFlight, Limited, Unavailable
 
 
 def _tree(root: type[BrokerError]) -> Iterator[type[BrokerError]]:
@@ -40,7 +40,7 @@ def test_the_drawing_shows_every_class_under_its_parent_and_nothing_else() -> No
 
 def test_what_is_worth_another_try_says_so() -> None:
     retryable = {error for error in TREE if error.is_retryable}
-    assert retryable == {*_tree(Unavailable), IdempotencyInFlight, CompletionInProgress}
+    assert retryable == {*_tree(Unavailable), *_tree(Limited), IdempotencyInFlight, CompletionInProgress}
     assert all(error.retry_after.total_seconds() >= 1 for error in _tree(Unavailable))
 
 
