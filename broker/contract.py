@@ -233,6 +233,22 @@ class UploadSession(Struct, frozen=True, kw_only=True):
         return f"UploadSession(id={self.id!r}, state={self.state.value!r})"
 
 
+class SessionEvent(Struct, frozen=True, kw_only=True):
+    """`data` of one event of `GET /upload-sessions/{id}/events`: a step of the session's timeline.
+
+    `reason` and `result` come with the state that they belong to. After `is_final` nothing more is expected, and the
+    stream ends.
+    """
+
+    id: str
+    state: State
+    at: datetime
+    epoch: int
+    is_final: bool
+    reason: Reason | msgspec.UnsetType = msgspec.UNSET
+    result: Any = msgspec.UNSET  # whatever JSON the consumer reported
+
+
 class RemintUpload(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Body of `POST /upload-sessions/{id}/upload`; empty is fine."""
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+LINGER_SECONDS = 30.0  # ours: for the last bytes of an answer to leave
+
 
 class _OneWrite:
     """A transport that holds writes until the end of the tick, and is otherwise the one that it wraps."""
@@ -23,8 +25,11 @@ class _OneWrite:
         self._held.append(data)
 
     def close(self) -> None:
+        """What is written still leaves; a reader that never takes it must not keep the connection for ever."""
         self._flush()
         self._transport.close()
+        if self._transport.get_write_buffer_size():
+            self._loop.call_later(LINGER_SECONDS, self._transport.abort)
 
     def _flush(self) -> None:
         held, self._held = self._held, []

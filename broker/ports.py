@@ -5,6 +5,7 @@ a use case asks for those it needs. Every method raises only errors of `broker.d
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -259,6 +260,31 @@ class Bell(Protocol):
         """Until the next ring, or `timeout`."""
 
 
+class Listener(Protocol):
+    """Somebody who wants to know what becomes of one session."""
+
+    @property
+    def is_over(self) -> bool:
+        """It must leave: whoever listens has gone or may not any longer, or this process stops."""
+
+    def leave(self) -> None:
+        """Makes it so, and wakes it."""
+
+    async def wait(self, timeout: timedelta) -> bool:
+        """True as soon as the session may have moved on or `is_over` changed; False after `timeout`."""
+
+
+class Listeners(Protocol):
+    """Those of this process who listen, told whichever process moved their session on."""
+
+    def listen(self, session_id: str, key_id: str) -> AbstractContextManager[Listener]:
+        """A listener as long as the context lasts. What happened before it began must be read from the record.
+
+        :param key_id: the API key by whose right it listens.
+        :raises Overloaded: this process has as many listeners as it takes.
+        """
+
+
 # --- the ledger ------------------------------------------------------------------------------------------
 
 
@@ -443,6 +469,9 @@ class Events(Protocol):
 
     def read(self, shard: int, after: str = "0") -> AsyncIterator[Event]:
         """What shard `shard` recorded after cursor `after`, up to now. A cursor is "milliseconds-number"."""
+
+    async def end(self, shard: int) -> str:
+        """The cursor after which there is nothing yet: what is read after it came later."""
 
 
 class Schedule(Protocol):

@@ -3,11 +3,13 @@
 import asyncio
 import gc
 import logging
+import resource
 import signal
 import socket
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -37,13 +39,26 @@ def look(settings: Settings, *, is_announcing: bool) -> None:
 
 async def _serve(settings: Settings, *, is_looking: bool, is_announcing: bool) -> None:
     listener = _listen(settings.server.host, settings.server.port)
+    _permit_files()
     async with open_house(settings) as house:
         app = share_with(create_app(house.use_cases), settings.cors.allow_origins)
         server = _Server(_uvicorn_config(app), {"broker": _address(listener)} if is_announcing else None)
         _settle_garbage()
-        _on_signals(server.stop)
-        background = [house.looker.run()] if is_looking else []
+        _on_signals(partial(_stop, server, house))
+        background = [house.tail.run(), *([house.looker.run()] if is_looking else [])]
         await _until_ended(server.serve(sockets=[listener]), background)
+
+
+def _stop(server: "_Server", house: House) -> None:
+    """Streams of events end now: the server waits for open connections."""
+    house.tail.close()
+    server.stop()
+
+
+def _permit_files() -> None:
+    """As many connections as the system grants us: the usual soft limit of 1,024 is for programs that use `select`."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _settle_garbage() -> None:

@@ -150,6 +150,7 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     port: Annotated[int, Meta(ge=0, le=65_535)] = 8080
     health_port: Annotated[int, Meta(ge=0, le=65_535)] | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    max_listeners: Annotated[int, Meta(ge=0)] = 5_000  # to `GET …/events`, of one process
 
 
 class CorsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

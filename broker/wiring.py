@@ -34,6 +34,7 @@ from broker.services.open_upload import OpenUpload
 from broker.services.read import Read
 from broker.services.remint import Remint
 from broker.services.survey import Survey
+from broker.services.watch import Watch
 from broker.settings import (
     CredentialSettings,
     DestinationSettings,
@@ -54,6 +55,7 @@ from broker.storage.s3.sigv4 import Credential, SigV4
 from broker.storage.s3.store import S3ObjectHead, S3ObjectRemover
 from broker.workers.bells import LocalBell
 from broker.workers.looker import Looker
+from broker.workers.tail import Tail
 
 HEAD_TIMEOUT = timedelta(seconds=10)  # below the looker's hold, so that a claim never runs out during a HEAD
 POOL_CONNECTIONS = 256
@@ -65,6 +67,7 @@ class House:
 
     use_cases: UseCases
     looker: Looker
+    tail: Tail
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +102,7 @@ def _house(settings: Settings, ledger: RedisLedger, buckets: Mapping[str, Bucket
         raise ConfigurationInvalid("secrets.capsule_keys: at least one key is needed (`openssl rand -base64 48`)")
     sealer, tokens = CapsuleSealer(keys), Tokens(keys)
     due, work = LocalBell(), LocalBell()
+    tail = Tail(events=ledger, shards=ledger.shards, limit=settings.server.max_listeners)
     assemble = Assemble(sessions=ledger, clock=clock)
     look = Look(
         buckets=buckets, sessions=ledger, looks=ledger, assemble=assemble, sealer=sealer, clock=clock, work=work
@@ -143,8 +147,10 @@ def _house(settings: Settings, ledger: RedisLedger, buckets: Mapping[str, Bucket
         finish=FinishJob(end_lease=end),
         release=ReleaseJob(end_lease=end),
         notify=Notify(doors=doors, buckets=buckets, looks=ledger, clock=clock, due=due),
+        watch=Watch(sessions=ledger, buckets=buckets, clock=clock),
+        listeners=tail,
     )
-    return House(use_cases=use_cases, looker=Looker(looks=ledger, look=look, clock=clock, due=due))
+    return House(use_cases=use_cases, looker=Looker(looks=ledger, look=look, clock=clock, due=due), tail=tail)
 
 
 def _api_keys(settings: Mapping[str, KeySettings]) -> dict[str, ApiKey]:

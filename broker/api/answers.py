@@ -18,7 +18,7 @@ JSON = b"application/json"
 # RFC 9110 section 5.5: visible ASCII; anything else could split a header or a log line.
 _SANE_REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 # Answers carry signed requests, tokens and leases: RFC 9111 section 5.2.2.5.
-_NO_STORE = (b"cache-control", b"no-store")
+NO_STORE = (b"cache-control", b"no-store")
 
 _encode = msgspec.json.Encoder().encode
 
@@ -39,7 +39,7 @@ class Answer:
             (b"content-type", self.media_type),
             (b"content-length", b"%d" % len(self.body)),
             (b"x-request-id", request_id(scope).encode()),
-            _NO_STORE,
+            NO_STORE,
             *self.headers,
         ]
         body = b"" if scope["method"] == "HEAD" else self.body  # type: ignore[typeddict-item]

@@ -13,9 +13,10 @@ from broker.api.health import Health
 from broker.api.jobs import Jobs
 from broker.api.notifications import Notifications
 from broker.api.problems import refuse
+from broker.api.session_events import SessionEvents
 from broker.api.upload_sessions import UploadSessions
 from broker.domain.tokens import Tokens
-from broker.ports import ApiKeys, Clock, Schedule, Sessions
+from broker.ports import ApiKeys, Clock, Listeners, Schedule, Sessions
 from broker.services.abort import Abort
 from broker.services.complete import Complete
 from broker.services.finish import FinishJob, ReleaseJob
@@ -25,6 +26,7 @@ from broker.services.notify import Notify
 from broker.services.read import Read
 from broker.services.remint import Remint
 from broker.services.survey import Survey
+from broker.services.watch import Watch
 
 Lifespan = Callable[[Litestar], AbstractAsyncContextManager[Any]]
 
@@ -49,6 +51,8 @@ class UseCases:
     finish: FinishJob
     release: ReleaseJob
     notify: Notify
+    watch: Watch
+    listeners: Listeners
 
 
 def create_app(use_cases: UseCases, *, lifespan: Sequence[Lifespan] = ()) -> Litestar:
@@ -66,8 +70,10 @@ def create_app(use_cases: UseCases, *, lifespan: Sequence[Lifespan] = ()) -> Lit
     )
     jobs = Jobs(lease=do.lease, renew=do.renew, finish=do.finish, release=do.release)
     notifications = Notifications(notify=do.notify)
+    session_events = SessionEvents(watch=do.watch, listeners=do.listeners, clock=do.clock)
     routes = [
         *upload_sessions.routes(gate),
+        *session_events.routes(gate),
         *jobs.routes(gate),
         *notifications.routes(gate),
         *_health_routes(do, gate),

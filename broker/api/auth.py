@@ -6,6 +6,7 @@ by the same answer after the same work.
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
 from litestar import Request
@@ -131,6 +132,29 @@ class SessionOfBearer:
         if text.startswith(_TOKEN_PREFIX):
             return await gate.session_of_token(text, session_id)
         return await gate.session_of_key(text, session_id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visit:
+    """A session, and by whose right its caller sees it."""
+
+    session: Session
+    key_id: str  # the caller's own key, or the one that minted what his token opens
+    ends_at: datetime | None  # of the token, if he came with one
+
+
+@dataclass(frozen=True, slots=True)
+class VisitOfBearer:
+    """The session in the path as for `SessionOfBearer`, for a caller who stays."""
+
+    schemes: tuple[str, ...] = (API_KEY, SESSION_TOKEN)
+    problems: tuple[type[BrokerError], ...] = (Unauthenticated, Forbidden, SessionNotFound, LedgerUnavailable)
+
+    async def admit(self, gate: Gate, request: Request[Any, Any, Any]) -> Visit:
+        session, text = await SessionOfBearer().admit(gate, request), bearer(request)
+        if text.startswith(_TOKEN_PREFIX):
+            return Visit(session=session, key_id=session.facts.principal, ends_at=session.facts.expires_at)
+        return Visit(session=session, key_id=key_id_in(text), ends_at=None)
 
 
 def bearer(request: Request[Any, Any, Any]) -> str:

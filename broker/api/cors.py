@@ -11,10 +11,10 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from broker.api.answers import Headers
-from broker.api.operations import LOCATION, OPERATIONS, REPLAYED, RETRY_AFTER
+from broker.api.operations import LAST_EVENT_ID, LOCATION, OPERATIONS, REPLAYED, RETRY_AFTER
 
 ANY_ORIGIN = "*"
-REQUEST_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "X-Request-Id")
+REQUEST_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "X-Request-Id", LAST_EVENT_ID)
 EXPOSED = (RETRY_AFTER, LOCATION, "X-Request-Id", REPLAYED)
 METHODS = sorted({operation.method for operation in OPERATIONS} | {"HEAD"})
 MAX_AGE_SECONDS = 7_200  # Chromium remembers a preflight for two hours at most

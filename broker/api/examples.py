@@ -31,6 +31,7 @@ from broker.contract import (
     RenewedLease,
     RenewRequest,
     ResultRequest,
+    SessionEvent,
     SignedRequest,
     State,
     Step,
@@ -149,6 +150,8 @@ ABORTED_SESSION = msgspec.structs.replace(
     timeline=[Step(state=State.PENDING, at=_START), Step(state=State.ABORTED, at=_at(4))],
     attempts=Attempts(leases=0, failures=0, lost_leases=0, infrastructure=0),
 )
+
+SESSION_EVENT = SessionEvent(id=_ID, state=State.VERIFIED, at=_at(4), epoch=0, is_final=False)
 
 READ = SignedRequest(
     method="GET",

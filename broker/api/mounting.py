@@ -5,8 +5,8 @@ from typing import Any, TypeVar
 
 from litestar import Request
 from litestar.handlers import HTTPRouteHandler
+from litestar.types import ASGIApp
 
-from broker.api.answers import Answer
 from broker.api.auth import Gate
 from broker.api.operations import Operation
 
@@ -14,12 +14,15 @@ C = TypeVar("C")
 
 
 def mount(
-    gate: Gate, operation: Operation[C], handle: Callable[[Request[Any, Any, Any], C], Awaitable[Answer]]
+    gate: Gate, operation: Operation[C], handle: Callable[[Request[Any, Any, Any], C], Awaitable[ASGIApp]]
 ) -> HTTPRouteHandler:
-    """A route that admits its caller first. No guard, no dependency: what they cost is in docs/decisions/0002."""
+    """A route that admits its caller first. No guard, no dependency: what they cost is in docs/decisions/0002.
+
+    :param handle: its answer sends itself.
+    """
     admit = operation.access.admit
 
-    async def call(request: Request[Any, Any, Any]) -> Answer:
+    async def call(request: Request[Any, Any, Any]) -> ASGIApp:
         return await handle(request, await admit(gate, request))
 
     # RFC 9110 section 9.3.2: HEAD is a GET without the content.

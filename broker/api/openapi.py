@@ -12,7 +12,17 @@ import msgspec
 
 from broker import __version__
 from broker.api.auth import API_KEY, SESSION_TOKEN
-from broker.api.operations import LOCATION, OPERATIONS, REPLAYED, RETRY_AFTER, Body, Operation, Parameter, Reply
+from broker.api.operations import (
+    EVENT_STREAM,
+    LOCATION,
+    OPERATIONS,
+    REPLAYED,
+    RETRY_AFTER,
+    Body,
+    Operation,
+    Parameter,
+    Reply,
+)
 from broker.api.problems import CHALLENGED, ROWS, default_text, is_retry_told, problem
 from broker.contract import Problem
 from broker.domain.errors import BrokerError
@@ -148,11 +158,21 @@ def _responses(operation: Operation[Any]) -> Json:
 
 def _reply(reply: Reply) -> Json:
     told: Json = {"description": reply.text, "headers": _headers(reply.headers)}
-    if reply.kind is not None:
+    if reply.media_type == EVENT_STREAM and reply.kind is not None:
+        told["content"] = {EVENT_STREAM: _event(reply.kind, reply.example)}
+    elif reply.kind is not None:
         told["content"] = {reply.media_type: {"schema": _ref(reply.kind.__name__), "example": _plain(reply.example)}}
     elif reply.example is not None:
         told["content"] = {reply.media_type: {"schema": {"type": "string"}, "example": reply.example}}
     return told
+
+
+def _event(kind: type, example: Any) -> Json:
+    """One event of a stream, field by field: until OpenAPI 3.2 and its `itemSchema` that is what `schema` describes."""
+    data = {"type": "string", "contentMediaType": _JSON, "contentSchema": _ref(kind.__name__)}
+    properties: Json = {"event": {"const": "state"}, "id": {"type": "string", "pattern": "^[0-9]{1,13}$"}, "data": data}
+    said = {"event": "state", "id": "1795176004000", "data": msgspec.json.encode(example).decode()}
+    return {"schema": {"type": "object", "required": [*properties], "properties": properties}, "example": said}
 
 
 def _problem_response(kinds: list[type[BrokerError]]) -> Json:

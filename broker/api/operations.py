@@ -6,7 +6,7 @@ from typing import Any, Generic, Literal, TypeVar
 from msgspec import Struct
 
 from broker.api import examples
-from broker.api.auth import Access, Everyone, KeyOf, SessionOfBearer, SessionOfKey
+from broker.api.auth import Access, Everyone, KeyOf, SessionOfBearer, SessionOfKey, Visit, VisitOfBearer
 from broker.contract import (
     About,
     CreateUploadSession,
@@ -22,6 +22,7 @@ from broker.contract import (
     RenewedLease,
     RenewRequest,
     ResultRequest,
+    SessionEvent,
     SignedRequest,
     UploadSession,
 )
@@ -33,6 +34,7 @@ from broker.domain.sessions import Session
 C = TypeVar("C")
 
 TEXT = "text/plain"
+EVENT_STREAM = "text/event-stream"
 BODY_PROBLEMS = (
     errors.NotJson,
     errors.MalformedRequest,
@@ -52,6 +54,7 @@ GRANT_PROBLEMS = (
 RETRY_AFTER = "Retry-After"
 REPLAYED = "Idempotency-Replayed"
 LOCATION = "Location"
+LAST_EVENT_ID = "Last-Event-ID"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +68,7 @@ class Body:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """One answer that is not a problem."""
+    """One answer that is not a problem. Of an event stream `kind` is the `data` of each event."""
 
     status: int
     text: str
@@ -245,6 +248,38 @@ CONTENT: Operation[Session] = Operation(
     ),
 )
 
+EVENTS: Operation[Visit] = Operation(
+    id="watchSession",
+    method="GET",
+    path="/upload-sessions/{session_id}/events",
+    tag="upload sessions",
+    summary="What becomes of a session, as server-sent events",
+    text="The timeline so far, then each step as it happens; the one that says `is_final` is the last. A comment every "
+    "15 seconds shows that the connection lives. It ends after an hour at most, or when the broker stops: come back "
+    "with the last `id`, which is the step's moment in Unix milliseconds. A browser's own `EventSource` cannot send "
+    "`Authorization`: read the stream with `fetch`.",
+    access=VisitOfBearer(),
+    parameters=(
+        Parameter(
+            name=LAST_EVENT_ID,
+            place="header",
+            text="The `id` of the last event that arrived: only later steps are told.",
+            schema={"type": "string", "pattern": "^[0-9]{1,13}$"},
+        ),
+    ),
+    replies=(
+        Reply(
+            status=200,
+            text="A stream of events named `state`",
+            kind=SessionEvent,
+            media_type=EVENT_STREAM,
+            example=examples.SESSION_EVENT,
+        ),
+        Reply(status=204, text="The last step was told before; do not come back"),
+    ),
+    problems=(errors.InvalidInput, errors.Overloaded),
+)
+
 LEASE: Operation[ApiKey] = Operation(
     id="leaseJobs",
     method="POST",
@@ -354,6 +389,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
     COMPLETE,
     ABORT,
     CONTENT,
+    EVENTS,
     LEASE,
     RENEW,
     RESULT,

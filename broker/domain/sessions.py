@@ -41,6 +41,8 @@ READABLE = frozenset({State.VERIFIED, State.PROCESSING, State.PROCESSED, State.F
 ENDED_BADLY = frozenset({State.FAILED, State.REJECTED, State.EXPIRED, State.ABORTED})
 LEASABLE = frozenset(state for state, to in TRANSITIONS.items() if State.PROCESSING in to)
 
+ENDINGS = frozenset({State.PROCESSED, State.FAILED, State.REJECTED, State.EXPIRED, State.ABORTED})
+
 Outcome = Literal[State.PROCESSED, State.FAILED, State.REJECTED]  # a consumer's last word
 
 FOREIGN_OBJECT = "foreign-object"  # bytes that did not come by our signed request: not ours to delete
@@ -282,6 +284,15 @@ def release(session: Session, now: datetime, policy: Policy, *, is_infrastructur
         after=_counted(after, infrastructure=troubles),
         job_at=now + retry_delay(policy, troubles),
     )
+
+
+def is_final(state: State, destination: Destination | None) -> bool:
+    """Whether nothing more is expected to happen; late bytes and an operator's retry may prove it wrong.
+
+    :param destination: None where it is not configured here.
+    """
+    has_job = destination is None or destination.processing != "none"
+    return state in ENDINGS or (state is State.VERIFIED and not has_job)
 
 
 def _cleared_from(session: Session, now: datetime) -> datetime:

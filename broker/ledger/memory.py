@@ -283,6 +283,10 @@ class MemoryLedger:
         for event in found.events[found.place_of((ms, number + 1)) :]:
             yield event
 
+    async def end(self, shard: int) -> str:
+        events = self._shards[f"{shard:02x}"].events
+        return events[-1].cursor if events else "0"
+
     async def next_due(self) -> datetime | None:
         scores = [score for shard in self._shards.values() for score in shard.due.values()]
         return moment(min(scores)) if scores else None

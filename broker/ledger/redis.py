@@ -256,6 +256,10 @@ class RedisLedger:
             if len(page) < EVENTS_PAGE:
                 return
 
+    async def end(self, shard: int) -> str:
+        last = await self._call("XREVRANGE", self._own[shard].events, "+", "-", "COUNT", 1)
+        return last[0][0].decode() if last else "0"
+
     async def next_due(self) -> datetime | None:
         scores = [score for score in await self._earliest("due") if score is not None]
         return moment(min(scores)) if scores else None

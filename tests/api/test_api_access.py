@@ -29,7 +29,8 @@ async def call(
 ) -> tuple[int, str]:
     path = operation.path.format(session_id=session_id, job_id=session_id, source="bucket")
     answer = await world.client.request(operation.method, path, headers=headers, json=body or WISH)
-    return answer.status_code, answer.json().get("code", "")
+    is_json = answer.headers["content-type"].endswith("json")
+    return answer.status_code, answer.json().get("code", "") if is_json else ""
 
 
 @each(KEYED)

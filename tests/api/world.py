@@ -30,7 +30,9 @@ from broker.services.open_upload import OpenUpload
 from broker.services.read import Read
 from broker.services.remint import Remint
 from broker.services.survey import Survey
+from broker.services.watch import Watch
 from broker.workers.bells import LocalBell
+from broker.workers.tail import Tail
 from tests.memory_bucket import MemoryBucket
 
 DOOR_TOKEN = "the-bucket-says-so"
@@ -59,6 +61,7 @@ class World:
 
     app: Litestar
     use_cases: UseCases
+    tail: Tail
     client: httpx.AsyncClient
     ledger: Ledger
     bucket: MemoryBucket
@@ -116,16 +119,27 @@ def event(session: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return {"Records": [{"eventName": "ObjectCreated:Put", "s3": {"bucket": bucket, "object": {"key": key}}}]}
 
 
-def build(clock: Clock, *, ledger: Ledger | None = None) -> World:
+def build(clock: Clock, *, ledger: Ledger | None = None, listeners: int = 0) -> World:
+    """:param listeners: how many may stay; none, and each stream of events ends with what is known by now."""
     ledger = ledger or MemoryLedger(clock)
+    tail = Tail(events=ledger, shards=ledger.shards, limit=listeners or 100)
+    if not listeners:
+        tail.close()
     secrets = {who: new_key_text(who) for who in _ROLES}
     keys = {who: _key(who, role, secrets[who]) for who, role in _ROLES.items()}
     bucket = MemoryBucket(clock=clock)
-    use_cases = _use_cases(ledger, bucket, clock, FixedKeys(keys=keys))
+    use_cases = _use_cases(ledger, bucket, clock, FixedKeys(keys=keys), tail)
     app = create_app(use_cases)
     client = client_of(app)
     return World(
-        app=app, use_cases=use_cases, client=client, ledger=ledger, bucket=bucket, clock=clock, secrets=secrets
+        app=app,
+        use_cases=use_cases,
+        tail=tail,
+        client=client,
+        ledger=ledger,
+        bucket=bucket,
+        clock=clock,
+        secrets=secrets,
     )
 
 
@@ -142,7 +156,7 @@ def _key(who: str, role: Role, text: str) -> ApiKey:
     return ApiKey(id=who, hashes=(hash_of(text),), roles=frozenset({role}))
 
 
-def _use_cases(ledger: Ledger, bucket: MemoryBucket, clock: Clock, keys: FixedKeys) -> UseCases:
+def _use_cases(ledger: Ledger, bucket: MemoryBucket, clock: Clock, keys: FixedKeys, tail: Tail) -> UseCases:
     secret = (b"k" * 32,)
     sealer, tokens = CapsuleSealer(secret), Tokens(secret)
     due, work = LocalBell(), LocalBell()
@@ -184,4 +198,6 @@ def _use_cases(ledger: Ledger, bucket: MemoryBucket, clock: Clock, keys: FixedKe
         finish=FinishJob(end_lease=end),
         release=ReleaseJob(end_lease=end),
         notify=Notify(doors={"bucket": door}, buckets=buckets, looks=ledger, clock=clock, due=due),
+        watch=Watch(sessions=ledger, buckets=buckets, clock=clock),
+        listeners=tail,
     )

@@ -44,6 +44,18 @@ def test_the_six_lines_of_curl_upload_a_file_and_show_it(stack: Stack, tmp_path:
     assert answers[-1]["state"] in {"verified", "processing", "processed"}
 
 
+def test_the_line_that_watches_a_session_shows_its_last_step(stack: Stack, tmp_path: Path) -> None:
+    lines = block("Six lines of curl", "sh") + block("Watch it happen", "sh")
+    env = {"PATH": "/usr/local/bin:/usr/bin:/bin", "BROKER_URL": stack.about.broker}
+    env["BROKER_API_KEY"] = stack.about.api_key
+    done = subprocess.run(
+        ["bash", "-euc", lines], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    last = json.loads(done.stdout.strip().splitlines()[-1].removeprefix("data: "))
+    assert (last["state"], last["is_final"]) == ("processed", True)
+
+
 def test_the_configuration_sample_is_one_that_loads(tmp_path: Path) -> None:
     path = tmp_path / "broker.toml"
     path.write_text(block("Configuration", "toml"))

@@ -59,7 +59,13 @@ async def test_a_preflight_says_what_a_page_may_send_and_is_remembered(page: htt
     assert named(answer) == {
         "access-control-allow-origin": {APP},
         "access-control-allow-methods": {"GET", "HEAD", "POST", "DELETE"},
-        "access-control-allow-headers": {"Authorization", "Content-Type", "Idempotency-Key", "X-Request-Id"},
+        "access-control-allow-headers": {
+            "Authorization",
+            "Content-Type",
+            "Idempotency-Key",
+            "Last-Event-ID",
+            "X-Request-Id",
+        },
         "access-control-max-age": {"7200"},
         "vary": {"Origin"},
     }

@@ -70,3 +70,14 @@ async def test_two_changes_of_one_moment_are_two_events(ledger: Ledger) -> None:
 
 async def test_a_healthy_ledger_has_nothing_to_complain_of(ledger: Ledger) -> None:
     assert await ledger.check() == []
+
+
+async def test_after_the_end_there_is_only_what_came_later(ledger: Ledger, other: Ledger) -> None:
+    shard = ledger.shards - 1
+    empty = await ledger.end(shard)
+    first = await created(ledger, shard)
+    end = await ledger.end(shard)
+    assert await all_events(other, shard, end) == []
+    second = await created(other, shard)
+    assert [event.id for event in await all_events(ledger, shard, end)] == [second.id]
+    assert [event.id for event in await all_events(ledger, shard, empty)] == [first.id, second.id]

@@ -26,6 +26,7 @@ from broker.domain.sessions import (
     abort,
     expire,
     finish,
+    is_final,
     quiet_at,
     reject,
     release,
@@ -374,3 +375,10 @@ class Life(RuleBasedStateMachine):
 
 TestLife = Life.TestCase
 TestLife.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+
+
+def test_only_where_nothing_more_is_expected_is_it_final() -> None:
+    goes_on = {State.PENDING, State.VERIFIED, State.PROCESSING}
+    for place in (PLACE, None):
+        assert {state for state in State if not is_final(state, place)} == goes_on
+    assert {state for state in State if not is_final(state, SILENT)} == goes_on - {State.VERIFIED}

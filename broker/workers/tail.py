@@ -1,0 +1,116 @@
+"""The tail: one reader of the events of all shards for all of this process who listen, and none while nobody does.
+
+It reads the streams from their ends on, all of them in one write, so what it asks of the ledger does not grow with the
+listeners. It rings and does not tell: a listener reads the record, and what is rung once too often does no harm.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from broker.domain.errors import BrokerError, Overloaded
+from broker.ports import Events
+
+_log = logging.getLogger("broker.tail")
+
+PERIOD = timedelta(milliseconds=100)  # between two reads: the most that a listener is late, beside the reading
+PAUSE = timedelta(seconds=1)  # before a ledger that did not answer is asked again
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Place:
+    """A `Listener`. Rings that come before it waits are one."""
+
+    key_id: str
+    is_over: bool = False
+    _rung: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def ring(self) -> None:
+        self._rung.set()
+
+    def leave(self) -> None:
+        self.is_over = True
+        self._rung.set()
+
+    async def wait(self, timeout: timedelta) -> bool:
+        try:
+            async with asyncio.timeout(timeout.total_seconds()):
+                await self._rung.wait()
+        except TimeoutError:
+            return False
+        self._rung.clear()
+        return True
+
+
+@dataclass(slots=True, kw_only=True)
+class Tail:
+    """`Listeners`. `run` until cancelled; `close` sends everybody home.
+
+    :param limit: how many may listen at once; each takes an open connection.
+    """
+
+    events: Events
+    shards: int
+    limit: int
+    _places: dict[str, set[_Place]] = field(default_factory=dict)
+    _count: int = 0
+    _is_closed: bool = False
+    _is_wanted: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @contextmanager
+    def listen(self, session_id: str, key_id: str) -> Iterator[_Place]:
+        if self._count >= self.limit:
+            raise Overloaded
+        place = _Place(key_id=key_id, is_over=self._is_closed)
+        self._places.setdefault(session_id, set()).add(place)
+        self._count += 1
+        self._is_wanted.set()
+        try:
+            yield place
+        finally:
+            self._count -= 1
+            places = self._places[session_id]
+            places.discard(place)
+            if not places:
+                del self._places[session_id]
+
+    def close(self) -> None:
+        """Whoever listens, or comes to, leaves at once: a process that stops would wait for them."""
+        self._is_closed = True
+        for place in self._all():
+            place.leave()
+
+    async def run(self) -> None:
+        while True:
+            await self._is_wanted.wait()
+            try:
+                await self._follow()
+            except BrokerError as trouble:
+                _log.warning("tail.waiting", extra={"code": trouble.code})
+                await asyncio.sleep(PAUSE.total_seconds())
+            except Exception:
+                _log.exception("tail.stumbled")
+                await asyncio.sleep(PAUSE.total_seconds())
+
+    async def _follow(self) -> None:
+        """As long as somebody listens. Who began before the ends were known looks again: nobody rang for that time."""
+        cursors = await asyncio.gather(*(self.events.end(shard) for shard in range(self.shards)))
+        for place in self._all():
+            place.ring()
+        while self._count:
+            await asyncio.sleep(PERIOD.total_seconds())
+            cursors = await asyncio.gather(*(self._hear(shard, cursor) for shard, cursor in enumerate(cursors)))
+        self._is_wanted.clear()
+
+    async def _hear(self, shard: int, after: str) -> str:
+        async for event in self.events.read(shard, after):
+            after = event.cursor
+            for place in self._places.get(event.id, ()):
+                place.ring()
+        return after
+
+    def _all(self) -> list[_Place]:
+        return [place for places in self._places.values() for place in places]
