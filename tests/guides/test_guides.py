@@ -1,0 +1,44 @@
+"""What the guides show is what there is: bodies decode strictly, samples load, files and tests that are named exist."""
+
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from broker import contract
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*(ROOT / "docs").rglob("*.md"), ROOT / "README.md"])
+GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
+BLOCK = re.compile(r"^```(?P<kind>[^\n]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(page: Path, language: str) -> list[tuple[str, str]]:
+    """The code blocks of a language: what stands after the language, and the text."""
+    found = [(match["kind"].split(), match["text"]) for match in BLOCK.finditer(page.read_text())]
+    return [(" ".join(kind[1:]), text) for kind, text in found if kind[:1] == [language]]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_that_a_page_names_exists(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_path_in_backticks_exists(page: Path) -> None:
+    """Such as `tests/…`, `bench/…`, `docs/…`; what follows `::` is the name of a test in that file."""
+    roots = "tests|bench|docs|deploy|broker|consumer|uploader|emulators|openapi"
+    for path, name in re.findall(rf"`((?:{roots})/[\w./-]+)(?:::(\w+))?`", page.read_text()):
+        assert (ROOT / path).exists(), path
+        assert not name or f"def {name}(" in (ROOT / path).read_text(), f"{path}::{name}"
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.name)
+def test_every_body_in_a_guide_is_one_of_the_wire(page: Path) -> None:
+    """A block named ```json NAME is a `contract.NAME`, with no field that it does not know."""
+    for name, text in blocks(page, "json"):
+        kind = getattr(contract, name)
+        msgspec.json.decode(text, type=kind)
+        assert msgspec.json.decode(text).keys() <= set(kind.__struct_fields__), name
