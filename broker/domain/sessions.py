@@ -295,6 +295,12 @@ def is_final(state: State, destination: Destination | None) -> bool:
     return state in ENDINGS or (state is State.VERIFIED and not has_job)
 
 
+def leased_at(session: Session, epoch: int) -> datetime | None:
+    """When its lease of this epoch began; a change writes the lease that it ends into the steps."""
+    begun = (step.at for step in reversed(session.timeline) if (step.state, step.epoch) == (State.PROCESSING, epoch))
+    return next(begun, None)
+
+
 def _cleared_from(session: Session, now: datetime) -> datetime:
     """A reserved upload may be begun at this very moment by somebody who then dies: one more look, a grace later."""
     multipart, end = session.facts.multipart, session.facts.requests_end_at

@@ -4,9 +4,10 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 _MAC_BYTES = 18  # 144 bits, no base64 padding
+_EPOCH_START = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def derive(key: bytes, purpose: bytes, *, length: int = 32) -> bytes:
@@ -40,12 +41,25 @@ class Tokens:
             return False
         return now < datetime.fromtimestamp(int(end, 16), UTC)
 
-    def for_lease(self, session_id: str, epoch: int) -> str:
-        return f"ul_{_mac(self._lease_keys[0], f'{session_id}|{epoch}')}"
+    def for_lease(self, session_id: str, epoch: int, leased_at: datetime) -> str:
+        """The right to finish one job, for this very lease.
 
-    def opens_lease(self, token: str, session_id: str, epoch: int) -> bool:
-        kind, _, mac = token.partition("_")
-        return kind == "ul" and _is_genuine(self._lease_keys, f"{session_id}|{epoch}", mac)
+        :param leased_at: a ledger that was restored counts its epochs again, but no moment comes twice.
+        """
+        at = f"{_milliseconds(leased_at):x}"
+        return f"ul_{at}_{_mac(self._lease_keys[0], f'{session_id}|{epoch}|{at}')}"
+
+    def opens_lease(self, token: str, session_id: str, epoch: int) -> datetime | None:
+        """When the lease began that this token was made for; None when it is not one of this job and epoch."""
+        kind, _, rest = token.partition("_")
+        at, _, mac = rest.partition("_")
+        if kind != "ul" or not _is_genuine(self._lease_keys, f"{session_id}|{epoch}|{at}", mac):
+            return None
+        return _EPOCH_START + timedelta(milliseconds=int(at, 16))
+
+
+def _milliseconds(at: datetime) -> int:
+    return (at - _EPOCH_START) // timedelta(milliseconds=1)
 
 
 def _mac(key: bytes, text: str) -> str:

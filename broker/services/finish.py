@@ -9,7 +9,7 @@ from typing import Literal
 from broker.contract import MAX_RESULT_BYTES, Reason, ResultRequest, State
 from broker.domain.errors import LeaseLost, ResultTooLarge
 from broker.domain.policy import Policy
-from broker.domain.sessions import Change, Outcome, Session, finish, release, retry
+from broker.domain.sessions import Change, Outcome, Session, finish, leased_at, release, retry
 from broker.domain.tokens import Tokens
 from broker.ports import Bell, Buckets, Clock, Sessions
 
@@ -37,11 +37,13 @@ class EndLease:
         :param ends: where `decide` leads.
         :raises LeaseLost: the token is not of this job and epoch, a higher epoch exists, or the lease ended otherwise.
         """
-        if not self.tokens.opens_lease(token, job_id, epoch):
+        begun = self.tokens.opens_lease(token, job_id, epoch)
+        if begun is None:
             raise LeaseLost
         for _ in range(_TRIES):
             session = await self.sessions.get(job_id)
-            if session is None or session.progress.epoch != epoch:
+            # The moment too: a ledger that lost its last second, or everything, gives the same epoch once more.
+            if session is None or session.progress.epoch != epoch or leased_at(session, epoch) != begun:
                 raise LeaseLost
             if session.state in ends:
                 return session

@@ -8,7 +8,7 @@ from broker.contract import Job, Lease, RenewedLease
 from broker.domain.errors import BrokerError, LeaseLost
 from broker.domain.objects import unproved
 from broker.domain.policy import Policy
-from broker.domain.sessions import Session, release
+from broker.domain.sessions import Session, leased_at, release
 from broker.domain.tokens import Tokens
 from broker.ports import Bell, Clock, Jobs, Sessions
 from broker.services.read import Read
@@ -81,15 +81,16 @@ class RenewLease:
         :raises LeaseLost: the token is not of this job and epoch, or the epoch is over.
         """
         now = self.clock.now()
-        if not self.tokens.opens_lease(token, job_id, epoch):
+        begun = self.tokens.opens_lease(token, job_id, epoch)
+        if begun is None:
             raise LeaseLost
         session = await self.jobs.renew(job_id, epoch, until=now + self.duration)
-        if session is None:
+        if session is None or leased_at(session, epoch) != begun:
             raise LeaseLost
         lease = _lease(self.tokens, session, now + self.duration)
         return RenewedLease(lease=lease, read=await self.read.for_consumer(session))
 
 
 def _lease(tokens: Tokens, session: Session, expires_at: datetime) -> Lease:
-    epoch = session.progress.epoch
-    return Lease(token=tokens.for_lease(session.id, epoch), epoch=epoch, expires_at=expires_at)
+    epoch, begun = session.progress.epoch, session.progress.changed_at
+    return Lease(token=tokens.for_lease(session.id, epoch, begun), epoch=epoch, expires_at=expires_at)

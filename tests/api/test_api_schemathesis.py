@@ -107,7 +107,8 @@ class Game:
         session = await self.world.mint(**(PARTS if state.endswith("parts") else {}))
         await STATES[state](self, session)
         if state not in LEASED:
-            return session, {"token": self.world.use_cases.tokens.for_lease(session["id"], 1), "epoch": 1}
+            now = self.world.clock.now()
+            return session, {"token": self.world.use_cases.tokens.for_lease(session["id"], 1, now), "epoch": 1}
         answer = await self.world.client.post("/jobs/lease", json={"max": 100}, headers=self.world.as_("worker"))
         lease = next(job["lease"] for job in answer.json()["jobs"] if job["id"] == session["id"])
         if state != "processing":

@@ -1,5 +1,7 @@
 """A token is good for one thing, for one time; nobody else's and no other."""
 
+from datetime import timedelta
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +16,7 @@ TOKENS = Tokens([NEW])
 END = START.replace(hour=20)
 OTHER = new_session_id(1)
 SESSION_TOKEN = TOKENS.for_session(ID, END)
-LEASE_TOKEN = TOKENS.for_lease(ID, 3)
+LEASE_TOKEN = TOKENS.for_lease(ID, 3, START)
 
 GARBAGE = [
     "",
@@ -60,7 +62,8 @@ def test_ids_and_ends_do_not_run_into_each_other() -> None:
 
 
 def test_a_lease_token_is_for_one_epoch_of_one_job() -> None:
-    assert TOKENS.opens_lease(LEASE_TOKEN, ID, 3)
+    assert TOKENS.opens_lease(LEASE_TOKEN, ID, 3) == START
+    assert TOKENS.for_lease(ID, 3, START + timedelta(milliseconds=1)) != LEASE_TOKEN
     for job, epoch in ((ID, 2), (ID, 4), (ID, 33), (ID, -3), (OTHER, 3), (f"{ID}|3", 3), (ID, 10**4000)):
         assert not TOKENS.opens_lease(LEASE_TOKEN, job, epoch)
 
@@ -69,7 +72,7 @@ def test_a_lease_token_is_for_one_epoch_of_one_job() -> None:
 def test_one_changed_character_spoils_a_token(at: int, character: str) -> None:
     for token, opens in (
         (SESSION_TOKEN, lambda text: TOKENS.opens_session(text, ID, START)),
-        (LEASE_TOKEN, lambda text: TOKENS.opens_lease(text, ID, 3)),
+        (LEASE_TOKEN, lambda text: TOKENS.opens_lease(text, ID, 3) is not None),
     ):
         forged = token[: at % len(token)] + character + token[at % len(token) + 1 :]
         assert opens(forged) == (forged == token)
@@ -94,7 +97,7 @@ def test_while_keys_are_rotated_old_tokens_stay_good_and_new_ones_come_from_the_
     assert rotated.opens_session(SESSION_TOKEN, ID, START)
     assert rotated.opens_lease(LEASE_TOKEN, ID, 3)
     assert not TOKENS.opens_session(rotated.for_session(ID, END), ID, START)
-    assert not TOKENS.opens_lease(rotated.for_lease(ID, 3), ID, 3)
+    assert not TOKENS.opens_lease(rotated.for_lease(ID, 3, START), ID, 3)
     assert not Tokens([OLD]).opens_session(SESSION_TOKEN, ID, START)
 
 

@@ -117,9 +117,10 @@ async def test_a_forged_lease_token_does_nothing(token: str) -> None:
     house = House()
     session = await house.uploaded()
     job = await house.leased()
-    other = house.tokens.for_lease("00" + "b" * 26, 1)
+    other = house.tokens.for_lease("00" + "b" * 26, 1, house.clock.now())
     capability = house.tokens.for_session(session.id, session.facts.expires_at)
-    for forged in (token, other, capability, house.tokens.for_lease(session.id, 2)):
+    higher = house.tokens.for_lease(session.id, 2, house.clock.now())
+    for forged in (token, other, capability, higher):
         with pytest.raises(LeaseLost):
             await house.finish(job.id, report_of(job, "processed", lease=forged))
         with pytest.raises(LeaseLost):
@@ -127,6 +128,48 @@ async def test_a_forged_lease_token_does_nothing(token: str) -> None:
         with pytest.raises(LeaseLost):
             await house.release(job.id, token=forged, epoch=1, cause="drain")
     assert (await house.session(job.id)).state is State.PROCESSING
+
+
+async def test_a_lease_of_a_ledger_that_was_lost_is_lost_although_its_epoch_comes_again() -> None:
+    """Two workers hold a lease of epoch 1, one of them from the ledger before: only the other one is heard."""
+    house = House()
+    session = await house.uploaded()
+    stale = await house.leased()
+    house.lose_ledger()
+    house.clock.advance(timedelta(seconds=3))
+    with pytest.raises(LeaseLost):
+        await house.report(stale)
+    await house.event(session.facts.key)
+    await house.looks()
+    with pytest.raises(LeaseLost):
+        await house.report(stale)
+    job = await house.leased()
+    assert (job.id, job.lease.epoch) == (stale.id, stale.lease.epoch)
+    for refused in (
+        house.report(stale),
+        house.renew(stale.id, token=stale.lease.token, epoch=1),
+        house.release(stale.id, token=stale.lease.token, epoch=1, cause="drain"),
+    ):
+        with pytest.raises(LeaseLost):
+            await refused
+    assert (await house.report(job)).state is State.PROCESSED
+    with pytest.raises(LeaseLost):
+        await house.report(stale)
+    assert (await house.report(job)).state is State.PROCESSED
+
+
+async def test_a_report_is_repeated_after_many_leases() -> None:
+    """The timeline is cut in its middle: the lease that was ended last stands in it all the same."""
+    house = House()
+    await house.uploaded()
+    for _ in range(40):
+        job = await house.leased()
+        for _ in range(2):
+            await house.release(job.id, token=job.lease.token, epoch=job.lease.epoch, cause="drain")
+        house.clock.advance(timedelta(seconds=1))
+    job = await house.leased()
+    for _ in range(2):
+        assert (await house.report(job)).state is State.PROCESSED
 
 
 async def test_an_expired_lease_that_nobody_took_is_still_heard() -> None:
@@ -293,7 +336,7 @@ async def test_a_limit_bounds_a_batch() -> None:
 async def test_no_job_is_reported_that_nobody_was_given() -> None:
     house = House()
     session = await house.uploaded()
-    token = house.tokens.for_lease(session.id, 0)
+    token = house.tokens.for_lease(session.id, 0, house.clock.now())
     values: dict[str, Any] = {"token": token, "epoch": 0}
     with pytest.raises(LeaseLost):
         await house.renew(session.id, **values)
