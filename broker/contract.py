@@ -424,8 +424,11 @@ class About(Struct, frozen=True, kw_only=True):
 
 
 class Readiness(Struct, frozen=True, kw_only=True):
+    """`problems` keep the broker from working as promised; `warnings` will, if nobody acts."""
+
     is_ready: bool
     problems: list[str]
+    warnings: list[str] = []
 
 
 class FieldProblem(Struct, frozen=True, kw_only=True):

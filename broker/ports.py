@@ -474,14 +474,22 @@ class Events(Protocol):
         """The cursor after which there is nothing yet: what is read after it came later."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkup:
+    """What is wrong with the ledger now, and what will be wrong if nobody acts: one sentence each."""
+
+    faults: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
 class Schedule(Protocol):
     """How much is waiting: for readiness, idle waits and people."""
 
     async def next_due(self) -> datetime | None:
         """The earliest scheduled look of any shard."""
 
-    async def check(self) -> list[str]:
-        """What is wrong with the ledger, one sentence each; empty when all is well. Never raises."""
+    async def check(self) -> Checkup:
+        """How the ledger is at this moment. Never raises."""
 
 
 class Ledger(Sessions, Listings, Looks, Jobs, Events, Schedule, Protocol):

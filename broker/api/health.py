@@ -31,10 +31,11 @@ class Health:
         return Answer(200, b"ok\n", media_type=b"text/plain")
 
     async def _ready(self, _: Request[Any, Any, Any], __: None) -> Answer:
-        problems = await self.schedule.check()
-        if problems:
-            return json_answer(503, Readiness(is_ready=False, problems=problems), headers=((b"retry-after", b"1"),))
-        return json_answer(200, Readiness(is_ready=True, problems=[]))
+        found = await self.schedule.check()
+        told = Readiness(is_ready=not found.faults, problems=[*found.faults], warnings=[*found.warnings])
+        if found.faults:
+            return json_answer(503, told, headers=((b"retry-after", b"1"),))
+        return json_answer(200, told)
 
     async def _about(self, _: Request[Any, Any, Any], __: None) -> Answer:
         return json_answer(200, _ABOUT)

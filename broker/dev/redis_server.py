@@ -10,6 +10,7 @@ import socket
 import subprocess
 import time
 import weakref
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -32,6 +33,7 @@ class RedisServer:
     appendfsync: AppendFsync
     port: int = 0
     unix_socket: Path | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)  # of redis.conf, over ours
     process: subprocess.Popen[bytes] | None = field(default=None)
 
     @property
@@ -83,6 +85,7 @@ class RedisServer:
             "appendonly": "yes",
             "appendfsync": self.appendfsync,
             "maxmemory-policy": "noeviction",
+            **self.settings,
         }
         return [
             str(self.executable),
@@ -131,11 +134,13 @@ def start_redis(
     unix_socket: Path | None = None,
     appendfsync: AppendFsync = "everysec",
     executable: Path | None = None,
+    settings: Mapping[str, str] | None = None,
 ) -> RedisServer:
     """A running server that keeps its files in `directory`.
 
     :param port: on loopback; 0 takes a free one.
     :param unix_socket: serve there and on no port.
+    :param settings: more of redis.conf; they stand over those that are written here.
     :raises ConfigurationInvalid: there is none on this machine, or it did not start.
     """
     found = executable or find_redis()
@@ -150,6 +155,7 @@ def start_redis(
             appendfsync=appendfsync,
             port=0 if unix_socket else port or _free_port(),
             unix_socket=unix_socket,
+            settings=settings or {},
         )
         try:
             server.start()

@@ -23,6 +23,7 @@ from broker.ledger.listing import Entry, Spot, merged
 from broker.ledger.memory_webhooks import MemoryWebhooks, position
 from broker.ledger.records import byte_of, decode, duration, encode, milliseconds, moment
 from broker.ports import (
+    Checkup,
     Clock,
     Created,
     DueLook,
@@ -291,8 +292,8 @@ class MemoryLedger:
         scores = [score for shard in self._shards.values() for score in shard.due.values()]
         return moment(min(scores)) if scores else None
 
-    async def check(self) -> list[str]:
-        return []
+    async def check(self) -> Checkup:
+        return Checkup()
 
     # --- within
 

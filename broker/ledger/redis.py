@@ -22,7 +22,7 @@ from broker.domain.keys import SHARDS_LIMIT, shard_of
 from broker.domain.sessions import LEASABLE, LOOKED_AT, Change, Session
 from broker.ledger import creation, scripts
 from broker.ledger.api_keys import RedisApiKeys
-from broker.ledger.health import Durability, faults, faults_or_silence
+from broker.ledger.health import Durability, examine, examine_by_writing
 from broker.ledger.listing import Entry, Spot, merged
 from broker.ledger.records import (
     HEARD_AT,
@@ -44,6 +44,7 @@ from broker.ledger.troubles import FOREIGN, translated
 from broker.ledger.webhooks import RedisWebhooks
 from broker.ledger.wire import Reply, Script, Wire, Word
 from broker.ports import (
+    Checkup,
     Created,
     DueLook,
     Event,
@@ -131,8 +132,11 @@ class RedisLedger:
         :raises ConfigurationInvalid: naming each fault.
         :raises LedgerUnavailable: it does not answer.
         """
-        if found := await faults(self._wire, durability=self._durability, is_dev=self._is_dev):
-            raise ConfigurationInvalid("; ".join(found))
+        found = await examine(self._wire, durability=self._durability, is_dev=self._is_dev)
+        for warning in found.warnings:
+            _log.warning("ledger.warning", extra={"warning": warning})
+        if found.faults:
+            raise ConfigurationInvalid("; ".join(found.faults))
 
     async def close(self) -> None:
         await self._wire.close()
@@ -264,8 +268,8 @@ class RedisLedger:
         scores = [score for score in await self._earliest("due") if score is not None]
         return moment(min(scores)) if scores else None
 
-    async def check(self) -> list[str]:
-        return await faults_or_silence(self._wire, durability=self._durability, is_dev=self._is_dev)
+    async def check(self) -> Checkup:
+        return await examine_by_writing(self._wire, durability=self._durability, is_dev=self._is_dev)
 
     # --- within
 

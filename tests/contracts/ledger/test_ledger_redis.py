@@ -31,7 +31,7 @@ from msgspec.structs import replace
 
 from broker.contract import State
 from broker.dev.redis_server import RedisServer
-from broker.domain.errors import BrokerError, ConfigurationInvalid, LedgerUnavailable
+from broker.domain.errors import BrokerError, LedgerUnavailable
 from broker.domain.keys import new_session_id
 from broker.domain.principals import ApiKey, Role, hash_of
 from broker.domain.sessions import Change, finish, verify
@@ -88,7 +88,7 @@ async def back_again(ledger: RedisLedger) -> None:
     """The wire waits a moment between attempts."""
 
     async def is_well() -> bool:
-        return not await ledger.check()
+        return not (await ledger.check()).faults
 
     await eventually(is_well, within=10)
 
@@ -119,7 +119,7 @@ async def test_while_redis_is_away_every_call_says_so(own_server: RedisServer, o
     for answer in await asyncio.gather(*calls, return_exceptions=True):
         assert isinstance(answer, LedgerUnavailable)
         assert answer.__cause__ is not None
-    assert len(await own.check()) == 1
+    assert len((await own.check()).faults) == 1
 
 
 async def test_the_same_ledger_works_again_when_redis_is_back(own_server: RedisServer, own: RedisLedger) -> None:
@@ -188,7 +188,7 @@ async def test_a_replica_is_unavailable_and_says_why(own_server: RedisServer, ow
     await wire.call("REPLICAOF", "127.0.0.1", "1")
     with pytest.raises(LedgerUnavailable, match="replica"):
         await own.create(a_session(), look_at=NOW, idempotency=None)
-    assert any("replica" in fault for fault in await own.check())
+    assert any("replica" in fault for fault in (await own.check()).faults)
     await wire.call("REPLICAOF", "NO", "ONE")
     await wire.close()
     await created(own)
@@ -280,68 +280,6 @@ async def test_every_key_of_a_shard_carries_its_hash_tag(server: RedisServer, wi
         b"usage",
     }
     assert all(key.split(b":")[1] == b"{ab}" for key in keys)
-    await ledger.close()
-
-
-# --- settings
-
-
-async def test_settings_that_lose_sessions_are_refused(server: RedisServer, wire: Wire) -> None:
-    ledger = RedisLedger(server.url)
-    await ledger.prepare()
-    await settings_of(wire, maxmemory_policy="allkeys-lru", appendonly="no")
-    try:
-        faults = await ledger.check()
-        assert len(faults) == 2
-        assert "noeviction" in faults[0]
-        assert "appendonly yes" in faults[1]
-        with pytest.raises(ConfigurationInvalid, match=r"noeviction.*appendonly yes"):
-            await ledger.prepare()
-    finally:
-        await settings_of(wire, maxmemory_policy="noeviction", appendonly="yes")
-        await ledger.close()
-
-
-async def test_for_development_a_redis_without_a_file_will_do(server: RedisServer, wire: Wire) -> None:
-    ledger = RedisLedger(server.url, is_dev=True)
-    await settings_of(wire, appendonly="no")
-    try:
-        assert await ledger.check() == []
-    finally:
-        await settings_of(wire, appendonly="yes")
-        await ledger.close()
-
-
-async def test_strict_demands_that_every_write_is_synced(server: RedisServer, wire: Wire) -> None:
-    ledger = RedisLedger(server.url, durability="strict")
-    (fault,) = await ledger.check()
-    assert "appendfsync always" in fault
-    await settings_of(wire, appendfsync="always")
-    try:
-        assert await ledger.check() == []
-    finally:
-        await settings_of(wire, appendfsync="everysec")
-        await ledger.close()
-
-
-async def test_what_a_managed_service_forbids_to_ask_is_no_fault(
-    own_server: RedisServer, caplog: pytest.LogCaptureFixture
-) -> None:
-    wire = Wire(own_server.url)
-    await wire.call("ACL", "SETUSER", "broker", "on", ">secret", "~*", "&*", "+@all", "-config")
-    await wire.close()
-    ledger = RedisLedger(own_server.url.replace("//", "//broker:secret@"), durability="strict")
-    assert await ledger.check() == []
-    assert "ledger.unchecked" in caplog.messages
-    await created(ledger)
-    await ledger.close()
-
-
-async def test_a_wrong_password_is_one_clear_sentence(own_server: RedisServer) -> None:
-    ledger = RedisLedger(own_server.url.replace("//", "//nobody:wrong@"))
-    (fault,) = await ledger.check()
-    assert "password" in fault
-    assert "wrong@" not in fault
     await ledger.close()
 
 
