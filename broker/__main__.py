@@ -21,7 +21,9 @@ CONFIG = click.option(
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON line on stdout when ready; logs to stderr.")
 
 HEALTH_PORT = click.option(
-    "--health-port", type=click.IntRange(0, 65_535), help="Answer /healthz and /readyz here [default: nowhere]."
+    "--health-port",
+    type=click.IntRange(0, 65_535),
+    help="Answer /healthz, /readyz and /metrics here [default: nowhere].",
 )
 
 

@@ -4,21 +4,48 @@ import json
 import logging
 import sys
 import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
+from types import MappingProxyType
 
 import msgspec
 
+# What the present task is about; tasks that it starts inherit it. The standard library wants it at the module's level.
+_ABOUT: ContextVar[Mapping[str, str]] = ContextVar("about", default=MappingProxyType({}))
 _PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
+def note(**fields: str) -> None:
+    """Every line that this task writes from now on says so: its request, its session."""
+    _ABOUT.set({**_ABOUT.get(), **fields})
+
+
+def begin(**fields: str) -> None:
+    """`note` for a task that is about nothing yet."""
+    _ABOUT.set(fields)
+
+
+@contextmanager
+def about(**fields: str) -> Iterator[None]:
+    """`note` for a while."""
+    token = _ABOUT.set({**_ABOUT.get(), **fields})
+    try:
+        yield
+    finally:
+        _ABOUT.reset(token)
+
+
 class EventFormatter(logging.Formatter):
-    """`{"at", "level", "event", …extra}`."""
+    """`{"at", "level", "event", …about, …extra}`; of a name that stands in both the line's own value."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
             "at": datetime.fromtimestamp(record.created, UTC),
             "level": record.levelname.lower(),
             "event": record.getMessage(),
+            **_ABOUT.get(),
             **{name: value for name, value in vars(record).items() if name not in _PLAIN},
         }
         if record.exc_info and record.exc_info[0] is not None:

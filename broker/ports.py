@@ -373,6 +373,20 @@ class DueLook:
     session: Session | None
     stray: Stray | None = None
 
+    @property
+    def destination(self) -> str:
+        """Where it leads; empty when neither session nor object is known."""
+        if self.session:
+            return self.session.facts.destination
+        return self.stray.destination if self.stray else ""
+
+
+class Looking(Protocol):
+    """One look at one session, by whoever does it."""
+
+    async def __call__(self, due: DueLook) -> Session | None:
+        """The session as it stands afterwards, or None where there is none."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
@@ -482,8 +496,26 @@ class Checkup:
     warnings: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """How much waits in the ledger, over all shards."""
+
+    looks: int  # scheduled, whether due or not
+    looks_due: int
+    oldest_look: datetime | None  # since when the oldest is due
+    jobs_visible: int
+    oldest_job: datetime | None  # since when the oldest is visible
+    jobs_hidden: int  # leased, or put off for another try
+    events: int
+
+
 class Schedule(Protocol):
     """How much is waiting: for readiness, idle waits and people."""
+
+    async def backlog(self, *, now: datetime) -> Backlog:
+        """
+        :raises LedgerUnavailable:
+        """
 
     async def next_due(self) -> datetime | None:
         """The earliest scheduled look of any shard."""

@@ -19,6 +19,7 @@ from litestar.types import ASGIApp
 
 from broker.api.app import create_app, create_health_app
 from broker.api.cors import share_with
+from broker.api.watching import watched
 from broker.domain.errors import ConfigurationInvalid
 from broker.one_write import OneWriteProtocol
 from broker.settings import ServerSettings, Settings
@@ -41,7 +42,8 @@ async def _serve(settings: Settings, *, is_looking: bool, is_announcing: bool) -
     listener = _listen(settings.server.host, settings.server.port)
     _permit_files()
     async with open_house(settings) as house:
-        app = share_with(create_app(house.use_cases), settings.cors.allow_origins)
+        app = watched(create_app(house.use_cases), house.use_cases.scrape.metrics)
+        app = share_with(app, settings.cors.allow_origins)
         server = _Server(_uvicorn_config(app), {"broker": _address(listener)} if is_announcing else None)
         _settle_garbage()
         _on_signals(partial(_stop, server, house))
@@ -90,7 +92,8 @@ async def _without_api(
         return
     listener = _listen(server_settings.host, server_settings.health_port)
     told = {**announcement, "health": _address(listener)} if announcement else None
-    server = _Server(_uvicorn_config(create_health_app(house.use_cases)), told)
+    app = watched(create_health_app(house.use_cases), house.use_cases.scrape.metrics)
+    server = _Server(_uvicorn_config(app), told)
     _on_signals(server.stop)
     await _until_ended(server.serve(sockets=[listener]), background)
 

@@ -53,6 +53,11 @@ from broker.storage.s3.parts import S3PartSigner
 from broker.storage.s3.signer import S3GetSigner, S3PutSigner
 from broker.storage.s3.sigv4 import Credential, SigV4
 from broker.storage.s3.store import S3ObjectHead, S3ObjectRemover
+from broker.telemetry.ledger import CountedJobs, CountedSessions
+from broker.telemetry.metrics import Metrics
+from broker.telemetry.scrape import Scrape
+from broker.telemetry.stores import timed
+from broker.telemetry.use_cases import CountedLook, CountedNotify
 from broker.workers.bells import LocalBell
 from broker.workers.looker import Looker
 from broker.workers.tail import Tail
@@ -101,17 +106,24 @@ def _house(settings: Settings, ledger: RedisLedger, buckets: Mapping[str, Bucket
     if not keys:
         raise ConfigurationInvalid("secrets.capsule_keys: at least one key is needed (`openssl rand -base64 48`)")
     sealer, tokens = CapsuleSealer(keys), Tokens(keys)
+    metrics = Metrics(destinations=settings.destinations, sources=settings.sources)
+    buckets = {name: timed(bucket, metrics) for name, bucket in buckets.items()}
+    sessions = CountedSessions(sessions=ledger, metrics=metrics)
+    jobs = CountedJobs(jobs=ledger, metrics=metrics)
     due, work = LocalBell(), LocalBell()
     tail = Tail(events=ledger, shards=ledger.shards, limit=settings.server.max_listeners)
-    assemble = Assemble(sessions=ledger, clock=clock)
-    look = Look(
-        buckets=buckets, sessions=ledger, looks=ledger, assemble=assemble, sealer=sealer, clock=clock, work=work
+    assemble = Assemble(sessions=sessions, clock=clock)
+    look = CountedLook(
+        look=Look(
+            buckets=buckets, sessions=sessions, looks=ledger, assemble=assemble, sealer=sealer, clock=clock, work=work
+        ),
+        metrics=metrics,
     )
     grant = Grant(sealer=sealer)
-    open_upload = OpenUpload(sessions=ledger, sealer=sealer, clock=clock)
-    remint = Remint(buckets=buckets, sessions=ledger, grant=grant, open_upload=open_upload, clock=clock)
+    open_upload = OpenUpload(sessions=sessions, sealer=sealer, clock=clock)
+    remint = Remint(buckets=buckets, sessions=sessions, grant=grant, open_upload=open_upload, clock=clock)
     read = Read(buckets=buckets, clock=clock, ttl=settings.jobs.read_ttl)
-    end = EndLease(buckets=buckets, sessions=ledger, tokens=tokens, clock=clock, work=work)
+    end = EndLease(buckets=buckets, sessions=sessions, tokens=tokens, clock=clock, work=work)
     doors = {name: _door(source) for name, source in settings.sources.items()}
     use_cases = UseCases(
         keys=ConfiguredKeys(configured=_api_keys(settings.keys), ledger=ledger.api_keys),
@@ -121,7 +133,7 @@ def _house(settings: Settings, ledger: RedisLedger, buckets: Mapping[str, Bucket
         schedule=ledger,
         mint=Mint(
             buckets=buckets,
-            sessions=ledger,
+            sessions=sessions,
             remint=remint,
             grant=grant,
             open_upload=open_upload,
@@ -130,27 +142,33 @@ def _house(settings: Settings, ledger: RedisLedger, buckets: Mapping[str, Bucket
             shards=ledger.shards,
         ),
         remint=remint,
-        complete=Complete(sessions=ledger, looks=ledger, look=look, clock=clock),
-        abort=Abort(buckets=buckets, sessions=ledger, clock=clock),
+        complete=Complete(sessions=sessions, looks=ledger, look=look, clock=clock),
+        abort=Abort(buckets=buckets, sessions=sessions, clock=clock),
         survey=Survey(buckets=buckets),
         read=read,
         lease=LeaseJobs(
-            jobs=ledger,
-            sessions=ledger,
+            jobs=jobs,
+            sessions=sessions,
             read=read,
             tokens=tokens,
             clock=clock,
             work=work,
             duration=settings.jobs.lease,
         ),
-        renew=RenewLease(jobs=ledger, read=read, tokens=tokens, clock=clock, duration=settings.jobs.lease),
+        renew=RenewLease(jobs=jobs, read=read, tokens=tokens, clock=clock, duration=settings.jobs.lease),
         finish=FinishJob(end_lease=end),
         release=ReleaseJob(end_lease=end),
-        notify=Notify(doors=doors, buckets=buckets, looks=ledger, clock=clock, due=due),
+        notify=CountedNotify(
+            notify=Notify(doors=doors, buckets=buckets, looks=ledger, clock=clock, due=due),
+            sources=doors,
+            metrics=metrics,
+        ),
         watch=Watch(sessions=ledger, buckets=buckets, clock=clock),
         listeners=tail,
+        scrape=Scrape(metrics=metrics, schedule=ledger, clock=clock),
     )
-    return House(use_cases=use_cases, looker=Looker(looks=ledger, look=look, clock=clock, due=due), tail=tail)
+    looker = Looker(looks=ledger, look=look, stores=len(buckets), clock=clock, due=due)
+    return House(use_cases=use_cases, looker=looker, tail=tail)
 
 
 def _api_keys(settings: Mapping[str, KeySettings]) -> dict[str, ApiKey]:

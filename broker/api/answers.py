@@ -7,6 +7,7 @@ rest of a small request (docs/decisions/0002). An `Answer` is an ASGI applicatio
 import re
 from collections.abc import Sequence
 from random import getrandbits
+from time import perf_counter
 from typing import Any
 
 import msgspec
@@ -19,6 +20,8 @@ JSON = b"application/json"
 _SANE_REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 # Answers carry signed requests, tokens and leases: RFC 9111 section 5.2.2.5.
 NO_STORE = (b"cache-control", b"no-store")
+
+_ANSWERED = "answered"
 
 _encode = msgspec.json.Encoder().encode
 
@@ -43,6 +46,7 @@ class Answer:
             *self.headers,
         ]
         body = b"" if scope["method"] == "HEAD" else self.body  # type: ignore[typeddict-item]
+        note_answer(scope, self.status)
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": body, "more_body": False})
 
@@ -55,6 +59,17 @@ def json_answer(status: int, content: Any, *, headers: Headers = ()) -> Answer:
 def redirect(url: str) -> Answer:
     """303 See Other: whatever the method was, GET that URL."""
     return Answer(303, media_type=b"text/plain", headers=((b"location", url.encode("ascii")),))
+
+
+def note_answer(scope: Scope, status: int) -> None:
+    """The answer begins now. Cheaper than a `send` that looks at each message."""
+    scope["state"][_ANSWERED] = (status, perf_counter())
+
+
+def answer_of(scope: Scope) -> tuple[int, float]:
+    """Status of the answer, and when it began; 0, and now, where none did: the caller hung up, or the process ends."""
+    found: tuple[int, float] = scope["state"].get(_ANSWERED) or (0, perf_counter())
+    return found
 
 
 def request_headers(scope: Scope) -> dict[bytes, bytes]:

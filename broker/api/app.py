@@ -11,6 +11,7 @@ from litestar.handlers import HTTPRouteHandler
 from broker.api.auth import Gate
 from broker.api.health import Health
 from broker.api.jobs import Jobs
+from broker.api.metrics import MetricsRoute
 from broker.api.notifications import Notifications
 from broker.api.problems import refuse
 from broker.api.session_events import SessionEvents
@@ -22,11 +23,12 @@ from broker.services.complete import Complete
 from broker.services.finish import FinishJob, ReleaseJob
 from broker.services.lease import LeaseJobs, RenewLease
 from broker.services.mint import Mint
-from broker.services.notify import Notify
 from broker.services.read import Read
 from broker.services.remint import Remint
 from broker.services.survey import Survey
 from broker.services.watch import Watch
+from broker.telemetry.scrape import Scrape
+from broker.telemetry.use_cases import Notifying
 
 Lifespan = Callable[[Litestar], AbstractAsyncContextManager[Any]]
 
@@ -50,7 +52,8 @@ class UseCases:
     renew: RenewLease
     finish: FinishJob
     release: ReleaseJob
-    notify: Notify
+    notify: Notifying
+    scrape: Scrape
     watch: Watch
     listeners: Listeners
 
@@ -91,7 +94,7 @@ def _gate(do: UseCases) -> Gate:
 
 
 def _health_routes(do: UseCases, gate: Gate) -> list[HTTPRouteHandler]:
-    return Health(schedule=do.schedule).routes(gate)
+    return [*Health(schedule=do.schedule).routes(gate), *MetricsRoute(scrape=do.scrape).routes(gate)]
 
 
 def _litestar(routes: Sequence[HTTPRouteHandler], lifespan: Sequence[Lifespan] = ()) -> Litestar:

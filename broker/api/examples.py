@@ -207,3 +207,9 @@ READY = Readiness(is_ready=True, problems=[])
 NOT_READY = Readiness(is_ready=False, problems=["shard 00: the ledger does not answer"])
 
 ABOUT = about("0.1.0")
+
+METRICS = """\
+# HELP broker_upload_bytes_total Bytes verified.
+# TYPE broker_upload_bytes_total counter
+broker_upload_bytes_total{destination="default"} 1.048576e+07
+"""

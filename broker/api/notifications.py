@@ -14,12 +14,12 @@ from broker.api.bodies import read_body
 from broker.api.mounting import mount
 from broker.api.operations import NOTIFY
 from broker.ports import Envelope
-from broker.services.notify import Notify
+from broker.telemetry.use_cases import Notifying
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notifications:
-    notify: Notify
+    notify: Notifying
 
     def routes(self, gate: Gate) -> list[HTTPRouteHandler]:
         return [mount(gate, NOTIFY, self._notify)]

@@ -381,6 +381,18 @@ ABOUT: Operation[None] = Operation(
     replies=(Reply(status=200, text="Version and limits", kind=About, example=examples.ABOUT),),
 )
 
+METRICS: Operation[ApiKey] = Operation(
+    id="metrics",
+    method="GET",
+    path="/metrics",
+    tag="health",
+    summary="What Prometheus scrapes",
+    text="The text format 0.0.4; OpenMetrics 1.0.0 where `Accept` names it. A key that stands in the configuration is "
+    "known while the ledger is away, too.",
+    access=KeyOf(Role.OBSERVE),
+    replies=(Reply(status=200, text="The metrics of this process", media_type=TEXT, example=examples.METRICS),),
+)
+
 OPERATIONS: tuple[Operation[Any], ...] = (
     CREATE,
     GET_SESSION,
@@ -398,4 +410,5 @@ OPERATIONS: tuple[Operation[Any], ...] = (
     LIVE,
     READY,
     ABOUT,
+    METRICS,
 )

@@ -18,7 +18,7 @@ from litestar import Request
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import Receive, Scope, Send
 
-from broker.api.answers import NO_STORE, request_headers, request_id
+from broker.api.answers import NO_STORE, note_answer, request_headers, request_id
 from broker.api.auth import Gate, Visit
 from broker.api.mounting import mount
 from broker.api.operations import EVENT_STREAM, EVENTS
@@ -98,6 +98,7 @@ class EventStream:
         if not _is_nothing(first):
             headers += [(b"content-type", EVENT_STREAM.encode()), (b"x-accel-buffering", b"no")]
         status = 204 if _is_nothing(first) else 200
+        note_answer(scope, status)
         await send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def _go_on(self, first: News, news: AsyncIterator[News], send: Send) -> None:

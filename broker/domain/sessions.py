@@ -301,6 +301,11 @@ def leased_at(session: Session, epoch: int) -> datetime | None:
     return next(begun, None)
 
 
+def has_taken_over(session: Session) -> bool:
+    """Whether a lease ran out before the present one: whoever ends his lease himself leaves a step of its epoch."""
+    return bool(session.facts.steps) and session.progress.epoch - session.facts.steps[-1].epoch > 1
+
+
 def _cleared_from(session: Session, now: datetime) -> datetime:
     """A reserved upload may be begun at this very moment by somebody who then dies: one more look, a grace later."""
     multipart, end = session.facts.multipart, session.facts.requests_end_at

@@ -23,6 +23,7 @@ from broker.ledger.listing import Entry, Spot, merged
 from broker.ledger.memory_webhooks import MemoryWebhooks, position
 from broker.ledger.records import byte_of, decode, duration, encode, milliseconds, moment
 from broker.ports import (
+    Backlog,
     Checkup,
     Clock,
     Created,
@@ -291,6 +292,21 @@ class MemoryLedger:
     async def next_due(self) -> datetime | None:
         scores = [score for shard in self._shards.values() for score in shard.due.values()]
         return moment(min(scores)) if scores else None
+
+    async def backlog(self, *, now: datetime) -> Backlog:
+        shards, at = self._shards.values(), milliseconds(now)
+        looks = [score for shard in shards for score in shard.due.values()]
+        jobs = [score for shard in shards for score in shard.jobs.values()]
+        due, visible = [score for score in looks if score <= at], [score for score in jobs if score <= at]
+        return Backlog(
+            looks=len(looks),
+            looks_due=len(due),
+            oldest_look=moment(min(due)) if due else None,
+            jobs_visible=len(visible),
+            oldest_job=moment(min(visible)) if visible else None,
+            jobs_hidden=len(jobs) - len(visible),
+            events=sum(len(shard.events) for shard in shards),
+        )
 
     async def check(self) -> Checkup:
         return Checkup()

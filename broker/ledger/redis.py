@@ -44,6 +44,7 @@ from broker.ledger.troubles import FOREIGN, translated
 from broker.ledger.webhooks import RedisWebhooks
 from broker.ledger.wire import Reply, Script, Wire, Word
 from broker.ports import (
+    Backlog,
     Checkup,
     Created,
     DueLook,
@@ -268,6 +269,21 @@ class RedisLedger:
         scores = [score for score in await self._earliest("due") if score is not None]
         return moment(min(scores)) if scores else None
 
+    async def backlog(self, *, now: datetime) -> Backlog:
+        at = milliseconds(now)
+        keys = ((shard.due, shard.jobs, shard.events) for shard in self._own)
+        rows = await asyncio.gather(*(self._run(scripts.BACKLOG, own, (at,)) for own in keys))
+        looks, looks_due, first_looks, visible, first_jobs, jobs, events = zip(*rows, strict=True)
+        return Backlog(
+            looks=sum(looks),
+            looks_due=sum(looks_due),
+            oldest_look=_oldest(first_looks),
+            jobs_visible=sum(visible),
+            oldest_job=_oldest(first_jobs),
+            jobs_hidden=sum(jobs) - sum(visible),
+            events=sum(events),
+        )
+
     async def check(self) -> Checkup:
         return await examine_by_writing(self._wire, durability=self._durability, is_dev=self._is_dev)
 
@@ -361,6 +377,11 @@ class RedisLedger:
 
 def _score(at: datetime | None) -> Word:
     return "" if at is None else milliseconds(at)
+
+
+def _oldest(scores: Iterable[bytes]) -> datetime | None:
+    found = [float(score) for score in scores if score]
+    return moment(int(min(found))) if found else None
 
 
 def _readable(batch: Iterable[tuple[bytes, Callable[[], T]]]) -> list[T]:

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from broker.domain.sessions import LOOKED_AT, Session
-from broker.ports import Clock, Looks, Sessions
-from broker.services.look import Look
+from broker.ports import Clock, Looking, Looks, Sessions
 
 ONE_LOOK_EVERY = timedelta(seconds=1)
 HOLD = timedelta(seconds=30)
@@ -15,7 +14,7 @@ HOLD = timedelta(seconds=30)
 class Complete:
     sessions: Sessions
     looks: Looks
-    look: Look
+    look: Looking
     clock: Clock
 
     async def __call__(self, session: Session) -> Session:

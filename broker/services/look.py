@@ -56,9 +56,9 @@ class Look:
         if (session and session.state not in LOOKED_AT) or not (session or stray):
             await self.looks.postpone(due, None)
             return session
-        bucket = self.buckets.get(destination_of(due))
+        bucket = self.buckets.get(due.destination)
         if bucket is None:
-            _log.warning("look.elsewhere", extra={"session_id": due.id, "destination": destination_of(due)})
+            _log.warning("look.elsewhere", extra={"session_id": due.id, "destination": due.destination})
             await self.looks.postpone(due, self.clock.now() + ELSEWHERE)
             return session
         try:
@@ -203,13 +203,6 @@ class Look:
         _log.info(f"upload.{after.state.value}", extra=extra)
         if change.job_at is not None:
             self.work.ring()
-
-
-def destination_of(due: DueLook) -> str:
-    """Where a look leads; empty when neither session nor object is known."""
-    if due.session:
-        return due.session.facts.destination
-    return due.stray.destination if due.stray else ""
 
 
 def _weakest(bucket: Bucket, spec: UploadSpec) -> Guarantees:

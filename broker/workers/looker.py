@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from broker.domain.errors import BrokerError
-from broker.ports import Bell, Clock, DueLook, Looks
-from broker.services.look import Look, destination_of
+from broker.ports import Bell, Clock, DueLook, Looking, Looks
 
 _log = logging.getLogger("broker.looker")
 
@@ -22,12 +21,14 @@ DRAIN = timedelta(seconds=2)  # cut off, a look comes back only after HOLD; most
 class Looker:
     """Runs until cancelled.
 
+    :param stores: how many destinations there are to keep apart.
     :param concurrency: looks at once, over all destinations of this process.
     :param per_destination: HEADs at once to one store, so that a slow one does not take all places.
     """
 
     looks: Looks
-    look: Look
+    look: Looking
+    stores: int
     clock: Clock
     due: Bell
     concurrency: int = 128
@@ -67,9 +68,9 @@ class Looker:
 
     async def _take(self, due: DueLook) -> None:
         """One look; whatever goes wrong, the claim runs out and the look comes back."""
-        places = self._places.setdefault(destination_of(due), asyncio.Semaphore(self.per_destination))
+        places = self._places.setdefault(due.destination, asyncio.Semaphore(self.per_destination))
         try:
-            if places.locked() and len(self.look.buckets) > 1:  # waiting, it would keep looks at other stores out
+            if places.locked() and self.stores > 1:  # waiting, it would keep looks at other stores out
                 await self.looks.postpone(due, self.clock.now() + CROWDED)
                 return
             async with places:

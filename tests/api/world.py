@@ -7,8 +7,10 @@ from typing import Any, cast
 
 import httpx
 from litestar import Litestar
+from litestar.types import ASGIApp
 
 from broker.api.app import UseCases, create_app
+from broker.api.watching import watched
 from broker.contract import SignedRequest
 from broker.domain.capsule import CapsuleSealer
 from broker.domain.policy import Destination, Policy
@@ -31,6 +33,11 @@ from broker.services.read import Read
 from broker.services.remint import Remint
 from broker.services.survey import Survey
 from broker.services.watch import Watch
+from broker.telemetry.ledger import CountedJobs, CountedSessions
+from broker.telemetry.metrics import Metrics
+from broker.telemetry.scrape import Scrape
+from broker.telemetry.stores import timed
+from broker.telemetry.use_cases import CountedLook, CountedNotify
 from broker.workers.bells import LocalBell
 from broker.workers.tail import Tail
 from tests.memory_bucket import MemoryBucket
@@ -44,7 +51,14 @@ PLACES = {
 }
 WISH: dict[str, Any] = {"filename": "report.csv", "size_bytes": 12, "content_type": "text/csv"}
 
-_ROLES = {"app": Role.MINT, "neighbour": Role.MINT, "worker": Role.CONSUME, "root": Role.ADMIN, "small": Role.MINT}
+_ROLES = {
+    "app": Role.MINT,
+    "neighbour": Role.MINT,
+    "worker": Role.CONSUME,
+    "root": Role.ADMIN,
+    "small": Role.MINT,
+    "prometheus": Role.OBSERVE,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +144,7 @@ def build(clock: Clock, *, ledger: Ledger | None = None, listeners: int = 0) -> 
     bucket = MemoryBucket(clock=clock)
     use_cases = _use_cases(ledger, bucket, clock, FixedKeys(keys=keys), tail)
     app = create_app(use_cases)
-    client = client_of(app)
+    client = client_of(watched(app, use_cases.scrape.metrics))
     return World(
         app=app,
         use_cases=use_cases,
@@ -143,7 +157,7 @@ def build(clock: Clock, *, ledger: Ledger | None = None, listeners: int = 0) -> 
     )
 
 
-def client_of(app: Litestar) -> httpx.AsyncClient:
+def client_of(app: ASGIApp) -> httpx.AsyncClient:
     """In this very loop, so that what looks concurrent is; Litestar's test client runs one call after the other."""
     return httpx.AsyncClient(transport=httpx.ASGITransport(cast("Any", app)), base_url="http://broker.localhost")
 
@@ -160,15 +174,19 @@ def _use_cases(ledger: Ledger, bucket: MemoryBucket, clock: Clock, keys: FixedKe
     secret = (b"k" * 32,)
     sealer, tokens = CapsuleSealer(secret), Tokens(secret)
     due, work = LocalBell(), LocalBell()
-    buckets = {name: bucket.as_bucket(place) for name, place in PLACES.items()}
-    assemble = Assemble(sessions=ledger, clock=clock)
-    look = Look(
-        buckets=buckets, sessions=ledger, looks=ledger, assemble=assemble, sealer=sealer, clock=clock, work=work
+    metrics = Metrics(destinations=PLACES, sources=("bucket",))
+    buckets = {name: timed(bucket.as_bucket(place), metrics) for name, place in PLACES.items()}
+    sessions = CountedSessions(sessions=ledger, metrics=metrics)
+    jobs = CountedJobs(jobs=ledger, metrics=metrics)
+    assemble = Assemble(sessions=sessions, clock=clock)
+    judge = Look(
+        buckets=buckets, sessions=sessions, looks=ledger, assemble=assemble, sealer=sealer, clock=clock, work=work
     )
-    grant, open_upload = Grant(sealer=sealer), OpenUpload(sessions=ledger, sealer=sealer, clock=clock)
-    remint = Remint(buckets=buckets, sessions=ledger, grant=grant, open_upload=open_upload, clock=clock)
+    look = CountedLook(look=judge, metrics=metrics)
+    grant, open_upload = Grant(sealer=sealer), OpenUpload(sessions=sessions, sealer=sealer, clock=clock)
+    remint = Remint(buckets=buckets, sessions=sessions, grant=grant, open_upload=open_upload, clock=clock)
     read = Read(buckets=buckets, clock=clock)
-    end = EndLease(buckets=buckets, sessions=ledger, tokens=tokens, clock=clock, work=work)
+    end = EndLease(buckets=buckets, sessions=sessions, tokens=tokens, clock=clock, work=work)
     door = S3EventDoor(destinations=("default",), tokens=(DOOR_TOKEN,))
     return UseCases(
         keys=keys,
@@ -178,7 +196,7 @@ def _use_cases(ledger: Ledger, bucket: MemoryBucket, clock: Clock, keys: FixedKe
         schedule=ledger,
         mint=Mint(
             buckets=buckets,
-            sessions=ledger,
+            sessions=sessions,
             remint=remint,
             grant=grant,
             open_upload=open_upload,
@@ -187,17 +205,22 @@ def _use_cases(ledger: Ledger, bucket: MemoryBucket, clock: Clock, keys: FixedKe
             shards=ledger.shards,
         ),
         remint=remint,
-        complete=Complete(sessions=ledger, looks=ledger, look=look, clock=clock),
-        abort=Abort(buckets=buckets, sessions=ledger, clock=clock),
+        complete=Complete(sessions=sessions, looks=ledger, look=look, clock=clock),
+        abort=Abort(buckets=buckets, sessions=sessions, clock=clock),
         survey=Survey(buckets=buckets),
         read=read,
         lease=LeaseJobs(
-            jobs=ledger, sessions=ledger, read=read, tokens=tokens, clock=clock, work=work, duration=LEASE_FOR
+            jobs=jobs, sessions=sessions, read=read, tokens=tokens, clock=clock, work=work, duration=LEASE_FOR
         ),
-        renew=RenewLease(jobs=ledger, read=read, tokens=tokens, clock=clock, duration=LEASE_FOR),
+        renew=RenewLease(jobs=jobs, read=read, tokens=tokens, clock=clock, duration=LEASE_FOR),
         finish=FinishJob(end_lease=end),
         release=ReleaseJob(end_lease=end),
-        notify=Notify(doors={"bucket": door}, buckets=buckets, looks=ledger, clock=clock, due=due),
+        notify=CountedNotify(
+            notify=Notify(doors={"bucket": door}, buckets=buckets, looks=ledger, clock=clock, due=due),
+            sources=("bucket",),
+            metrics=metrics,
+        ),
+        scrape=Scrape(metrics=metrics, schedule=ledger, clock=clock),
         watch=Watch(sessions=ledger, buckets=buckets, clock=clock),
         listeners=tail,
     )

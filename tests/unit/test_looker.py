@@ -39,7 +39,8 @@ async def settles(house: House, count: int, *, each_turn: Callable[[], object] =
 
 @asynccontextmanager
 async def running(house: House, **changes: Any) -> AsyncIterator[Looker]:
-    values = {"looks": house.look.looks, "look": house.look, "clock": house.clock, "due": house.due, **changes}
+    wired = {"looks": house.look.looks, "look": house.look, "clock": house.clock, "due": house.due}
+    values = {**wired, "stores": len(house.buckets), **changes}
     looker = Looker(**values)
     task = asyncio.create_task(looker.run())
     try:

@@ -1,0 +1,67 @@
+"""The ledger's rights, counted: who writes through these is seen, whichever use case it is.
+
+Decorators of ports: they promise what the port promises. A new way to change a session belongs here too, and the type
+checker says so, because these are handed to the use cases in place of the ledger.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from broker.domain.errors import BrokerError
+from broker.domain.sessions import Change, Session
+from broker.ports import Created, Idempotency, Jobs, NewSession, Quota, Sessions
+from broker.telemetry.metrics import Metrics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CountedSessions:
+    sessions: Sessions
+    metrics: Metrics
+
+    async def create(
+        self, session: Session, *, look_at: datetime, idempotency: Idempotency | None, quota: Quota | None = None
+    ) -> Created:
+        created = await self.sessions.create(session, look_at=look_at, idempotency=idempotency, quota=quota)
+        self._begun(created)
+        return created
+
+    async def create_many(
+        self, items: Sequence[NewSession], *, quota: Quota | None = None
+    ) -> list[Created | BrokerError]:
+        made = await self.sessions.create_many(items, quota=quota)
+        for each in made:
+            if isinstance(each, Created):
+                self._begun(each)
+        return made
+
+    async def get(self, session_id: str) -> Session | None:
+        return await self.sessions.get(session_id)
+
+    async def get_many(self, session_ids: Sequence[str]) -> list[Session | None]:
+        return await self.sessions.get_many(session_ids)
+
+    async def apply(self, change: Change) -> bool:
+        is_applied = await self.sessions.apply(change)
+        if is_applied:
+            self.metrics.applied(change)
+        return is_applied
+
+    def _begun(self, created: Created) -> None:
+        if not created.is_replay:
+            self.metrics.begun(created.session)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CountedJobs:
+    jobs: Jobs
+    metrics: Metrics
+
+    async def lease(self, limit: int, *, worker: str, now: datetime, until: datetime) -> list[Session]:
+        leased = await self.jobs.lease(limit, worker=worker, now=now, until=until)
+        for session in leased:
+            self.metrics.leased(session)
+        return leased
+
+    async def renew(self, session_id: str, epoch: int, *, until: datetime) -> Session | None:
+        return await self.jobs.renew(session_id, epoch, until=until)

@@ -1,0 +1,97 @@
+"""A bucket whose every call is timed. Signing is not a call: it never leaves the process."""
+
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, replace
+from time import perf_counter
+from typing import TypeVar
+
+from broker.domain.errors import BrokerError
+from broker.domain.multipart import StoredPart
+from broker.domain.objects import ObjectInfo, Pin, UploadSpec
+from broker.ports import Bucket, MultipartRemover, MultipartUploads, ObjectHead, ObjectRemover
+from broker.telemetry.metrics import Metrics
+
+T = TypeVar("T")
+
+
+def timed(bucket: Bucket, metrics: Metrics) -> Bucket:
+    """The same rights. A capability that is absent stays absent."""
+    calls = Calls(destination=bucket.destination.name, metrics=metrics)
+    rights = bucket.multipart
+    if rights is not None:
+        uploads = TimedUploads(uploads=rights.uploads, calls=calls)
+        rights = replace(rights, uploads=uploads, remover=TimedMultipartRemover(remover=rights.remover, calls=calls))
+    return replace(
+        bucket,
+        objects=TimedHead(objects=bucket.objects, calls=calls),
+        remover=TimedRemover(remover=bucket.remover, calls=calls),
+        multipart=rights,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calls:
+    """Calls to one store."""
+
+    destination: str
+    metrics: Metrics
+
+    async def of(self, name: str, call: Awaitable[T]) -> T:
+        began, outcome = perf_counter(), "cut-off"
+        try:
+            answer = await call
+            outcome = "ok"
+        except BrokerError as trouble:
+            outcome = trouble.code
+            raise
+        finally:
+            self.metrics.called(self.destination, name, outcome, perf_counter() - began)
+        return answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimedHead:
+    objects: ObjectHead
+    calls: Calls
+
+    async def head(self, key: str) -> ObjectInfo | None:
+        return await self.calls.of("head", self.objects.head(key))
+
+    async def head_version(self, key: str, version: str) -> ObjectInfo | None:
+        return await self.calls.of("head", self.objects.head_version(key, version))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimedRemover:
+    remover: ObjectRemover
+    calls: Calls
+
+    async def remove(self, key: str, pin: Pin) -> bool:
+        return await self.calls.of("remove", self.remover.remove(key, pin))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimedUploads:
+    uploads: MultipartUploads
+    calls: Calls
+
+    async def open(self, key: str, spec: UploadSpec, capsule: str) -> str:
+        return await self.calls.of("open", self.uploads.open(key, spec, capsule))
+
+    async def parts(self, key: str, upload_id: str) -> list[StoredPart] | None:
+        return await self.calls.of("parts", self.uploads.parts(key, upload_id))
+
+    async def complete(self, key: str, upload_id: str, parts: Sequence[StoredPart]) -> bool:
+        return await self.calls.of("complete", self.uploads.complete(key, upload_id, parts))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimedMultipartRemover:
+    remover: MultipartRemover
+    calls: Calls
+
+    async def open_uploads(self, key: str) -> list[str]:
+        return await self.calls.of("open_uploads", self.remover.open_uploads(key))
+
+    async def abort(self, key: str, upload_id: str) -> bool:
+        return await self.calls.of("abort", self.remover.abort(key, upload_id))

@@ -1,0 +1,53 @@
+"""Looks and notifications, counted from outside: what was decided is read off what came back."""
+
+from collections.abc import Awaitable, Callable, Container
+from dataclasses import dataclass
+
+from broker.contract import NotificationReceipt, State
+from broker.domain.errors import NotAuthentic
+from broker.domain.sessions import Session
+from broker.logs import about
+from broker.ports import DueLook, Envelope, Looking
+from broker.telemetry.metrics import Metrics
+
+Notifying = Callable[[str, Envelope], Awaitable[NotificationReceipt]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CountedLook:
+    look: Looking
+    metrics: Metrics
+
+    async def __call__(self, due: DueLook) -> Session | None:
+        with about(session_id=due.id):
+            session = await self.look(due)
+        self.metrics.looked(due.destination, _result(due.session, session))
+        return session
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CountedNotify:
+    """:param sources: those that are configured; what a stranger made up is no label."""
+
+    notify: Notifying
+    sources: Container[str]
+    metrics: Metrics
+
+    async def __call__(self, source: str, envelope: Envelope) -> NotificationReceipt:
+        try:
+            receipt = await self.notify(source, envelope)
+        except NotAuthentic:
+            if source in self.sources:
+                self.metrics.refused(source)
+            raise
+        self.metrics.noticed(source, receipt)
+        return receipt
+
+
+def _result(before: Session | None, after: Session | None) -> str:
+    if after is None:
+        return "unknown"
+    if after.facts.is_removed and not (before and before.facts.is_removed):
+        return "removed"
+    state = before.state if before else State.PENDING
+    return "waiting" if after.state is state else after.state.value
