@@ -65,14 +65,18 @@ def _with_settings(path: Path | None, **server: object) -> Settings:
 @click.option("--host", help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65_535), help="Port to listen on; 0 picks a free one.")
 @click.option("--no-look", is_flag=True, help="Serve the API only; `upload-broker look` runs elsewhere.")
-def serve(config: Path | None, host: str | None, port: int | None, no_look: bool, as_json: bool) -> None:
-    """Serve the API, and look at what arrives.
+@click.option("--no-relay", is_flag=True, help="Tell no webhooks; another process does.")
+def serve(
+    config: Path | None, host: str | None, port: int | None, no_look: bool, no_relay: bool, as_json: bool
+) -> None:
+    """Serve the API, look at what arrives, and tell webhooks.
 
     Example: upload-broker serve --config broker.toml --port 8080
     """
     from broker import serve as running  # noqa: PLC0415 - other commands start faster without the server
 
-    running.serve(_with_settings(config, host=host, port=port), is_looking=not no_look, is_announcing=as_json)
+    settings = _with_settings(config, host=host, port=port)
+    running.serve(settings, is_looking=not no_look, is_relaying=not no_relay, is_announcing=as_json)
 
 
 @_cli.command()
@@ -81,7 +85,7 @@ def serve(config: Path | None, host: str | None, port: int | None, no_look: bool
 @click.option("--host", help="Address to listen on, with --health-port.")
 @HEALTH_PORT
 def look(config: Path | None, host: str | None, health_port: int | None, as_json: bool) -> None:
-    """Look at what arrives, without the API. Any number may run.
+    """Look at what arrives and tell webhooks, without the API. Any number may run.
 
     Example: upload-broker look --config broker.toml --health-port 8081
     """

@@ -593,3 +593,19 @@ class DeliveryLog(Protocol):
 
     async def forget(self, webhook: str) -> bool:
         """Its cursor, all that it must still be told, and its log. False when there was nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What became of one POST: a status, or the class of the trouble that came instead."""
+
+    status: int | None = None
+    error: str | None = None
+    retry_after: timedelta | None = None
+
+
+class Sender(Protocol):
+    """The way to one receiver."""
+
+    async def post(self, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """Sends once and follows nothing. Never raises: no answer is an answer."""

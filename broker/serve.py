@@ -30,15 +30,15 @@ _log = logging.getLogger("broker.serve")
 DRAIN_SECONDS = 10  # long polls end by themselves; longer waits are cut
 
 
-def serve(settings: Settings, *, is_looking: bool, is_announcing: bool) -> None:
-    uvloop.run(_serve(settings, is_looking=is_looking, is_announcing=is_announcing))
+def serve(settings: Settings, *, is_looking: bool, is_relaying: bool, is_announcing: bool) -> None:
+    uvloop.run(_serve(settings, is_looking=is_looking, is_relaying=is_relaying, is_announcing=is_announcing))
 
 
 def look(settings: Settings, *, is_announcing: bool) -> None:
     uvloop.run(_look(settings, is_announcing=is_announcing))
 
 
-async def _serve(settings: Settings, *, is_looking: bool, is_announcing: bool) -> None:
+async def _serve(settings: Settings, *, is_looking: bool, is_relaying: bool, is_announcing: bool) -> None:
     listener = _listen(settings.server.host, settings.server.port)
     _permit_files()
     async with open_house(settings) as house:
@@ -48,6 +48,7 @@ async def _serve(settings: Settings, *, is_looking: bool, is_announcing: bool) -
         _settle_garbage()
         _on_signals(partial(_stop, server, house))
         background = [house.tail.run(), *([house.looker.run()] if is_looking else [])]
+        background += [house.relay.run()] if is_relaying else []
         await _until_ended(server.serve(sockets=[listener]), background)
 
 
@@ -73,7 +74,7 @@ def _settle_garbage() -> None:
 async def _look(settings: Settings, *, is_announcing: bool) -> None:
     async with open_house(settings) as house:
         announcement = {"looker": "ready"} if is_announcing else None
-        await _without_api(house, settings.server, [house.looker.run()], announcement)
+        await _without_api(house, settings.server, [house.looker.run(), house.relay.run()], announcement)
 
 
 async def _without_api(

@@ -17,10 +17,12 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from broker.contract import WebhookType
 from broker.domain.errors import ConfigurationInvalid
 from broker.domain.keys import SHARDS_LIMIT
 from broker.domain.policy import MultipartTerms, Policy
 from broker.domain.principals import ANY_DESTINATION, Role, check_key_id
+from broker.domain.webhooks import ALL_TYPES, ANY, GIVEN_UP_AFTER
 
 ENVIRONMENT_PREFIX = "BROKER_"
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
@@ -143,6 +145,26 @@ class KeySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     max_size_bytes: Annotated[int, Meta(ge=0)] | None = None
 
 
+WebhookName = Annotated[str, Meta(pattern=r"^[a-z0-9_-]{1,64}$(?!\n)")]  # part of keys in the ledger
+
+
+class WebhookSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who is told what becomes of sessions. `keys` are ids of API keys, whose sessions it hears of."""
+
+    url: str | Secret
+    secrets: Annotated[tuple[Secret, ...], Meta(min_length=1)]
+    events: Annotated[frozenset[WebhookType], Meta(min_length=1)] = frozenset(ALL_TYPES)
+    destinations: tuple[str, ...] = (ANY_DESTINATION,)
+    keys: tuple[str, ...] = (ANY,)
+    allow_private: bool = False
+    timeout: timedelta = timedelta(seconds=15)
+    max_in_flight: Annotated[int, Meta(ge=1, le=1_000)] = 16
+
+    def __repr__(self) -> str:
+        """A URL may carry a secret."""
+        return "WebhookSettings(url=***)"
+
+
 class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`health_port` is for processes without the API: where they say whether they live, if they shall say it."""
 
@@ -183,6 +205,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     destinations: dict[str, DestinationSettings] = {}
     sources: dict[str, SourceSettings] = {}
     keys: dict[str, KeySettings] = {}
+    webhooks: dict[WebhookName, WebhookSettings] = {}
 
 
 def load(path: Path | None, environ: Mapping[str, str], *, default_path: Path = Path("broker.toml")) -> Settings:
@@ -243,6 +266,9 @@ def _value(text: str) -> Any:
 
 def _parse_durations(raw: dict[str, Any]) -> None:
     _parse_fields(raw.get("jobs"), JobSettings, "jobs")
+    webhooks = raw.get("webhooks")
+    for name, webhook in webhooks.items() if isinstance(webhooks, dict) else ():
+        _parse_fields(webhook, WebhookSettings, f"webhooks.{name}")
     destinations = raw.get("destinations")
     for place, destination in destinations.items() if isinstance(destinations, dict) else ():
         if isinstance(destination, dict):
@@ -284,6 +310,19 @@ def _check(settings: Settings) -> None:
         )
         if policy.deadline > policy.retention:
             raise ConfigurationInvalid(f"{place}.deadline: at most retention")
+        if settings.webhooks and policy.retention <= GIVEN_UP_AFTER:
+            raise ConfigurationInvalid(
+                f"{place}.retention: more than {_spoken(GIVEN_UP_AFTER)}, for as long are webhooks told of a session"
+            )
+    _check_webhooks(settings)
+
+
+def _check_webhooks(settings: Settings) -> None:
+    for name, webhook in settings.webhooks.items():
+        unknown = set(webhook.destinations) - settings.destinations.keys() - {ANY_DESTINATION}
+        if unknown:
+            raise ConfigurationInvalid(f"webhooks.{name}.destinations: there is no destination {min(unknown)!r}")
+        _check_bounds(f"webhooks.{name}.timeout", webhook.timeout, at_most=timedelta(minutes=1))
 
 
 def _check_bounds(

@@ -1,7 +1,7 @@
 """The roof: the only place that knows which adapter exists. Resources open on one AsyncExitStack."""
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -18,8 +18,10 @@ from broker.domain.objects import UploadSpec
 from broker.domain.policy import Destination, demand
 from broker.domain.principals import ApiKey
 from broker.domain.tokens import Tokens
+from broker.domain.webhooks import Webhook, key_in
 from broker.doors.s3_event import S3EventDoor
 from broker.ledger.redis import RedisLedger
+from broker.outbound.http import HttpSender, check_url, open_sender
 from broker.ports import ApiKeys, Bucket, Clock, Door, MultipartRights
 from broker.services.abort import Abort
 from broker.services.assemble import Assemble
@@ -34,6 +36,7 @@ from broker.services.open_upload import OpenUpload
 from broker.services.read import Read
 from broker.services.remint import Remint
 from broker.services.survey import Survey
+from broker.services.tell import FanOut, Tell
 from broker.services.watch import Watch
 from broker.settings import (
     CredentialSettings,
@@ -42,6 +45,7 @@ from broker.settings import (
     LedgerSettings,
     Settings,
     SourceSettings,
+    WebhookSettings,
 )
 from broker.storage.s3.caller import S3Caller
 from broker.storage.s3.credentials import ChainCredentials, Credentials, FixedCredentials
@@ -58,8 +62,9 @@ from broker.telemetry.metrics import Metrics
 from broker.telemetry.scrape import Scrape
 from broker.telemetry.stores import timed
 from broker.telemetry.use_cases import CountedLook, CountedNotify
-from broker.workers.bells import LocalBell
+from broker.workers.bells import Chime, LocalBell
 from broker.workers.looker import Looker
+from broker.workers.relay import Relay, Teller
 from broker.workers.tail import Tail
 
 HEAD_TIMEOUT = timedelta(seconds=10)  # below the looker's hold, so that a claim never runs out during a HEAD
@@ -68,11 +73,12 @@ POOL_CONNECTIONS = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class House:
-    """What a process can run: the routes' use cases, and the looker that shares their bells."""
+    """What a process can run: the routes' use cases, and the looker and relay that share their bells."""
 
     use_cases: UseCases
     looker: Looker
     tail: Tail
+    relay: Relay
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,17 +97,19 @@ async def open_house(settings: Settings) -> AsyncIterator[House]:
     """:raises ConfigurationInvalid: a setting that is missing, contradictory or would lose data."""
     clock = SystemClock()
     async with AsyncExitStack() as stack:
-        ledger = await open_ledger(settings.ledger, stack)
+        news = Chime()
+        ledger = await open_ledger(settings.ledger, stack, news=news.ring)
         http = await stack.enter_async_context(
             aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=POOL_CONNECTIONS), cookie_jar=aiohttp.DummyCookieJar()
             )
         )
         buckets = {name: _bucket(name, place, http, clock) for name, place in settings.destinations.items()}
-        yield _house(settings, ledger, buckets, clock)
+        relay = Relay(tellers=[await _teller(hook, ledger, clock, news, stack) for hook in webhooks_of(settings)])
+        yield _house(settings, ledger, buckets, clock, relay)
 
 
-def _house(settings: Settings, ledger: RedisLedger, buckets: Mapping[str, Bucket], clock: Clock) -> House:
+def _house(settings: Settings, ledger: RedisLedger, buckets: Mapping[str, Bucket], clock: Clock, relay: Relay) -> House:
     keys = tuple(secret.reveal_key() for secret in settings.secrets.capsule_keys)
     if not keys:
         raise ConfigurationInvalid("secrets.capsule_keys: at least one key is needed (`openssl rand -base64 48`)")
@@ -168,7 +176,7 @@ def _house(settings: Settings, ledger: RedisLedger, buckets: Mapping[str, Bucket
         scrape=Scrape(metrics=metrics, schedule=ledger, clock=clock),
     )
     looker = Looker(looks=ledger, look=look, stores=len(buckets), clock=clock, due=due)
-    return House(use_cases=use_cases, looker=looker, tail=tail)
+    return House(use_cases=use_cases, looker=looker, tail=tail, relay=relay)
 
 
 def _api_keys(settings: Mapping[str, KeySettings]) -> dict[str, ApiKey]:
@@ -186,6 +194,68 @@ def _api_keys(settings: Mapping[str, KeySettings]) -> dict[str, ApiKey]:
 
 def _door(source: SourceSettings) -> Door:
     return S3EventDoor(destinations=source.destinations, tokens=tuple(secret.reveal() for secret in source.tokens))
+
+
+# --- webhooks --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfiguredWebhook:
+    webhook: Webhook
+    settings: WebhookSettings
+    url: str
+
+    def __repr__(self) -> str:
+        return f"ConfiguredWebhook(webhook={self.webhook!r})"
+
+    def sender(self, clock: Clock) -> AbstractAsyncContextManager[HttpSender]:
+        given = self.settings
+        return open_sender(
+            self.url,
+            allow_private=given.allow_private,
+            timeout=given.timeout,
+            connections=given.max_in_flight,
+            clock=clock,
+        )
+
+
+def webhooks_of(settings: Settings) -> list[ConfiguredWebhook]:
+    """:raises ConfigurationInvalid: a secret that is none, or a URL that must not be called."""
+    return [_webhook(name, given) for name, given in settings.webhooks.items()]
+
+
+def _webhook(name: str, given: WebhookSettings) -> ConfiguredWebhook:
+    try:
+        keys = tuple(key_in(secret.reveal()) for secret in given.secrets)
+        url = given.url if isinstance(given.url, str) else given.url.reveal()
+        check_url(url, allow_private=given.allow_private)
+    except ConfigurationInvalid as exc:
+        raise ConfigurationInvalid(f"webhooks.{name}: {exc.detail}") from None
+    webhook = Webhook(
+        name=name,
+        keys=keys,
+        types=given.events,
+        destinations=given.destinations,
+        principals=given.keys,
+    )
+    return ConfiguredWebhook(webhook=webhook, settings=given, url=url)
+
+
+async def _teller(
+    hook: ConfiguredWebhook, ledger: RedisLedger, clock: Clock, news: Chime, stack: AsyncExitStack
+) -> Teller:
+    sender = await stack.enter_async_context(hook.sender(clock))
+    deliveries, timeout = ledger.webhooks, hook.settings.timeout
+    return Teller(
+        fan_out=FanOut(events=ledger, sessions=ledger, outbox=ledger.webhooks, clock=clock),
+        tell=Tell(webhook=hook.webhook, sender=sender, deliveries=deliveries, clock=clock, timeout=timeout),
+        deliveries=deliveries,
+        clock=clock,
+        shards=ledger.shards,
+        news=news.bell(),
+        bell=LocalBell(),
+        places=hook.settings.max_in_flight,
+    )
 
 
 # --- storage/s3 ------------------------------------------------------------------------------------------
@@ -304,9 +374,13 @@ def _credentials(name: str, settings: CredentialSettings) -> Credentials:
 # --- the ledger ------------------------------------------------------------------------------------------
 
 
-async def open_ledger(settings: LedgerSettings, stack: AsyncExitStack) -> RedisLedger:
+async def open_ledger(
+    settings: LedgerSettings, stack: AsyncExitStack, *, news: Callable[[], None] | None = None
+) -> RedisLedger:
     """:raises ConfigurationInvalid: Redis is older than 6.2, or set so that it would lose what was promised."""
-    ledger = RedisLedger(settings.url, shards=settings.shards, durability=settings.durability, is_dev=settings.is_dev)
+    ledger = RedisLedger(
+        settings.url, shards=settings.shards, durability=settings.durability, is_dev=settings.is_dev, news=news
+    )
     stack.push_async_callback(ledger.close)
     await ledger.prepare()
     return ledger

@@ -6,6 +6,7 @@ Spec: Standard Webhooks 1.0, https://github.com/standard-webhooks/standard-webho
 import base64
 import hmac
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from typing import Literal, TypeVar, get_args
 
 import msgspec
@@ -27,11 +28,19 @@ MIN_SECRET_BYTES, MAX_SECRET_BYTES = 24, 64  # spec, "Signature scheme": 192 bit
 GIVEN_UP_AFTER = timedelta(hours=24)  # ours
 _DELAYS = (5, 30, 120, 600, 1_800, 3_600, 7_200, 14_400)  # seconds; ours, the last one again and again
 _JITTER = 0.2  # ours: failures of one moment do not come back together
-LONGEST_RETRY_AFTER = timedelta(hours=1)  # ours: an endpoint cannot ask to be forgotten for a day
+LONGEST_PAUSE = timedelta(hours=1)  # ours: an endpoint cannot ask to be forgotten for a day
+_THROTTLED = frozenset(
+    {
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.BAD_GATEWAY,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        HTTPStatus.GATEWAY_TIMEOUT,
+    }
+)
 
 _NO_CHECKSUM = Checksum()
 
-Outcome = Literal["delivered", "failed", "given-up", "forgotten"]
+Outcome = Literal["delivered", "failed", "given-up", "dropped"]
 
 
 class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -134,18 +143,30 @@ def headers_of(keys: tuple[bytes, ...], webhook_id: str, body: bytes, now: datet
     }
 
 
-def again_at(
-    attempt: int, *, since: datetime, now: datetime, dice: float, retry_after: timedelta | None
-) -> datetime | None:
+def again_at(attempt: int, *, since: datetime, now: datetime, dice: float, pause: timedelta | None) -> datetime | None:
     """When to try again after the `attempt`-th failure; None gives up. The last attempt falls on the end itself.
 
     :param dice: from 0 to 1, spreads what failed together.
+    :param pause: at least that long, because the endpoint said so.
     """
     end = since + GIVEN_UP_AFTER
     if now >= end:
         return None
     delay = timedelta(seconds=_DELAYS[min(attempt, len(_DELAYS)) - 1] * (1 - _JITTER + 2 * _JITTER * dice))
-    return min(now + max(delay, retry_after or delay), end)
+    return min(now + max(delay, pause or delay), end)
+
+
+def pause_of(status: int | None, retry_after: timedelta | None) -> timedelta | None:
+    """For how long a whole endpoint is left alone. Gone is believed for an hour at a time: it may be mended."""
+    if status == HTTPStatus.GONE:
+        return LONGEST_PAUSE
+    if status in _THROTTLED and retry_after:
+        return min(retry_after, LONGEST_PAUSE)
+    return None
+
+
+def is_delivered(status: int | None) -> bool:
+    return status is not None and HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES
 
 
 def _is_among(name: str, names: tuple[str, ...]) -> bool:

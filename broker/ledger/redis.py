@@ -116,13 +116,23 @@ class RedisLedger:
     :param url: as `Wire` takes it.
     :param durability: what `check` demands; `strict` loses nothing that was acknowledged.
     :param is_dev: a Redis without an append-only file is fine.
+    :param news: called when this process has changed a session's state.
     """
 
-    def __init__(self, url: str, *, shards: int = 1, durability: Durability = "everysec", is_dev: bool = False) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        shards: int = 1,
+        durability: Durability = "everysec",
+        is_dev: bool = False,
+        news: Callable[[], None] | None = None,
+    ) -> None:
         self._wire = Wire(url)
         self._own = tuple(_SHARDS.values())[:shards]
         self._durability = durability
         self._is_dev = is_dev
+        self._news = news
         self._turn = 0
         self.api_keys = RedisApiKeys(self._wire)
         self.webhooks = RedisWebhooks(self._wire, shards)
@@ -193,7 +203,10 @@ class RedisLedger:
         words += (at.state.value if change.is_transition else "", at.epoch, milliseconds(at.changed_at))
         words.append(after.facts.spec.size_bytes if change.is_settling else "")
         words += reason_words(change.reason)
-        return bool(await self._run(scripts.APPLY, keys, words))
+        is_written = bool(await self._run(scripts.APPLY, keys, words))
+        if is_written and change.is_transition and self._news:
+            self._news()
+        return is_written
 
     # --- Listings
 

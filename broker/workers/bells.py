@@ -20,3 +20,19 @@ class LocalBell:
         except TimeoutError:
             return
         self._event.clear()
+
+
+class Chime:
+    """One ring for several waiters, each with a bell of its own: who wakes first takes it from nobody."""
+
+    def __init__(self) -> None:
+        self._bells: list[LocalBell] = []
+
+    def bell(self) -> LocalBell:
+        """Another one, for one waiter as long as the process lives."""
+        self._bells.append(LocalBell())
+        return self._bells[-1]
+
+    def ring(self) -> None:
+        for bell in self._bells:
+            bell.ring()
