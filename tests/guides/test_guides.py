@@ -37,8 +37,10 @@ def test_every_path_in_backticks_exists(page: Path) -> None:
 
 @pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.name)
 def test_every_body_in_a_guide_is_one_of_the_wire(page: Path) -> None:
-    """A block named ```json NAME is a `contract.NAME`, with no field that it does not know."""
+    """A block named ```json Name is a `contract.Name`, with no field that it does not know."""
     for name, text in blocks(page, "json"):
+        if not name[:1].isupper():
+            continue  # somebody else's document; the page's own test knows it
         kind = getattr(contract, name)
         msgspec.json.decode(text, type=kind)
         assert msgspec.json.decode(text).keys() <= set(kind.__struct_fields__), name

@@ -1,0 +1,134 @@
+"""docs/guides/s3.md: what can be run is run, what cannot is held to botocore's model of the service."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import urllib.error
+from datetime import UTC, datetime, timedelta
+from itertools import accumulate, repeat
+from pathlib import Path
+from typing import Any
+
+import botocore.session
+import pytest
+from botocore import xform_name
+from botocore.validate import ParamValidator
+
+from broker.dev.stack import Stack
+from broker.domain.policy import Policy, next_look
+from broker.settings import load
+from tests.guides.conftest import need
+from tests.guides.test_guides import ROOT, blocks
+
+PAGE = ROOT / "docs" / "guides" / "s3.md"
+COMMANDS = [line for _, text in blocks(PAGE, "sh") for line in text.splitlines() if line.startswith("aws ")]
+SERVICES = {"s3api": "s3", "iam": "iam", "sns": "sns"}
+FLAGS = {"true": True, "false": False}
+START = datetime(2026, 11, 20, tzinfo=UTC)
+
+
+def documents() -> dict[str, Any]:
+    return {f"{name}.json": json.loads(text) for name, text in blocks(PAGE, "json")}
+
+
+@pytest.fixture
+def configuration(tmp_path: Path) -> Path:
+    (_, text), *_ = blocks(PAGE, "toml")
+    path = tmp_path / "broker.toml"
+    path.write_text(text)
+    return path
+
+
+def test_the_configuration_loads(configuration: Path) -> None:
+    settings = load(configuration, {})
+    rights = settings.destinations["default"].credentials
+    assert [getattr(rights, name).profile for name in ("write", "read", "remove")] == [
+        "uploads-write",
+        "uploads-read",
+        "uploads-remove",
+    ]
+
+
+def test_the_policies_come_out_of_the_command(configuration: Path) -> None:
+    need("jq")
+    (lines,) = [text for name, text in blocks(PAGE, "sh") if name == "policies"]
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    subprocess.run(["sh", "-euc", lines], cwd=configuration.parent, env={"PATH": path}, check=True, timeout=60)
+    made = {name: json.loads((configuration.parent / f"{name}.json").read_text()) for name in ("write", "read", "cors")}
+    assert made["write"]["Statement"][0]["Resource"] == "arn:aws:s3:::acme-uploads/uploads/*"
+    assert made["read"]["Statement"][0]["Action"] == ["s3:GetObject", "s3:GetObjectVersion"]
+    check("s3", "PutBucketCors", {"Bucket": "acme-uploads", "CORSConfiguration": made["cors"]})
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command.split()[1:3]))
+def test_the_commands_are_operations_and_options_of_the_service(command: str) -> None:
+    _, group, verb, *words = shlex.split(command)
+    model = botocore.session.get_session().get_service_model(SERVICES[group])
+    operation = {xform_name(name, "-"): name for name in model.operation_names}[verb]
+    shape = model.operation_model(operation).input_shape
+    assert shape is not None
+    members = {xform_name(name, "-"): name for name in shape.members}
+    options = {members[option.removeprefix("--")]: text for option, text in zip(words[::2], words[1::2], strict=True)
+               if option != "--region"}  # fmt: skip
+    shown = documents()
+    given = {name: value(shape.members[name], text, shown) for name, text in options.items()}
+    check(SERVICES[group], operation, given)
+
+
+def value(shape: Any, text: str, shown: dict[str, Any]) -> Any:
+    """A document of the guide, one that a step before it makes, `name=value,…`, `[{name=value}]`, or a text."""
+    if text.startswith("file://"):
+        name = text.removeprefix("file://")
+        return shown.get(name, {"CORSRules": []} if name == "cors.json" else "{}")
+    if text.startswith("Rules=["):
+        name, _, one = text.removeprefix("Rules=[{").removesuffix("}]").partition("=")
+        return {"Rules": [{name: one}]}
+    if shape.type_name in {"structure", "map"}:
+        pairs = {name: one for name, _, one in (pair.partition("=") for pair in text.split(","))}
+        return pairs if shape.type_name == "map" else {name: FLAGS.get(one, one) for name, one in pairs.items()}
+    return text
+
+
+def check(service: str, operation: str, given: dict[str, Any]) -> None:
+    shape = botocore.session.get_session().get_service_model(service).operation_model(operation).input_shape
+    report = ParamValidator().validate(given, shape)
+    assert not report.has_errors(), report.generate_report()
+
+
+def test_the_rule_for_forgotten_parts_is_longer_than_a_session() -> None:
+    rule = documents()["lifecycle.json"]["Rules"][0]
+    days = timedelta(days=rule["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"])
+    policy = Policy()
+    assert days > policy.deadline + policy.grace
+    assert rule["Filter"]["Prefix"] == "uploads/"
+
+
+def test_the_looks_come_when_the_guide_says() -> None:
+    policy = Policy()
+    times = accumulate(
+        repeat(None, 7), lambda at, _: next_look(policy, since=START, now=at), initial=START + policy.first_look
+    )
+    assert [(at - START).total_seconds() for at in times] == [2, 4, 8, 16, 32, 64, 124, 184]
+    heads = 6 + (policy.url_ttl.total_seconds() - 64) // 60
+    assert 18 <= heads <= 22
+
+
+def test_the_function_passes_an_event_on_and_raises_when_it_is_refused(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (_, text), *_ = blocks(PAGE, "python")
+    function: dict[str, Any] = {}
+    exec(text, function)  # noqa: S102 - the guide's own sample
+    token = json.loads((stack.options.directory / "credentials.json").read_text())["event_token"]
+    monkeypatch.setenv("NOTIFICATIONS_URL", f"{stack.about.broker}/notifications/dev")
+    record = {
+        "eventName": "ObjectCreated:Put",
+        "s3": {"bucket": {"name": stack.about.bucket}, "object": {"key": "uploads/00yxs2hhv2bo2msmc2b7aqwpzhpa/a.csv"}},
+    }
+    monkeypatch.setenv("EVENT_TOKEN", token)
+    function["handler"]({"Records": [record]}, None)
+    monkeypatch.setenv("EVENT_TOKEN", "wrong")
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        function["handler"]({"Records": [record]}, None)
