@@ -17,6 +17,7 @@ from broker.domain.objects import ObjectInfo, Pin, UploadSpec
 from broker.domain.policy import Destination
 from broker.domain.principals import ApiKey
 from broker.domain.sessions import Change, Session
+from broker.domain.tombstones import Tombstone
 from broker.domain.webhooks import Attempt
 
 
@@ -182,6 +183,22 @@ class ObjectLister(Protocol):
         """
 
 
+class StoreMark(Protocol):
+    """The note in a destination that says whose ledger knows its objects."""
+
+    async def read(self) -> str | None:
+        """The store id that is noted there; None where nobody left a note.
+
+        :raises StoreUnavailable, StoreRefused, CredentialsUnavailable: also when what is there is no such note.
+        """
+
+    async def write(self, store_id: str, *, now: datetime) -> None:
+        """Leaves a note unless there is one. Whose it is then, `read` tells.
+
+        :raises StoreUnavailable, StoreRefused, CredentialsUnavailable:
+        """
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bucket:
     """One destination and our rights there. A capability that the store lacks is None."""
@@ -194,6 +211,7 @@ class Bucket:
     multipart: MultipartRights | None = None
     consumer_get: GetSigner | None = None  # the right of `get`, where consumers reach the store by another address
     lister: ObjectLister | None = None
+    mark: StoreMark | None = None
 
 
 Buckets = Mapping[str, Bucket]
@@ -446,6 +464,23 @@ class Listings(Protocol):
 
     async def usage(self, principal: str) -> Usage:
         """What the principal has pending, on all shards."""
+
+
+class Tombstones(Protocol):
+    """What remains of sessions that came to nothing, whether their records live or not."""
+
+    async def find_many(self, session_ids: Sequence[str]) -> list[Tombstone | None]:
+        """In the order asked for."""
+
+
+class Identity(Protocol):
+    """Whose ledger this is: one random id, also noted in every destination, so that neither is taken for another."""
+
+    async def store_id(self) -> str | None:
+        """None in a ledger that is new, was emptied, or is not the one that was meant."""
+
+    async def claim(self, store_id: str) -> str:
+        """Gives the ledger this id, unless it has one. The id that holds."""
 
 
 class Looks(Protocol):

@@ -16,6 +16,7 @@ from broker.domain.errors import LeaseLost, SessionSettled
 from broker.domain.multipart import Multipart
 from broker.domain.objects import ObjectInfo, UploadSpec, stored_object
 from broker.domain.policy import Destination, Policy, grace, retry_delay
+from broker.domain.tombstones import BURIED, Tombstone
 
 TRANSITIONS: dict[State, frozenset[State]] = {
     State.PENDING: frozenset({State.VERIFIED, State.REJECTED, State.EXPIRED, State.ABORTED}),
@@ -131,6 +132,7 @@ class Change(Struct, frozen=True, kw_only=True):
     look_at: datetime | None = None
     job_at: datetime | None = None
     keep_for: timedelta | None = None  # a terminal record is forgotten after this long; None: kept
+    tombstone: Tombstone | None = None  # outlives the record
 
     @property
     def is_transition(self) -> bool:
@@ -177,6 +179,7 @@ def reject(session: Session, info: ObjectInfo, reason: Reason, destination: Dest
         after=after,
         look_at=quiet_at(session, destination.policy, now) if is_deleted else None,
         keep_for=destination.policy.retention,
+        tombstone=tombstone_of(after, destination.policy),
     )
 
 
@@ -187,8 +190,13 @@ def expire(session: Session, destination: Destination, now: datetime) -> Change:
     """
     reason = Reason(code="deadline", message="nothing arrived in time")
     after = _moved(session, State.EXPIRED, now, reason=reason, requests_end_at=_cleared_from(session, now))
-    look_at = now if session.facts.multipart else None  # its parts must go
-    return Change(before=session, after=after, look_at=look_at, keep_for=destination.policy.retention)
+    return Change(
+        before=session,
+        after=after,
+        look_at=now if session.facts.multipart else None,  # its parts must go
+        keep_for=destination.policy.retention,
+        tombstone=tombstone_of(after, destination.policy),
+    )
 
 
 def abort(session: Session, destination: Destination, now: datetime) -> Change:
@@ -203,6 +211,7 @@ def abort(session: Session, destination: Destination, now: datetime) -> Change:
         after=after,
         look_at=now if session.facts.multipart else quiet_at(session, destination.policy, now),
         keep_for=destination.policy.retention,
+        tombstone=tombstone_of(after, destination.policy),
     )
 
 
@@ -244,7 +253,8 @@ def is_completing(session: Session, now: datetime) -> bool:
 
 def removed(session: Session, destination: Destination) -> Change:
     """The bytes of a rejected, aborted or unwelcome late session are gone; nobody needs to look again."""
-    return Change(before=session, after=_revised(session, is_removed=True), keep_for=destination.policy.retention)
+    after, policy = _revised(session, is_removed=True), destination.policy
+    return Change(before=session, after=after, keep_for=policy.retention, tombstone=tombstone_of(after, policy))
 
 
 def finish(session: Session, outcome: Outcome, now: datetime, policy: Policy, **outcome_facts: Any) -> Change:
@@ -255,7 +265,8 @@ def finish(session: Session, outcome: Outcome, now: datetime, policy: Policy, **
     _need_processing(session)
     after = _moved(session, outcome, now, **outcome_facts)
     look_at = quiet_at(session, policy, now) if outcome is State.REJECTED else None
-    return Change(before=session, after=after, look_at=look_at, keep_for=policy.retention)
+    tombstone = tombstone_of(after, policy)
+    return Change(before=session, after=after, look_at=look_at, keep_for=policy.retention, tombstone=tombstone)
 
 
 def retry(session: Session, reason: Reason | None, now: datetime, policy: Policy, delay: timedelta | None) -> Change:
@@ -326,6 +337,13 @@ def _need_processing(session: Session) -> None:
 def quiet_at(session: Session, policy: Policy, now: datetime) -> datetime:
     """From when no signed request of this session can still put bytes under its key; not before `now`."""
     return max(now, session.facts.requests_end_at + grace(policy, in_flight_bytes(session)))
+
+
+def tombstone_of(session: Session, policy: Policy) -> Tombstone | None:
+    """What will remain of a session that came to nothing; None of any other."""
+    if session.state not in BURIED:
+        return None
+    return Tombstone(state=session.state, quiet_at=quiet_at(session, policy, now=session.facts.requests_end_at))
 
 
 def in_flight_bytes(session: Session) -> int:

@@ -19,9 +19,11 @@ from broker.domain.keys import shard_of
 from broker.domain.sessions import LEASABLE, LOOKED_AT, Change, Progress, Session
 from broker.ledger.api_keys import MemoryApiKeys
 from broker.ledger.creation import refusal
+from broker.ledger.identity import MemoryIdentity
 from broker.ledger.listing import Entry, Spot, merged
 from broker.ledger.memory_webhooks import MemoryWebhooks, position
 from broker.ledger.records import byte_of, decode, duration, encode, milliseconds, moment
+from broker.ledger.tombstones import MemoryTombstones
 from broker.ports import (
     Backlog,
     Checkup,
@@ -128,6 +130,8 @@ class MemoryLedger:
         self._turn = 0
         self.api_keys = MemoryApiKeys()
         self.webhooks = MemoryWebhooks(self, self, [shard.cursors for shard in self._shards.values()])
+        self.identity = MemoryIdentity()
+        self.tombstones = MemoryTombstones(clock)
 
     async def prepare(self) -> None:
         """Nothing can be wrong."""
@@ -190,6 +194,7 @@ class MemoryLedger:
             shard.record(after.id, after.progress, now, change.reason)
         if change.is_settling:
             shard.use(after.facts.principal, -1, -after.facts.spec.size_bytes)
+        self.tombstones.bury(change)
         return True
 
     # --- Listings

@@ -6,6 +6,7 @@ are the two schedules, `events:{NN}` the stream; per session `session:{NN}:ID` i
 whose session is unknown, `looked:{NN}:ID` a recent look on demand, `idem:{NN}:HASH` an idempotency key; per principal
 `own:{NN}:PRINCIPAL` lists its sessions, `batch:{NN}:HASH` and `owner:{NN}:HASH` those of one label, and
 `usage:{NN}:PRINCIPAL` counts what it has pending.
+`tomb:{NN}:ID` is a tombstone (`tombstones.py`), `store-id` whose ledger this is (`identity.py`).
 """
 
 import asyncio
@@ -23,6 +24,7 @@ from broker.domain.sessions import LEASABLE, LOOKED_AT, Change, Session
 from broker.ledger import creation, scripts
 from broker.ledger.api_keys import RedisApiKeys
 from broker.ledger.health import Durability, examine, examine_by_writing
+from broker.ledger.identity import RedisIdentity
 from broker.ledger.listing import Entry, Spot, merged
 from broker.ledger.records import (
     HEARD_AT,
@@ -40,6 +42,7 @@ from broker.ledger.records import (
     reason_words,
     table,
 )
+from broker.ledger.tombstones import RedisTombstones, burial, tombstone_key
 from broker.ledger.troubles import FOREIGN, translated
 from broker.ledger.webhooks import RedisWebhooks
 from broker.ledger.wire import Reply, Script, Wire, Word
@@ -136,6 +139,8 @@ class RedisLedger:
         self._turn = 0
         self.api_keys = RedisApiKeys(self._wire)
         self.webhooks = RedisWebhooks(self._wire, shards)
+        self.identity = RedisIdentity(self._wire)
+        self.tombstones = RedisTombstones(self._wire)
 
     async def prepare(self) -> None:
         """Refuses a Redis that would lose sessions.
@@ -196,13 +201,14 @@ class RedisLedger:
     async def apply(self, change: Change) -> bool:
         after, at = change.after, change.after.progress
         shard = _SHARDS[shard_of(after.id)]
-        keys = (shard.session + after.id, shard.due, shard.jobs, shard.events, shard.usage + after.facts.principal)
+        keys: list[Word] = [shard.session + after.id, shard.due, shard.jobs, shard.events]
+        keys += (shard.usage + after.facts.principal, tombstone_key(after.id))
         words: list[Word] = [mark(change.before.progress), encode(after), after.id]
         words += (_score(change.look_at), _score(change.job_at))
         words.append("" if change.keep_for is None else duration(change.keep_for))
         words += (at.state.value if change.is_transition else "", at.epoch, milliseconds(at.changed_at))
         words.append(after.facts.spec.size_bytes if change.is_settling else "")
-        words += reason_words(change.reason)
+        words += (*burial(change), *reason_words(change.reason))
         is_written = bool(await self._run(scripts.APPLY, keys, words))
         if is_written and change.is_transition and self._news:
             self._news()
