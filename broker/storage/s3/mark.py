@@ -1,0 +1,74 @@
+"""The note at `{prefix}/.broker` that says whose ledger knows the objects beside it.
+
+Obeys PutObject and GetObject of the Amazon S3 API Reference. Headers signed beside those of every call: by the PUT
+content-type and if-none-match, so that of two brokers that begin at once only one leaves its note where the store knows
+conditional writes; elsewhere the later one wins, and both read it afterwards. Permissions: s3:PutObject under the
+prefix for `write`; s3:GetObject under the prefix and s3:ListBucket (404 instead of 403) for `read`.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from broker.domain.errors import StoreRefused
+from broker.storage.s3 import xml
+from broker.storage.s3.caller import S3Caller, trouble
+from broker.storage.s3.credentials import Credentials
+
+NAME: Final = ".broker"  # no session id: no hint and no listing takes it for an upload
+PRODUCT: Final = "upload-broker"
+
+# PutObject: 412 when the key exists, 409 when somebody writes it at this moment.
+_TAKEN: Final = frozenset({409, 412})
+
+
+class _Note(Struct, frozen=True, kw_only=True):
+    id: str
+    written_at: datetime
+    product: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class S3StoreMark:
+    """`prefix` is the destination's, without the slash behind it."""
+
+    caller: S3Caller
+    reading: Credentials
+    writing: Credentials
+    prefix: str
+
+    async def read(self) -> str | None:
+        answer = await self.caller.call("GET", self._key, self.reading)
+        code = xml.error_code(answer.body)
+        if answer.status == 404 and code != "NoSuchBucket":
+            return None
+        if answer.status != 200:
+            raise trouble(answer.status, code)
+        try:
+            note = msgspec.json.decode(answer.body, type=_Note)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
+            raise self._foreign() from exc
+        if note.product != PRODUCT or not note.id:
+            raise self._foreign()
+        return note.id
+
+    async def write(self, store_id: str, *, now: datetime) -> None:
+        answer = await self.caller.call(
+            "PUT",
+            self._key,
+            self.writing,
+            headers={"content-type": "application/json", "if-none-match": "*"},
+            body=msgspec.json.encode(_Note(id=store_id, written_at=now, product=PRODUCT)),
+        )
+        if answer.status != 200 and answer.status not in _TAKEN:
+            raise trouble(answer.status, xml.error_code(answer.body))
+
+    @property
+    def _key(self) -> str:
+        return f"{self.prefix}/{NAME}" if self.prefix else NAME
+
+    def _foreign(self) -> StoreRefused:
+        return StoreRefused(f"{self._key} is no note of a broker: whoever put it there must move it")
