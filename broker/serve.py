@@ -47,7 +47,7 @@ async def _serve(settings: Settings, *, is_looking: bool, is_relaying: bool, is_
         server = _Server(_uvicorn_config(app), {"broker": _address(listener)} if is_announcing else None)
         _settle_garbage()
         _on_signals(partial(_stop, server, house))
-        background = [house.tail.run(), *([house.looker.run()] if is_looking else [])]
+        background = [house.tail.run(), *([house.looker.run(), house.marker.run()] if is_looking else [])]
         background += [house.relay.run()] if is_relaying else []
         await _until_ended(server.serve(sockets=[listener]), background)
 
@@ -74,7 +74,8 @@ def _settle_garbage() -> None:
 async def _look(settings: Settings, *, is_announcing: bool) -> None:
     async with open_house(settings) as house:
         announcement = {"looker": "ready"} if is_announcing else None
-        await _without_api(house, settings.server, [house.looker.run(), house.relay.run()], announcement)
+        background = [house.looker.run(), house.relay.run(), house.marker.run()]
+        await _without_api(house, settings.server, background, announcement)
 
 
 async def _without_api(

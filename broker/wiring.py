@@ -35,6 +35,7 @@ from broker.services.notify import Notify
 from broker.services.open_upload import OpenUpload
 from broker.services.read import Read
 from broker.services.remint import Remint
+from broker.services.store_marks import MarkStores
 from broker.services.survey import Survey
 from broker.services.tell import FanOut, Tell
 from broker.services.watch import Watch
@@ -52,6 +53,7 @@ from broker.storage.s3.credentials import ChainCredentials, Credentials, FixedCr
 from broker.storage.s3.dialects import DIALECTS
 from broker.storage.s3.endpoint import Addresses, usual_addressing
 from broker.storage.s3.lister import S3ObjectLister
+from broker.storage.s3.mark import S3StoreMark
 from broker.storage.s3.multipart import S3MultipartRemover, S3MultipartUploads
 from broker.storage.s3.parts import S3PartSigner
 from broker.storage.s3.signer import S3GetSigner, S3PutSigner
@@ -64,6 +66,7 @@ from broker.telemetry.stores import timed
 from broker.telemetry.use_cases import CountedLook, CountedNotify
 from broker.workers.bells import Chime, LocalBell
 from broker.workers.looker import Looker
+from broker.workers.marker import Marker
 from broker.workers.relay import Relay, Teller
 from broker.workers.tail import Tail
 
@@ -73,12 +76,13 @@ POOL_CONNECTIONS = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class House:
-    """What a process can run: the routes' use cases, and the looker and relay that share their bells."""
+    """What a process can run: the routes' use cases, looker and relay that share their bells, who marks the stores."""
 
     use_cases: UseCases
     looker: Looker
     tail: Tail
     relay: Relay
+    marker: Marker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +180,8 @@ def _house(settings: Settings, ledger: RedisLedger, buckets: Mapping[str, Bucket
         scrape=Scrape(metrics=metrics, schedule=ledger, clock=clock),
     )
     looker = Looker(looks=ledger, look=look, stores=len(buckets), clock=clock, due=due)
-    return House(use_cases=use_cases, looker=looker, tail=tail, relay=relay)
+    marker = Marker(mark=MarkStores(buckets=buckets, identity=ledger.identity, clock=clock))
+    return House(use_cases=use_cases, looker=looker, tail=tail, relay=relay, marker=marker)
 
 
 def _api_keys(settings: Mapping[str, KeySettings]) -> dict[str, ApiKey]:
@@ -293,6 +298,7 @@ def _bucket(name: str, place: DestinationSettings, http: aiohttp.ClientSession, 
         ),
         consumer_get=S3GetSigner(sigv4=sigv4, endpoint=addresses.consumer, credentials=read),
         lister=S3ObjectLister(caller=caller, credentials=remove, prefix=place.prefix),
+        mark=S3StoreMark(caller=caller, reading=read, writing=write, prefix=place.prefix),
     )
     _check_strategy(bucket, place.dialect)
     return bucket

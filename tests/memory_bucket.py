@@ -12,7 +12,7 @@ from broker.domain.errors import BrokerError
 from broker.domain.objects import CAPSULE_FIELD, ObjectInfo, Pin, UploadSpec, pin_of
 from broker.domain.policy import Destination
 from broker.ports import Bucket, Clock, MultipartRights
-from tests.memory_lister import MemoryLister
+from tests.memory_lister import MemoryLister, MemoryMark
 from tests.memory_uploads import MemoryUploads
 
 ENFORCED = Guarantees(
@@ -62,12 +62,14 @@ class MemoryBucket:
     signed: int = 0
     uploads: MemoryUploads = field(init=False)
     lister: MemoryLister = field(init=False)
+    mark: MemoryMark = field(init=False)
     _grants: dict[str, _Grant] = field(default_factory=dict)
     _writes: int = 0
 
     def __post_init__(self) -> None:
         self.uploads = MemoryUploads(bucket=self)
         self.lister = MemoryLister(bucket=self)
+        self.mark = MemoryMark(bucket=self)
 
     def as_bucket(self, destination: Destination) -> Bucket:
         rights = MultipartRights(signer=self.uploads, uploads=self.uploads, remover=self.uploads)
@@ -79,6 +81,7 @@ class MemoryBucket:
             remover=self,
             multipart=rights,
             lister=self.lister,
+            mark=self.mark,
         )
 
     # --- the rights

@@ -1,7 +1,11 @@
-"""Listing a store in a dict: a page a key, so that whatever happens between two pages happens in a test, too."""
+"""Listing a store in a dict, and the note that says whose it is.
+
+A listing has a page a key, so that whatever happens between two pages can happen in a test, too.
+"""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from broker.domain.objects import ObjectInfo
@@ -38,6 +42,32 @@ class MemoryLister:
             raise self.bucket.trouble
         unfinished = self.bucket.uploads.unfinished.items()
         yield [UnfinishedUpload(key=each.key, upload_id=name, initiated=each.opened_at) for name, each in unfinished]
+
+
+@dataclass(slots=True, kw_only=True)
+class MemoryMark:
+    """Implements StoreMark. The note lies among the objects, as in a real store.
+
+    :param before_write: awaited before a note is written: a place for a test to meddle.
+    """
+
+    bucket: "MemoryBucket"
+    key: str = "uploads/.broker"
+    note: str | None = None
+    before_write: Callable[[], Awaitable[None]] = _nothing
+
+    async def read(self) -> str | None:
+        if self.bucket.trouble:
+            raise self.bucket.trouble
+        return self.note
+
+    async def write(self, store_id: str, *, now: datetime) -> None:  # noqa: ARG002 - for people who read the note
+        await self.before_write()
+        if self.bucket.trouble:
+            raise self.bucket.trouble
+        if self.note is None:
+            self.note = store_id
+            self.bucket.store(self.key, size_bytes=len(store_id), content_type="application/json")
 
 
 def _listed(key: str, info: ObjectInfo, *, is_latest: bool) -> ListedObject:

@@ -68,6 +68,7 @@ ROWS: dict[type[BrokerError], Row] = {
     errors.CredentialsUnavailable: Row(503, "The credentials are unavailable"),
     errors.Overloaded: Row(503, "Overloaded"),
     errors.ConfigurationInvalid: Row(500, "The configuration is not valid"),
+    errors.StoreMismatch: Row(500, "The ledger and the bucket do not match"),
 }
 
 # RFC 9110 section 11.6.1: a 401 names a scheme. SNS sends its credentials only after a challenge for Basic.

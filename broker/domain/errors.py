@@ -19,6 +19,7 @@ BrokerError
 ├── Unavailable                  ours or the store's trouble; again later
 │   └── LedgerUnavailable, StoreUnavailable, StoreRefused, CredentialsUnavailable, Overloaded
 └── ConfigurationInvalid         found at start-up
+    └── StoreMismatch            ledger and bucket do not belong together
 """
 
 from datetime import timedelta
@@ -305,3 +306,9 @@ class ConfigurationInvalid(BrokerError):
     """The configuration cannot be used."""
 
     code = "configuration-invalid"
+
+
+class StoreMismatch(ConfigurationInvalid):
+    """The ledger and the bucket do not belong together."""
+
+    code = "store-mismatch"

@@ -110,7 +110,16 @@ class House:
         parts = Fused(self.bucket.uploads, self.fuse, StoreUnavailable)
         part_signer = Fused(self.bucket.uploads, self.fuse, CredentialsUnavailable)
         rights = MultipartRights(signer=part_signer, uploads=parts, remover=parts)
-        return Bucket(destination=place, put=signer, get=signer, objects=store, remover=store, multipart=rights)
+        return Bucket(
+            destination=place,
+            put=signer,
+            get=signer,
+            objects=store,
+            remover=store,
+            multipart=rights,
+            lister=self.bucket.lister,
+            mark=Fused(self.bucket.mark, self.fuse, StoreUnavailable),
+        )
 
     def lose_ledger(self, shards: int = 1) -> None:
         """An empty ledger: the first one, or what an operator finds after a disaster."""
