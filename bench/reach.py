@@ -199,7 +199,8 @@ def _said(text: str) -> tuple[str, int]:
 def _kill_proxy(stack: Stack, proxy: Child, url: str, file: Path) -> int:
     """How many bytes its client sent for nothing."""
     before = _arrived(stack)
-    with subprocess.Popen(_curl_argv(_through(url, file)), stdout=subprocess.PIPE, text=True) as client:
+    argv = _curl_argv(_through(url, file))
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as client:
         _until_half(stack, before)
         proxy.kill()
         said, _ = client.communicate(timeout=PATIENT_SECONDS)

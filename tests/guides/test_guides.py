@@ -3,10 +3,14 @@
 import re
 from pathlib import Path
 
+import click
 import msgspec
 import pytest
 
 from broker import contract
+from broker.__main__ import _cli as broker
+from consumer.__main__ import main as consumer
+from uploader.__main__ import main as uploader
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*(ROOT / "docs").rglob("*.md"), ROOT / "README.md"])
@@ -33,6 +37,29 @@ def test_every_path_in_backticks_exists(page: Path) -> None:
     for path, name in re.findall(rf"`((?:{roots})/[\w./-]+)(?:::(\w+))?`", page.read_text()):
         assert (ROOT / path).exists(), path
         assert not name or f"def {name}(" in (ROOT / path).read_text(), f"{path}::{name}"
+
+
+def lines(page: Path) -> list[str]:
+    """What is to be pasted into a shell."""
+    kinds = ("sh", "console")
+    return [line.strip() for kind in kinds for _, text in blocks(page, kind) for line in text.splitlines()]
+
+
+COMMANDS = {"upload-broker": broker, "upload-consumer": consumer, "uploader": uploader}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_that_a_page_shows_is_one_with_its_options(page: Path) -> None:
+    shown = [*re.findall(r"`([^`\n]+)`", page.read_text()), *lines(page)]
+    found = [re.match(rf"(?:[A-Z_]+=\S+ |\$ )*({'|'.join(COMMANDS)}) ([a-z-][^|;#>]*)", text) for text in shown]
+    for name, rest in (match.groups() for match in found if match):
+        words = rest.split()
+        command: click.Command = COMMANDS[name]
+        while isinstance(command, click.Group) and words and not words[0].startswith("-"):
+            assert words[0] in command.commands, f"{name} {rest}"
+            command = command.commands[words.pop(0)]
+        known = {option for parameter in command.params for option in parameter.opts}
+        assert {word for word in words if word.startswith("--")} <= known | {"--help", "--version"}, f"{name} {rest}"
 
 
 @pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.name)
