@@ -160,7 +160,7 @@ def check(config: Path | None, destination: str | None, print_policies: bool) ->
 
 @_cli.group()
 def keys() -> None:
-    """API keys that are kept in the ledger, beside those of the configuration."""
+    """API keys: those kept in the ledger, and the revocation of any."""
 
 
 @keys.command("add")
@@ -212,13 +212,27 @@ def keys_list(config: Path | None) -> None:
 @CONFIG
 @click.argument("key_id")
 def keys_revoke(config: Path | None, key_id: str) -> None:
-    """Void a key at once.
+    """Void a key at once, wherever it is kept, with the tokens of every session that it minted.
 
     Example: upload-broker keys revoke app
     """
     from broker import operate  # noqa: PLC0415
 
-    operate.revoke_key(_with_settings(config), key_id)
+    until = operate.revoke_key(_with_settings(config), key_id)
+    click.echo(f"{key_id} is revoked. Requests that were signed before may work until {until:%Y-%m-%d %H:%M:%S} UTC.")
+
+
+@keys.command("restore")
+@CONFIG
+@click.argument("key_id")
+def keys_restore(config: Path | None, key_id: str) -> None:
+    """Let a revoked key of the configuration work again; what it minted before stays void.
+
+    Example: upload-broker keys restore app
+    """
+    from broker import operate  # noqa: PLC0415
+
+    operate.restore_key(_with_settings(config), key_id)
 
 
 @_cli.command("hash")

@@ -11,10 +11,11 @@ import msgspec
 from broker.domain.errors import ConfigurationInvalid
 from broker.domain.principals import ANY_DESTINATION, ApiKey, Role, hash_of, new_key_text
 from broker.ledger.redis import RedisLedger
+from broker.ports import Usage
 from broker.settings import Settings
 from broker.storage.s3.dialects import DIALECTS
 from broker.storage.s3.policies import policies_of
-from broker.wiring import open_ledger
+from broker.wiring import api_keys_of, open_ledger
 
 T = TypeVar("T")
 
@@ -70,17 +71,43 @@ def rotate_key(settings: Settings, key_id: str) -> str:
 
 
 def list_keys(settings: Settings) -> Iterator[str]:
-    """One line a key: id, roles, destinations, limit, where it stands."""
-    for key_id, key in sorted(settings.keys.items()):
-        yield _line(key_id, sorted(key.roles), key.destinations, key.max_size_bytes, "configuration")
-    for api_key in _run(settings, lambda ledger: ledger.api_keys.list()):
-        yield _line(api_key.id, sorted(api_key.roles), api_key.destinations, api_key.max_size_bytes, "ledger")
+    """One line a key: id, roles, destinations, limit, where it stands and how, and what it has pending."""
+    configured = api_keys_of(settings.keys)
+
+    async def described(ledger: RedisLedger) -> list[str]:
+        lines = []
+        for api_key in configured.values():
+            standing = await ledger.api_keys.standing(api_key.id)
+            place = "configuration, revoked" if standing.is_revoked else "configuration"
+            lines.append(_line(api_key, place, await ledger.usage(api_key.id)))
+        return lines + [_line(key, "ledger", await ledger.usage(key.id)) for key in await ledger.api_keys.list()]
+
+    yield from _run(settings, described)
 
 
-def revoke_key(settings: Settings, key_id: str) -> None:
-    """:raises ConfigurationInvalid: there is no such key in the ledger."""
-    if not _run(settings, lambda ledger: ledger.api_keys.revoke(key_id)):
-        raise _no_key(key_id)
+def revoke_key(settings: Settings, key_id: str) -> datetime:
+    """Until when requests may still work that were signed for this key before: nobody can call them back.
+
+    :raises ConfigurationInvalid: there is no such key, or it is revoked.
+    """
+
+    async def revoke(ledger: RedisLedger) -> bool:
+        if key_id not in settings.keys and await ledger.api_keys.find(key_id) is None:
+            raise ConfigurationInvalid(f"there is no key {key_id!r}, neither in the configuration nor in the ledger")
+        return await ledger.api_keys.revoke(key_id)
+
+    if not _run(settings, revoke):
+        raise ConfigurationInvalid(f"the key {key_id!r} is revoked already")
+    longest = [place.policy.url_ttl for place in settings.destinations.values()]
+    return datetime.now(UTC) + max([settings.jobs.read_ttl, *longest])
+
+
+def restore_key(settings: Settings, key_id: str) -> None:
+    """:raises ConfigurationInvalid: the configuration has no such key, or it is not revoked."""
+    if key_id not in settings.keys:
+        raise ConfigurationInvalid(f"the configuration has no key {key_id!r}; one of the ledger is added anew")
+    if not _run(settings, lambda ledger: ledger.api_keys.restore(key_id)):
+        raise ConfigurationInvalid(f"the key {key_id!r} is not revoked")
 
 
 def policies(settings: Settings, destination: str | None) -> str:
@@ -99,9 +126,12 @@ def policies(settings: Settings, destination: str | None) -> str:
     return msgspec.json.format(msgspec.json.encode(documents), indent=2).decode()
 
 
-def _line(key_id: str, roles: Sequence[str], destinations: Sequence[str], limit: int | None, place: str) -> str:
+def _line(api_key: ApiKey, place: str, usage: Usage) -> str:
+    limit = api_key.max_size_bytes
     size = "any size" if limit is None else f"≤ {limit} bytes"
-    return f"{key_id:<24} {','.join(roles):<16} {','.join(destinations):<24} {size:<20} {place}"
+    roles, destinations = ",".join(sorted(api_key.roles)), ",".join(api_key.destinations)
+    pending = f"{usage.sessions} pending, {usage.size_bytes} bytes"
+    return f"{api_key.id:<24} {roles:<16} {destinations:<24} {size:<20} {place:<24} {pending}"
 
 
 def _no_key(key_id: str) -> ConfigurationInvalid:

@@ -263,7 +263,7 @@ class Door(Protocol):
 
 class ApiKeys(Protocol):
     async def find(self, key_id: str) -> ApiKey | None:
-        """The live key with this public id.
+        """The live key with this public id, as it stands now: a revocation is seen at once.
 
         :raises LedgerUnavailable:
         """
@@ -295,10 +295,10 @@ class Listener(Protocol):
 class Listeners(Protocol):
     """Those of this process who listen, told whichever process moved their session on."""
 
-    def listen(self, session_id: str, key_id: str) -> AbstractContextManager[Listener]:
+    def listen(self, session_id: str, key_id: str, generation: int) -> AbstractContextManager[Listener]:
         """A listener as long as the context lasts. What happened before it began must be read from the record.
 
-        :param key_id: the API key by whose right it listens.
+        :param key_id, generation: the API key by whose right it listens; soon after its revocation it must leave.
         :raises Overloaded: this process has as many listeners as it takes.
         """
 

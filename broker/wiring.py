@@ -20,9 +20,10 @@ from broker.domain.principals import ApiKey
 from broker.domain.tokens import Tokens
 from broker.domain.webhooks import Webhook, key_in
 from broker.doors.s3_event import S3EventDoor
+from broker.ledger.api_keys import RedisApiKeys
 from broker.ledger.redis import RedisLedger
 from broker.outbound.http import HttpSender, check_url, open_sender
-from broker.ports import ApiKeys, Bucket, Clock, Door, MultipartRights
+from broker.ports import Bucket, Clock, Door, MultipartRights
 from broker.services.abort import Abort
 from broker.services.assemble import Assemble
 from broker.services.complete import Complete
@@ -87,13 +88,16 @@ class House:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfiguredKeys:
-    """The keys of the configuration first, then those of the ledger."""
+    """The keys of the configuration first, then those of the ledger, which can revoke both."""
 
     configured: Mapping[str, ApiKey]
-    ledger: ApiKeys
+    ledger: RedisApiKeys
 
     async def find(self, key_id: str) -> ApiKey | None:
-        return self.configured.get(key_id) or await self.ledger.find(key_id)
+        api_key = self.configured.get(key_id)
+        if api_key is None:
+            return await self.ledger.find(key_id)
+        return (await self.ledger.standing(key_id)).of(api_key)
 
 
 @asynccontextmanager
@@ -123,7 +127,8 @@ def _house(settings: Settings, ledger: RedisLedger, buckets: Mapping[str, Bucket
     sessions = CountedSessions(sessions=ledger, metrics=metrics)
     jobs = CountedJobs(jobs=ledger, metrics=metrics)
     due, work = LocalBell(), LocalBell()
-    tail = Tail(events=ledger, shards=ledger.shards, limit=settings.server.max_listeners)
+    known = ConfiguredKeys(configured=api_keys_of(settings.keys), ledger=ledger.api_keys)
+    tail = Tail(events=ledger, keys=known, shards=ledger.shards, limit=settings.server.max_listeners)
     assemble = Assemble(sessions=sessions, clock=clock)
     look = CountedLook(
         look=Look(
@@ -138,7 +143,7 @@ def _house(settings: Settings, ledger: RedisLedger, buckets: Mapping[str, Bucket
     end = EndLease(buckets=buckets, sessions=sessions, tokens=tokens, clock=clock, work=work)
     doors = {name: _door(source) for name, source in settings.sources.items()}
     use_cases = UseCases(
-        keys=ConfiguredKeys(configured=_api_keys(settings.keys), ledger=ledger.api_keys),
+        keys=known,
         tokens=tokens,
         clock=clock,
         sessions=ledger,
@@ -184,7 +189,7 @@ def _house(settings: Settings, ledger: RedisLedger, buckets: Mapping[str, Bucket
     return House(use_cases=use_cases, looker=looker, tail=tail, relay=relay, marker=marker)
 
 
-def _api_keys(settings: Mapping[str, KeySettings]) -> dict[str, ApiKey]:
+def api_keys_of(settings: Mapping[str, KeySettings]) -> dict[str, ApiKey]:
     return {
         key_id: ApiKey(
             id=key_id,
@@ -193,7 +198,7 @@ def _api_keys(settings: Mapping[str, KeySettings]) -> dict[str, ApiKey]:
             destinations=key.destinations,
             max_size_bytes=key.max_size_bytes,
         )
-        for key_id, key in settings.items()
+        for key_id, key in sorted(settings.items())
     }
 
 

@@ -70,8 +70,9 @@ def create_app(use_cases: UseCases, *, lifespan: Sequence[Lifespan] = ()) -> Lit
         survey=do.survey,
         read=do.read,
         tokens=do.tokens,
+        keys=do.keys,
     )
-    jobs = Jobs(lease=do.lease, renew=do.renew, finish=do.finish, release=do.release)
+    jobs = Jobs(lease=do.lease, renew=do.renew, finish=do.finish, release=do.release, keys=do.keys)
     notifications = Notifications(notify=do.notify)
     session_events = SessionEvents(watch=do.watch, listeners=do.listeners, clock=do.clock)
     routes = [

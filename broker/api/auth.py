@@ -56,11 +56,15 @@ class Gate:
     async def session_of_token(self, text: str, session_id: str) -> Session:
         """The MAC is checked first, so a token that does not open says nothing about the session.
 
-        :raises Unauthenticated: it is not a token of this session, or it has ended.
+        :raises Unauthenticated: it is not a token of this session, it has ended, or the key that minted it was revoked.
         """
         if not self.tokens.opens_session(text, session_id, self.clock.now()):
             raise Unauthenticated
-        return await self.session(session_id)
+        session = await self.session(session_id)
+        minter = await self.keys.find(session.facts.principal)
+        if minter is None or minter.generation != self.tokens.generation_in(text):
+            raise Unauthenticated
+        return session
 
     async def session(self, session_id: str) -> Session:
         """A text that cannot be an id never reaches the ledger.
@@ -140,6 +144,7 @@ class Visit:
 
     session: Session
     key_id: str  # the caller's own key, or the one that minted what his token opens
+    generation: int  # of that key
     ends_at: datetime | None  # of the token, if he came with one
 
 
@@ -151,10 +156,13 @@ class VisitOfBearer:
     problems: tuple[type[BrokerError], ...] = (Unauthenticated, Forbidden, SessionNotFound, LedgerUnavailable)
 
     async def admit(self, gate: Gate, request: Request[Any, Any, Any]) -> Visit:
-        session, text = await SessionOfBearer().admit(gate, request), bearer(request)
+        text, session_id = bearer(request), request.path_params["session_id"]
         if text.startswith(_TOKEN_PREFIX):
-            return Visit(session=session, key_id=session.facts.principal, ends_at=session.facts.expires_at)
-        return Visit(session=session, key_id=key_id_in(text), ends_at=None)
+            session = await gate.session_of_token(text, session_id)
+            facts, generation = session.facts, gate.tokens.generation_in(text)
+            return Visit(session=session, key_id=facts.principal, generation=generation, ends_at=facts.expires_at)
+        session, api_key = await gate.session_of_key(text, session_id), await gate.api_key(text, Role.MINT)
+        return Visit(session=session, key_id=api_key.id, generation=api_key.generation, ends_at=None)
 
 
 def bearer(request: Request[Any, Any, Any]) -> str:

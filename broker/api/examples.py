@@ -45,7 +45,7 @@ _URL = f"https://acme-uploads.s3.eu-central-1.amazonaws.com/{_KEY}"
 _START = datetime(2026, 11, 20, 12, tzinfo=UTC)
 _SHA256 = Checksum(sha256="n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg=")
 _ETAG = "098f6bcd4621d373cade4e832627b4f6"
-_TOKEN = "us_691eed40_MDEyMzQ1Njc4OWFiY2RlZmdo"  # noqa: S105 - opens nothing
+_TOKEN = "us_691eed40.0_MDEyMzQ1Njc4OWFiY2RlZmdo"  # noqa: S105 - opens nothing
 _LEASE_TOKEN = "ul_MDEyMzQ1Njc4OWFiY2RlZmdo"  # noqa: S105 - opens nothing
 
 

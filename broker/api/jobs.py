@@ -17,8 +17,9 @@ from broker.api.mounting import mount
 from broker.api.operations import LEASE, RELEASE, RENEW, RESULT
 from broker.api.schemas import job_state
 from broker.contract import Job, LeasedJobs, LeaseRequest, ReleaseRequest, RenewRequest, ResultRequest
-from broker.domain.errors import InvalidInput
+from broker.domain.errors import InvalidInput, Unauthenticated
 from broker.domain.principals import ApiKey
+from broker.ports import ApiKeys
 from broker.services.finish import FinishJob, ReleaseJob
 from broker.services.lease import LeaseJobs, RenewLease
 
@@ -37,6 +38,7 @@ class Jobs:
     renew: RenewLease
     finish: FinishJob
     release: ReleaseJob
+    keys: ApiKeys
 
     def routes(self, gate: Gate) -> list[HTTPRouteHandler]:
         return [
@@ -46,19 +48,22 @@ class Jobs:
             mount(gate, RELEASE, self._release),
         ]
 
-    async def _lease(self, request: Request[Any, Any, Any], _: ApiKey) -> Answer:
+    async def _lease(self, request: Request[Any, Any, Any], api_key: ApiKey) -> Answer:
         wish = await _LEASE.read(request)
         gone = asyncio.ensure_future(request.receive())  # the body is read: the next message is that nobody listens
         try:
-            jobs = await self._poll(wish, gone)
+            jobs = await self._poll(api_key, wish, gone)
             if gone.done():
                 await self._give_back(jobs)
         finally:
             gone.cancel()
         return json_answer(200, LeasedJobs(jobs=jobs))
 
-    async def _poll(self, wish: LeaseRequest, gone: "asyncio.Future[Any]") -> list[Job]:
-        """In slices, because a lease that is cancelled half-way would be lost for its whole duration."""
+    async def _poll(self, api_key: ApiKey, wish: LeaseRequest, gone: "asyncio.Future[Any]") -> list[Job]:
+        """In slices, because a lease that is cancelled half-way would be lost for its whole duration.
+
+        :raises Unauthenticated: the key was revoked meanwhile.
+        """
         left = timedelta(seconds=wish.wait_seconds)
         while True:
             wait = min(left, _SLICE)
@@ -66,6 +71,12 @@ class Jobs:
             left -= wait
             if jobs or not left or gone.done():
                 return jobs
+            await self._need_live(api_key)
+
+    async def _need_live(self, api_key: ApiKey) -> None:
+        now = await self.keys.find(api_key.id)
+        if now is None or now.generation != api_key.generation:
+            raise Unauthenticated
 
     async def _give_back(self, jobs: list[Job]) -> None:
         """What was leased for a consumer that stopped waiting is there for the others at once."""

@@ -24,9 +24,9 @@ from broker.domain.sessions import Session
 _NO_CHECKSUM = Checksum()
 
 
-def minted(session: Session, token: str, upload: Upload | None) -> UploadSession:
+def minted(session: Session, token: str | None, upload: Upload | None) -> UploadSession:
     """What a mint answers: the declaration, and the only copy of its secrets."""
-    return _declared(session, token=token, upload=UNSET if upload is None else upload)
+    return _declared(session, token=UNSET if token is None else token, upload=UNSET if upload is None else upload)
 
 
 def status(session: Session, parts: PartsStatus | None = None) -> UploadSession:

@@ -57,8 +57,7 @@ class SessionEvents:
         return EventStream(
             watch=self.watch,
             listeners=self.listeners,
-            session_id=visit.session.id,
-            key_id=visit.key_id,
+            visit=visit,
             after=_last_seen(request),
             until=min(until, visit.ends_at) if visit.ends_at else until,
         )
@@ -70,25 +69,25 @@ class EventStream:
 
     watch: Watch
     listeners: Listeners
-    session_id: str
-    key_id: str
+    visit: Visit
     after: datetime
     until: datetime
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """:raises Overloaded, LedgerUnavailable: nothing was sent yet."""
-        with self.listeners.listen(self.session_id, self.key_id) as listener:
+        session_id, key_id, generation = self.visit.session.id, self.visit.key_id, self.visit.generation
+        with self.listeners.listen(session_id, key_id, generation) as listener:
             gone = asyncio.ensure_future(_hung_up(receive))
             gone.add_done_callback(lambda _: listener.leave())
             try:
-                async with aclosing(self.watch(self.session_id, listener, after=self.after, until=self.until)) as news:
+                async with aclosing(self.watch(session_id, listener, after=self.after, until=self.until)) as news:
                     first = await anext(news)
                     await self._begin(first, scope, send)
                     if scope["method"] != "HEAD":  # type: ignore[typeddict-item]
                         await self._go_on(first, news, send)
                 await _write(send, b"", is_last=True)
             except TimeoutError:
-                _log.info("listener.too-slow", extra={"session_id": self.session_id})
+                _log.info("listener.too-slow", extra={"session_id": session_id})
             finally:
                 gone.cancel()
 

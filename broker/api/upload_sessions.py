@@ -18,6 +18,7 @@ from broker.domain.errors import InvalidInput, UnknownDestination
 from broker.domain.principals import ApiKey
 from broker.domain.sessions import Session
 from broker.domain.tokens import Tokens
+from broker.ports import ApiKeys
 from broker.services.abort import Abort
 from broker.services.complete import Complete
 from broker.services.mint import Mint
@@ -41,6 +42,7 @@ class UploadSessions:
     survey: Survey
     read: Read
     tokens: Tokens
+    keys: ApiKeys
 
     def routes(self, gate: Gate) -> list[HTTPRouteHandler]:
         return [
@@ -70,8 +72,12 @@ class UploadSessions:
         if wish.destination not in {None, session.facts.destination}:
             raise UnknownDestination.at("/destination", "this session has no copy there")
         session, upload = await self.remint(session)
-        token = self.tokens.for_session(session.id, session.facts.expires_at)
-        return json_answer(200, minted(session, token, upload))
+        return json_answer(200, minted(session, await self._token(session), upload))
+
+    async def _token(self, session: Session) -> str | None:
+        """By the right of the key that minted it, whoever asks; None when that is revoked."""
+        facts, minter = session.facts, await self.keys.find(session.facts.principal)
+        return None if minter is None else self.tokens.for_session(session.id, facts.expires_at, minter.generation)
 
     async def _parts(self, request: Request[Any, Any, Any], session: Session) -> Answer:
         wish = await _PARTS.read(request)

@@ -8,6 +8,7 @@ import secrets
 from datetime import datetime
 from enum import StrEnum
 
+import msgspec
 from msgspec import Struct
 
 from broker.domain.errors import ConfigurationInvalid, Forbidden, Unauthenticated
@@ -36,6 +37,7 @@ class ApiKey(Struct, frozen=True, kw_only=True):
     destinations: tuple[str, ...] = (ANY_DESTINATION,)
     max_size_bytes: int | None = None
     created_at: datetime | None = None
+    generation: int = 0  # how often a key of this id was revoked before; tokens of an earlier one open nothing
 
     def require(self, role: Role) -> None:
         """:raises Forbidden: the key has neither this role nor `admin`."""
@@ -44,6 +46,19 @@ class ApiKey(Struct, frozen=True, kw_only=True):
 
     def may_use(self, destination: str) -> bool:
         return ANY_DESTINATION in self.destinations or destination in self.destinations
+
+
+class Standing(Struct, frozen=True, kw_only=True):
+    """What was said of a key id since, wherever the key itself is kept."""
+
+    generation: int = 0
+    is_revoked: bool = False
+
+    def of(self, api_key: ApiKey) -> ApiKey | None:
+        """The key as it stands now; None while it is revoked."""
+        if self.is_revoked:
+            return None
+        return msgspec.structs.replace(api_key, generation=self.generation) if self.generation else api_key
 
 
 def new_key_text(key_id: str) -> str:

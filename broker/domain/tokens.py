@@ -29,9 +29,12 @@ class Tokens:
         self._session_keys = [derive(key, b"session-token") for key in keys]
         self._lease_keys = [derive(key, b"lease-token") for key in keys]
 
-    def for_session(self, session_id: str, expires_at: datetime) -> str:
-        """A capability for this session alone, which ends with it."""
-        end = f"{int(expires_at.timestamp()):x}"
+    def for_session(self, session_id: str, expires_at: datetime, generation: int) -> str:
+        """A capability for this session alone, which ends with it.
+
+        :param generation: of the key by whose right it is minted; the token says it.
+        """
+        end = f"{int(expires_at.timestamp()):x}.{generation:x}"
         return f"us_{end}_{_mac(self._session_keys[0], f'{session_id}|{end}')}"
 
     def opens_session(self, token: str, session_id: str, now: datetime) -> bool:
@@ -39,7 +42,12 @@ class Tokens:
         end, _, mac = rest.partition("_")
         if kind != "us" or not _is_genuine(self._session_keys, f"{session_id}|{end}", mac):
             return False
-        return now < datetime.fromtimestamp(int(end, 16), UTC)
+        return now < datetime.fromtimestamp(int(end.partition(".")[0], 16), UTC)
+
+    @staticmethod
+    def generation_in(token: str) -> int:
+        """:param token: one that opens."""
+        return int(token.split("_")[1].partition(".")[2], 16)
 
     def for_lease(self, session_id: str, epoch: int, leased_at: datetime) -> str:
         """The right to finish one job, for this very lease.

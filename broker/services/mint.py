@@ -75,11 +75,11 @@ class Mint:
         upload = None if session.facts.multipart else await self.grant.first(session, bucket, now=now, ends=ends)
         created = await self.sessions.create(session, look_at=look_at, idempotency=idempotency)
         if created.is_replay:
-            return await self._replayed(created.session)
+            return await self._replayed(created.session, api_key)
         if upload is None:
             session = await self.open_upload(session, bucket)
             upload = await self.grant.first(session, bucket, now=now, ends=ends)
-        token = self.tokens.for_session(session.id, session.facts.expires_at)
+        token = self.tokens.for_session(session.id, session.facts.expires_at, api_key.generation)
         return Minted(session=session, upload=upload, token=token, is_replay=False)
 
     def _begin(
@@ -117,14 +117,14 @@ class Mint:
             return randrange(self.shards)  # noqa: S311 - spreads load; the id's 128 bits are the secret ones
         return shard_for(api_key.id, idempotency_key, self.shards)
 
-    async def _replayed(self, session: Session) -> Minted:
+    async def _replayed(self, session: Session, api_key: ApiKey) -> Minted:
         """The session that stands, with *fresh* requests: secrets are never stored."""
         upload = None
         try:
             session, upload = await self.remint(session)
         except SessionSettled:
             session = await self.sessions.get(session.id) or session
-        token = self.tokens.for_session(session.id, session.facts.expires_at)
+        token = self.tokens.for_session(session.id, session.facts.expires_at, api_key.generation)
         return Minted(session=session, upload=upload, token=token, is_replay=True)
 
 

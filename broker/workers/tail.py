@@ -10,13 +10,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import count
 
 from broker.domain.errors import BrokerError, Overloaded
-from broker.ports import Events
+from broker.ports import ApiKeys, Events
 
 _log = logging.getLogger("broker.tail")
 
 PERIOD = timedelta(milliseconds=100)  # between two reads: the most that a listener is late, beside the reading
+TURNS_A_ROUND = 10  # reads between two looks at the keys by whose right they listen: a second
 PAUSE = timedelta(seconds=1)  # before a ledger that did not answer is asked again
 
 
@@ -24,7 +26,7 @@ PAUSE = timedelta(seconds=1)  # before a ledger that did not answer is asked aga
 class _Place:
     """A `Listener`. Rings that come before it waits are one."""
 
-    key_id: str
+    right: tuple[str, int]  # key and generation
     is_over: bool = False
     _rung: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -53,6 +55,7 @@ class Tail:
     """
 
     events: Events
+    keys: ApiKeys
     shards: int
     limit: int
     _places: dict[str, set[_Place]] = field(default_factory=dict)
@@ -61,10 +64,10 @@ class Tail:
     _is_wanted: asyncio.Event = field(default_factory=asyncio.Event)
 
     @contextmanager
-    def listen(self, session_id: str, key_id: str) -> Iterator[_Place]:
+    def listen(self, session_id: str, key_id: str, generation: int) -> Iterator[_Place]:
         if self._count >= self.limit:
             raise Overloaded
-        place = _Place(key_id=key_id, is_over=self._is_closed)
+        place = _Place(right=(key_id, generation), is_over=self._is_closed)
         self._places.setdefault(session_id, set()).add(place)
         self._count += 1
         self._is_wanted.set()
@@ -100,9 +103,13 @@ class Tail:
         cursors = await asyncio.gather(*(self.events.end(shard) for shard in range(self.shards)))
         for place in self._all():
             place.ring()
-        while self._count:
+        for turn in count():
+            if not self._count:
+                break
             await asyncio.sleep(PERIOD.total_seconds())
             cursors = await asyncio.gather(*(self._hear(shard, cursor) for shard, cursor in enumerate(cursors)))
+            if turn % TURNS_A_ROUND == 0:
+                await self._go_round()
         self._is_wanted.clear()
 
     async def _hear(self, shard: int, after: str) -> str:
@@ -111,6 +118,19 @@ class Tail:
             for place in self._places.get(event.id, ()):
                 place.ring()
         return after
+
+    async def _go_round(self) -> None:
+        """Sends home whose key was revoked since. Asks as often as there are keys, not as there are listeners."""
+        here = self._all()
+        rights = [*{place.right for place in here}]
+        held = dict(zip(rights, await asyncio.gather(*(self._is_held(*right) for right in rights)), strict=True))
+        for place in here:
+            if not held[place.right]:
+                place.leave()
+
+    async def _is_held(self, key_id: str, generation: int) -> bool:
+        api_key = await self.keys.find(key_id)
+        return api_key is not None and api_key.generation == generation
 
     def _all(self) -> list[_Place]:
         return [place for places in self._places.values() for place in places]

@@ -122,7 +122,8 @@ async def test_a_token_ends_with_its_session(world: World, clock: FrozenClock, o
 async def test_a_token_cannot_be_prolonged(world: World, operation: Operation[Any]) -> None:
     session = await world.mint()
     _, end, mac = session["token"].split("_", 2)
-    for end_later in (f"{int(end, 16) + 1:x}", f"0{end}", f"+{end}", end.upper() + "_", f" {end}"):
+    moment, _, generation = end.partition(".")
+    for end_later in (f"{int(moment, 16) + 1:x}.{generation}", f"0{end}", f"+{end}", end.upper() + "_", f" {end}"):
         token = bearer(f"us_{end_later}_{mac}")
         assert await call(world, operation, token, session_id=session["id"]) == (401, "unauthenticated")
 

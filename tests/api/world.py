@@ -18,7 +18,7 @@ from broker.domain.principals import ApiKey, Role, hash_of, new_key_text
 from broker.domain.tokens import Tokens
 from broker.doors.s3_event import S3EventDoor
 from broker.ledger.memory import MemoryLedger
-from broker.ports import Clock, Ledger
+from broker.ports import ApiKeys, Clock, Ledger
 from broker.services.abort import Abort
 from broker.services.assemble import Assemble
 from broker.services.complete import Complete
@@ -38,6 +38,7 @@ from broker.telemetry.metrics import Metrics
 from broker.telemetry.scrape import Scrape
 from broker.telemetry.stores import timed
 from broker.telemetry.use_cases import CountedLook, CountedNotify
+from broker.wiring import ConfiguredKeys
 from broker.workers.bells import LocalBell
 from broker.workers.tail import Tail
 from tests.memory_bucket import MemoryBucket
@@ -59,14 +60,6 @@ _ROLES = {
     "small": Role.MINT,
     "prometheus": Role.OBSERVE,
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FixedKeys:
-    keys: Mapping[str, ApiKey]
-
-    async def find(self, key_id: str) -> ApiKey | None:
-        return self.keys.get(key_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,13 +129,14 @@ def event(session: dict[str, Any], **changes: Any) -> dict[str, Any]:
 def build(clock: Clock, *, ledger: Ledger | None = None, listeners: int = 0) -> World:
     """:param listeners: how many may stay; none, and each stream of events ends with what is known by now."""
     ledger = ledger or MemoryLedger(clock)
-    tail = Tail(events=ledger, shards=ledger.shards, limit=listeners or 100)
-    if not listeners:
-        tail.close()
     secrets = {who: new_key_text(who) for who in _ROLES}
     keys = {who: _key(who, role, secrets[who]) for who, role in _ROLES.items()}
     bucket = MemoryBucket(clock=clock)
-    use_cases = _use_cases(ledger, bucket, clock, FixedKeys(keys=keys), tail)
+    known = ConfiguredKeys(configured=keys, ledger=cast("Any", ledger).api_keys)
+    tail = Tail(events=ledger, keys=known, shards=ledger.shards, limit=listeners or 100)
+    if not listeners:
+        tail.close()
+    use_cases = _use_cases(ledger, bucket, clock, known, tail)
     app = create_app(use_cases)
     client = client_of(watched(app, use_cases.scrape.metrics))
     return World(
@@ -170,7 +164,7 @@ def _key(who: str, role: Role, text: str) -> ApiKey:
     return ApiKey(id=who, hashes=(hash_of(text),), roles=frozenset({role}))
 
 
-def _use_cases(ledger: Ledger, bucket: MemoryBucket, clock: Clock, keys: FixedKeys, tail: Tail) -> UseCases:
+def _use_cases(ledger: Ledger, bucket: MemoryBucket, clock: Clock, keys: ApiKeys, tail: Tail) -> UseCases:
     secret = (b"k" * 32,)
     sealer, tokens = CapsuleSealer(secret), Tokens(secret)
     due, work = LocalBell(), LocalBell()

@@ -138,6 +138,7 @@ def test_a_redis_without_an_append_only_file_is_refused(tmp_path: Path) -> None:
         ("keys", "rotate"),
         ("keys", "list"),
         ("keys", "revoke"),
+        ("keys", "restore"),
     ],
 )
 def test_every_help_shows_an_example(argv: tuple[str, ...]) -> None:

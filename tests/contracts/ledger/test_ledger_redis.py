@@ -33,7 +33,7 @@ from broker.contract import State
 from broker.dev.redis_server import RedisServer
 from broker.domain.errors import BrokerError, LedgerUnavailable
 from broker.domain.keys import new_session_id
-from broker.domain.principals import ApiKey, Role, hash_of
+from broker.domain.principals import ApiKey, Role, Standing, hash_of
 from broker.domain.sessions import Change, finish, verify
 from broker.ledger import records
 from broker.ledger.api_keys import MemoryApiKeys, RedisApiKeys
@@ -426,7 +426,38 @@ async def test_api_keys_are_added_found_replaced_listed_and_revoked(wire: Wire, 
     assert found.hashes == ("1", "2")
     assert await keys.revoke("a")
     assert not await keys.revoke("a")
+    assert await keys.find("a") is None
     assert await keys.list() == [one]
+
+
+@pytest.mark.parametrize("kind", ["memory", "redis"])
+async def test_each_revocation_of_an_id_begins_another_generation(wire: Wire, kind: str) -> None:
+    keys = MemoryApiKeys() if kind == "memory" else RedisApiKeys(wire)
+    key = ApiKey(id="a", hashes=("1",), roles=frozenset({Role.MINT}))
+    assert await keys.standing("a") == Standing()
+    for generation in (0, 1, 2):
+        assert await keys.add(key)
+        found = await keys.find("a")
+        assert found is not None
+        assert found.generation == generation
+        assert await keys.standing("a") == Standing(generation=generation)
+        assert await keys.revoke("a")
+        assert await keys.standing("a") == Standing(generation=generation + 1, is_revoked=True)
+    assert await keys.list() == []
+
+
+@pytest.mark.parametrize("kind", ["memory", "redis"])
+async def test_a_key_that_is_kept_elsewhere_can_be_revoked_and_restored(wire: Wire, kind: str) -> None:
+    keys = MemoryApiKeys() if kind == "memory" else RedisApiKeys(wire)
+    configured = ApiKey(id="a", hashes=("1",), roles=frozenset({Role.MINT}))
+    assert not await keys.restore("a")
+    assert await keys.revoke("a")
+    assert (await keys.standing("a")).of(configured) is None
+    assert await keys.restore("a")
+    restored = (await keys.standing("a")).of(configured)
+    assert restored is not None
+    assert restored.generation == 1
+    assert await keys.list() == []
 
 
 async def test_a_lease_rewrites_the_header_and_nothing_else(ledger: RedisLedger, wire: Wire) -> None:

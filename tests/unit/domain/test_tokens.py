@@ -15,7 +15,7 @@ OLD, NEW = b"o" * 32, b"n" * 32
 TOKENS = Tokens([NEW])
 END = START.replace(hour=20)
 OTHER = new_session_id(1)
-SESSION_TOKEN = TOKENS.for_session(ID, END)
+SESSION_TOKEN = TOKENS.for_session(ID, END, 0)
 LEASE_TOKEN = TOKENS.for_lease(ID, 3, START)
 
 GARBAGE = [
@@ -50,9 +50,28 @@ def test_it_opens_no_other_session_and_no_lease() -> None:
 
 def test_it_cannot_be_made_to_last() -> None:
     kind, end, mac = SESSION_TOKEN.split("_", 2)
-    later = f"{int(end, 16) + 3600:x}"
-    for forged in (later, f"0{end}", end.upper() + "f", f"+{end}", f" {end}", f"{end} ", "", f"{ID}|{end}"):
+    moment, _, generation = end.partition(".")
+    later = f"{int(moment, 16) + 3600:x}.{generation}"
+    for forged in (
+        later,
+        f"{moment}.1",
+        moment,
+        f"0{end}",
+        end.upper() + "f",
+        f"+{end}",
+        f" {end}",
+        f"{end} ",
+        "",
+        f"{ID}|{end}",
+    ):
         assert not TOKENS.opens_session(f"{kind}_{forged}_{mac}", ID, START)
+
+
+@pytest.mark.parametrize("generation", [0, 1, 15, 16, 2**40])
+def test_it_says_the_generation_of_its_key(generation: int) -> None:
+    token = TOKENS.for_session(ID, END, generation)
+    assert TOKENS.opens_session(token, ID, START)
+    assert TOKENS.generation_in(token) == generation
 
 
 def test_ids_and_ends_do_not_run_into_each_other() -> None:
@@ -96,7 +115,7 @@ def test_while_keys_are_rotated_old_tokens_stay_good_and_new_ones_come_from_the_
     rotated = Tokens([OLD, NEW])
     assert rotated.opens_session(SESSION_TOKEN, ID, START)
     assert rotated.opens_lease(LEASE_TOKEN, ID, 3)
-    assert not TOKENS.opens_session(rotated.for_session(ID, END), ID, START)
+    assert not TOKENS.opens_session(rotated.for_session(ID, END, 0), ID, START)
     assert not TOKENS.opens_lease(rotated.for_lease(ID, 3, START), ID, 3)
     assert not Tokens([OLD]).opens_session(SESSION_TOKEN, ID, START)
 

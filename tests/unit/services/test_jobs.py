@@ -118,7 +118,7 @@ async def test_a_forged_lease_token_does_nothing(token: str) -> None:
     session = await house.uploaded()
     job = await house.leased()
     other = house.tokens.for_lease("00" + "b" * 26, 1, house.clock.now())
-    capability = house.tokens.for_session(session.id, session.facts.expires_at)
+    capability = house.tokens.for_session(session.id, session.facts.expires_at, 0)
     higher = house.tokens.for_lease(session.id, 2, house.clock.now())
     for forged in (token, other, capability, higher):
         with pytest.raises(LeaseLost):
