@@ -1,6 +1,7 @@
 # make demo   everything from nothing to a processed upload (SIZE=1GiB, FILE=path)
 # make dev    the same parts, left running, with lines to paste
 # make test   the whole suite
+# make chaos  5,000 uploads through every kind of trouble (UPLOADS=…), about twenty minutes
 # PYTHON=python3.12 chooses an interpreter; the first run makes .venv from the lock files.
 
 PYTHON ?= python3
@@ -34,7 +35,7 @@ test-fast: install-dev
 	@$(RUN) pytest -m "not chaos" $(ARGS)
 
 chaos: install-dev
-	@$(RUN) pytest -m chaos $(ARGS)
+	@CHAOS_UPLOADS=$(or $(UPLOADS),5000) $(RUN) pytest -m chaos $(ARGS)
 
 lint: install-dev
 	@$(BIN)/ruff check .

@@ -1,5 +1,6 @@
 """The whole loop on one machine: private Redis, strict S3 emulator, broker, looker, consumer. Never production."""
 
+import base64
 import os
 import secrets
 import socket
@@ -50,6 +51,9 @@ class StackOptions:
     policy: Mapping[str, object] = field(default_factory=dict)
     multipart: Mapping[str, object] = field(default_factory=dict)
     page_origins: tuple[str, ...] = ()  # whose pages may read the broker's answers
+    webhook_url: str | None = (
+        None  # who is told what becomes of sessions; on this machine, so a private address is fine
+    )
     lease: str = "60s"
     log_level: str = "info"
     faults: Mapping[str, object] = field(default_factory=dict)
@@ -165,6 +169,7 @@ def _broker_secrets(known: Mapping[str, str]) -> dict[str, str]:
         "DEV_CAPSULE_KEY": known["capsule_key"],
         "DEV_EVENT_TOKEN": known["event_token"],
         "DEV_SECRET_KEY": known["secret_key"],
+        "DEV_WEBHOOK_SECRET": known["webhook_secret"],
     }
 
 
@@ -219,10 +224,21 @@ roles = ["mint"]
 [keys.worker]
 hash = "{hash_of(known["consumer_key"])}"
 roles = ["consume"]
-"""
+{_webhook(options.webhook_url)}"""
     path = options.directory / "broker.toml"
     path.write_text(text)
     return path
+
+
+def _webhook(url: str | None) -> str:
+    if url is None:
+        return ""
+    return f"""
+[webhooks.dev]
+url = "{url}"
+secrets = [{{env = "DEV_WEBHOOK_SECRET"}}]
+allow_private = true
+"""
 
 
 def _toml(table: Mapping[str, object]) -> str:
@@ -232,18 +248,20 @@ def _toml(table: Mapping[str, object]) -> str:
 
 def _credentials(path: Path) -> dict[str, str]:
     """Made once and kept beside the data, so that a restarted stack knows its own."""
-    if path.exists():
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, str])
-    known = {
+    kept = msgspec.json.decode(path.read_bytes(), type=dict[str, str]) if path.exists() else {}
+    fresh = {
         "api_key": new_key_text("app"),
         "consumer_key": new_key_text("worker"),
         "event_token": secrets.token_urlsafe(24),
         "capsule_key": secrets.token_urlsafe(48),
         "access_key": "DEV" + secrets.token_hex(8).upper(),
         "secret_key": secrets.token_urlsafe(30),
+        "webhook_secret": "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode(),
     }
-    path.touch(mode=0o600)
-    path.write_bytes(msgspec.json.encode(known))
+    known = fresh | kept
+    if known != kept:  # none yet, or of an older version that needed fewer
+        path.touch(mode=0o600)
+        path.write_bytes(msgspec.json.encode(known))
     return known
 
 

@@ -1,7 +1,7 @@
-"""500 uploads while events are lost, doubled, shuffled and forged, answers are lost, and everything is killed.
+"""300 uploads while events are lost, doubled, shuffled and forged, answers are lost, and everything is killed.
 
-Each is processed, with exactly one accepted result. The seed is printed; `CHAOS_SEED` repeats it, `CHAOS_UPLOADS`
-makes it longer (`make chaos`).
+Each is processed, with exactly one accepted result, and a webhook is told of each state in order. The seed is printed;
+`CHAOS_SEED` repeats it, `CHAOS_UPLOADS` makes it longer (`make chaos`: 5,000).
 """
 
 import asyncio
@@ -25,12 +25,14 @@ import redis
 
 from broker.contract import State, UploadSession
 from broker.dev.stack import BUCKET, Stack, StackOptions, start_stack
+from tests.chaos.receiver import Told, receiving
 from uploader import RetryPolicy, Uploader, UploaderError
 
-UPLOADS = int(os.environ.get("CHAOS_UPLOADS", "500"))  # while Redis lives, and half as many while it dies, too
+UPLOADS = int(os.environ.get("CHAOS_UPLOADS", "300"))  # while Redis lives, and half as many while it dies, too
 SEED = int(os.environ.get("CHAOS_SEED", "0")) or random.SystemRandom().randrange(1, 2**31)
 UPLOADS_PER_SECOND = 9
 SETTLED_WITHIN = timedelta(seconds=90)
+TOLD_WITHIN = timedelta(seconds=60)
 FAULTS = {
     "seed": SEED,
     "events_lost": 0.20,
@@ -61,7 +63,26 @@ async def test_every_upload_is_processed_with_one_accepted_result(
         print(f"\nchaos: seed {SEED}, {count} uploads, {'Redis killed too' if redis_dies else 'Redis lives'}", end=" ")
     dice = random.Random(SEED)
     uploads, kills = Uploads(), Counter[str]()
-    stack = await asyncio.to_thread(start_stack, _options(tmp_path))
+    async with receiving(random.Random(SEED)) as told:
+        stack = await asyncio.to_thread(start_stack, _options(tmp_path, told.url))
+        told.secret = _known(stack)["webhook_secret"]
+        await _storm(stack, count, dice, uploads, kills, told, redis_dies=redis_dies)
+    with capsys.disabled():
+        refused, unanswered, calls = len(told.refused), len(told.unanswered), told.times.total()
+        print(f"kills {dict(kills)}; {calls} webhooks, {refused} refused, {unanswered} unanswered", end=" ")
+    assert _secrets_said(stack, uploads) == []
+
+
+async def _storm(
+    stack: Stack,
+    count: int,
+    dice: random.Random,
+    uploads: Uploads,
+    kills: Counter[str],
+    told: Told,
+    *,
+    redis_dies: bool,
+) -> None:
     try:
         async with asyncio.timeout(100 + UPLOADS // 2):
             calm = asyncio.Event()
@@ -71,16 +92,15 @@ async def test_every_upload_is_processed_with_one_accepted_result(
             calm.set()
             await asyncio.gather(rage, forge)
             sessions = await _settled(stack, uploads)
-        with capsys.disabled():
-            print(f"kills {dict(kills)}", end=" ")
+            await _all_told(told, sessions)
         assert kills.keys() == {"broker", "looker", "consumer"} | ({"redis"} if redis_dies else set())
         _prove(uploads, sessions, _events(stack), count)
+        _prove_told(told, sessions)
     finally:
         await asyncio.to_thread(stack.stop)
-    assert _secrets_said(stack, uploads) == []
 
 
-def _options(tmp_path: Path) -> StackOptions:
+def _options(tmp_path: Path, webhook_url: str) -> StackOptions:
     return StackOptions(
         directory=tmp_path / "dev",
         shards=4,
@@ -93,7 +113,13 @@ def _options(tmp_path: Path) -> StackOptions:
         lease="4s",
         log_level="debug",
         faults=FAULTS,
+        webhook_url=webhook_url,
     )
+
+
+def _known(stack: Stack) -> dict[str, str]:
+    known: dict[str, str] = json.loads((stack.options.directory / "credentials.json").read_bytes())
+    return known
 
 
 # --- the load ---------------------------------------------------------------------------------------------
@@ -152,7 +178,7 @@ async def _kill_at_random(
 
 async def _forge(stack: Stack, dice: random.Random, calm: asyncio.Event, answers: list[bytes]) -> None:
     """Events with a guessed token, and authentic ones about objects that nobody uploaded."""
-    token = json.loads((stack.options.directory / "credentials.json").read_bytes())["event_token"]
+    token = _known(stack)["event_token"]
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as http:
         while not await _pause(calm, dice.uniform(0.05, 0.3)):
             session_id = f"{dice.randrange(4):02x}{''.join(dice.choices('abcdefghijklmnopqrstuvwxyz234567', k=26))}"
@@ -223,6 +249,25 @@ def _prove(uploads: Uploads, sessions: dict[str, UploadSession], events: Counter
         assert events[session_id, "processed"] == 0
 
 
+async def _all_told(told: Told, sessions: dict[str, UploadSession]) -> None:
+    """Until the webhook heard how each session ended, and again what it did not take; or the time is over."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(TOLD_WITHIN.total_seconds()):
+            while told.owed or any(f"session.{s.state}" not in told.in_order(i) for i, s in sessions.items()):
+                told.news.clear()
+                await told.news.wait()
+
+
+def _prove_told(told: Told, sessions: dict[str, UploadSession]) -> None:
+    """Each state at least once, in order, whoever was killed meanwhile; nobody else's words were taken for ours."""
+    assert told.strange == []
+    wrong = {i: order for i in sessions if (order := told.in_order(i)) != ["session.verified", "session.processed"]}
+    assert wrong == {}
+    assert told.refused
+    assert told.unanswered
+    assert told.owed == set()
+
+
 _SIGNED = re.compile(
     rb"X-Amz-Signature=|X-Amz-Credential=|AWS4-HMAC-SHA256|[?&]token=|\bus_[0-9a-f]{6,}_|\bul_[\w-]{20,}|Bearer "
 )
@@ -232,8 +277,7 @@ def _secrets_said(stack: Stack, uploads: Uploads) -> list[str]:
     """Of what every process wrote at debug level, through all its deaths, and answered to strangers: each line with a
     key, a token, a signature or a signed URL."""
     directory = stack.options.directory
-    known = json.loads((directory / "credentials.json").read_bytes())
-    values = [value.encode() for name, value in known.items() if name != "access_key"]
+    values = [value.encode() for name, value in _known(stack).items() if name != "access_key"]
     logs = [*directory.glob("*.log"), *directory.glob("*.out")]
     assert {log.stem for log in logs} >= {"broker", "looker-0", "consumer-0", "consumer-1", "store"}
     lines = [(log.name, line) for log in logs for line in log.read_bytes().splitlines()]
