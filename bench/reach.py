@@ -4,6 +4,7 @@
 in turns, through `bench/peers/litestar_proxy.py` and by a request that the broker signed; the ratio is that of the
 API's own CPU time. Then either API is killed when half of the bytes have arrived, and started again at once: what must
 be sent again? The proxy's client starts over, since nothing is left; ours is the real uploader, which sends parts.
+Last, what a queue holds that carries the bytes itself, against what our ledger keeps for the same upload.
 """
 
 import http.client
@@ -26,16 +27,19 @@ from urllib.parse import urlsplit
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import psutil
+import redis
 from rich.console import Console
 from rich.table import Table
 
 from bench._harness import Series, print_conditions, print_table, report, take_turns, wants_check
 from broker.dev.children import Child
+from broker.dev.redis_server import start_redis
 from broker.dev.stack import REGION, Stack, StackOptions, start_stack
 
 SIZE_MIB = int(os.environ.get("SIZE_MIB", "1024"))
 SIZE_BYTES = SIZE_MIB * 2**20
 TURNS = 3
+MINTED = 200
 BAR = 20.0  # CPU of the proxy over CPU of the broker
 SAMPLE_SECONDS = 0.05
 PATIENT_SECONDS = 600
@@ -82,7 +86,9 @@ def main() -> None:
         ]
         seconds = take_turns({side.name: side.turn for side in sides}, turns=TURNS)
         again = {sides[0].name: _kill_proxy(stack, proxy, url, file), sides[1].name: _kill_broker(stack, file)}
+        held = {"a queue of chunks of 1 MiB": _queued(directory, file), "our ledger": _recorded(stack)}
     ratio = _print(sides, seconds, again)
+    _print_held(held)
     report("reach", ratio=ratio, bar=BAR, is_check=is_check)
 
 
@@ -107,6 +113,13 @@ def _print(sides: Sequence[Side], seconds: Sequence[Series], again: Mapping[str,
         durability="appendfsync everysec",
     )
     return medians[0] / medians[1]
+
+
+def _print_held(held: Mapping[str, tuple[int, int]]) -> None:
+    table = Table("", "in memory, bytes", "in its file, bytes", title="what Redis holds before anybody has read")
+    for name, (memory, file) in held.items():
+        table.add_row(name, f"{memory:,}", f"{file:,}")
+    Console(width=110).print(table)
 
 
 # --- the two ways ----------------------------------------------------------------------------------------
@@ -223,6 +236,43 @@ def _kill_broker(stack: Stack, file: Path) -> int:
         if client.wait(PATIENT_SECONDS):
             sys.exit("the uploader did not survive the broker")
     return _arrived(stack) - before - SIZE_BYTES
+
+
+# --- what a queue holds -------------------------------------------------------------------------------------
+
+
+def _queued(directory: Path, file: Path) -> tuple[int, int]:
+    """The file as entries of a stream, in an append-only Redis of its own."""
+    (directory / "queue").mkdir()
+    server = start_redis(directory / "queue")
+    try:
+        with redis.Redis.from_url(server.url) as client, file.open("rb") as body:
+            before = _held(client)
+            while chunk := body.read(2**20):
+                client.xadd("upload", {"chunk": chunk})
+            return _grown(before, _held(client))
+    finally:
+        server.stop()
+
+
+def _recorded(stack: Stack) -> tuple[int, int]:
+    """One upload of that size, minted: the mean of some, since an allocator gives room in pieces."""
+    wish = {"filename": "large.bin", "size_bytes": SIZE_BYTES, "strategy": "put"}
+    with redis.Redis.from_url(stack.about.redis) as client:
+        before = _held(client)
+        for _ in range(MINTED):
+            _ask(stack, "POST", "/upload-sessions", wish)
+        memory, file = _grown(before, _held(client))
+        return memory // MINTED, file // MINTED
+
+
+def _held(client: "redis.Redis") -> tuple[int, int]:
+    info: dict[str, Any] = client.info()
+    return int(info["used_memory"]), int(info["aof_current_size"])
+
+
+def _grown(before: tuple[int, int], after: tuple[int, int]) -> tuple[int, int]:
+    return after[0] - before[0], after[1] - before[1]
 
 
 def _arrived(stack: Stack) -> int:

@@ -26,8 +26,15 @@ def blocks(page: Path, language: str) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_file_that_a_page_names_exists(page: Path) -> None:
-    for target in re.findall(r"\]\((?!https?:)([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
+    for target, place in re.findall(r"\]\((?!https?:)([^)#\s]+)(?:#([^)]*))?\)", page.read_text()):
         assert (page.parent / target).exists(), target
+        assert not place or place in headings(page.parent / target), f"{target}#{place}"
+
+
+def headings(page: Path) -> set[str]:
+    """Their anchors, as GitHub makes them: lower case, no punctuation, hyphens for blanks."""
+    titles = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
