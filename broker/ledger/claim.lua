@@ -20,12 +20,15 @@ local function claim(id)
   return false
 end
 
--- Again only after leftovers were dropped, so that they cannot hide what waits behind them.
+-- Again only after leftovers were dropped, so that they cannot hide what waits behind them; a flood of them is left to
+-- the next call, so that nobody waits for one script.
+local MOST_DROPPED = 1000
+local dropped, before = 0, 0
 repeat
-  local dropped = false
+  before = dropped
   local wanted = ARGV[1] - #claimed / 3
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[2], 'LIMIT', 0, wanted)) do
-    dropped = claim(id) or dropped
+    dropped = claim(id) and dropped + 1 or dropped
   end
-until not dropped
+until dropped == before or dropped >= MOST_DROPPED
 return claimed
