@@ -228,6 +228,7 @@ class UploadSession(Struct, frozen=True, kw_only=True):
     attempts: Attempts | msgspec.UnsetType = msgspec.UNSET
     result: Any = msgspec.UNSET  # whatever JSON the consumer reported
     reason: Reason | msgspec.UnsetType = msgspec.UNSET
+    erased_at: datetime | msgspec.UnsetType = msgspec.UNSET
 
     def __repr__(self) -> str:
         return f"UploadSession(id={self.id!r}, state={self.state.value!r})"

@@ -27,6 +27,7 @@ from broker.ports import Bucket, Clock, Door, MultipartRights
 from broker.services.abort import Abort
 from broker.services.assemble import Assemble
 from broker.services.complete import Complete
+from broker.services.erase import Erase
 from broker.services.finish import EndLease, FinishJob, ReleaseJob
 from broker.services.grant import Grant
 from broker.services.lease import LeaseJobs, RenewLease
@@ -161,6 +162,7 @@ def _house(settings: Settings, ledger: RedisLedger, buckets: Mapping[str, Bucket
         remint=remint,
         complete=Complete(sessions=sessions, looks=ledger, look=look, clock=clock),
         abort=Abort(buckets=buckets, sessions=sessions, clock=clock),
+        erase=Erase(buckets=buckets, sessions=sessions, sealer=sealer, clock=clock),
         survey=Survey(buckets=buckets),
         read=read,
         lease=LeaseJobs(

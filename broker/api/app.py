@@ -20,6 +20,7 @@ from broker.domain.tokens import Tokens
 from broker.ports import ApiKeys, Clock, Listeners, Schedule, Sessions
 from broker.services.abort import Abort
 from broker.services.complete import Complete
+from broker.services.erase import Erase
 from broker.services.finish import FinishJob, ReleaseJob
 from broker.services.lease import LeaseJobs, RenewLease
 from broker.services.mint import Mint
@@ -46,6 +47,7 @@ class UseCases:
     remint: Remint
     complete: Complete
     abort: Abort
+    erase: Erase
     survey: Survey
     read: Read
     lease: LeaseJobs
@@ -67,6 +69,7 @@ def create_app(use_cases: UseCases, *, lifespan: Sequence[Lifespan] = ()) -> Lit
         remint=do.remint,
         complete=do.complete,
         abort=do.abort,
+        erase=do.erase,
         survey=do.survey,
         read=do.read,
         tokens=do.tokens,

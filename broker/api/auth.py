@@ -45,9 +45,9 @@ class Gate:
         api_key.require(role)
         return api_key
 
-    async def session_of_key(self, text: str, session_id: str) -> Session:
+    async def session_of_key(self, text: str, session_id: str, role: Role = Role.MINT) -> Session:
         """:raises SessionNotFound: there is none, or another principal minted it."""
-        api_key = await self.api_key(text, Role.MINT)
+        api_key = await self.api_key(text, role)
         session = await self.session(session_id)
         if session.facts.principal != api_key.id and Role.ADMIN not in api_key.roles:
             raise SessionNotFound
@@ -115,13 +115,14 @@ class KeyOf:
 
 @dataclass(frozen=True, slots=True)
 class SessionOfKey:
-    """The session in the path, for the principal that minted it or an admin."""
+    """The session in the path, for the principal that minted it, if its key has the role, or an admin."""
 
+    role: Role = Role.MINT
     schemes: tuple[str, ...] = (API_KEY,)
     problems: tuple[type[BrokerError], ...] = (Unauthenticated, Forbidden, SessionNotFound, LedgerUnavailable)
 
     async def admit(self, gate: Gate, request: Request[Any, Any, Any]) -> Session:
-        return await gate.session_of_key(bearer(request), request.path_params["session_id"])
+        return await gate.session_of_key(bearer(request), request.path_params["session_id"], self.role)
 
 
 @dataclass(frozen=True, slots=True)

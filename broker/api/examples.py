@@ -153,6 +153,8 @@ ABORTED_SESSION = msgspec.structs.replace(
 
 SESSION_EVENT = SessionEvent(id=_ID, state=State.VERIFIED, at=_at(4), epoch=0, is_final=False)
 
+ERASED_SESSION = msgspec.structs.replace(PROCESSED_SESSION, erased_at=_at(60))
+
 READ = SignedRequest(
     method="GET",
     url=f"{_URL}?versionId=3HL4kqtJ&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Expires=300&X-Amz-Signature=...",

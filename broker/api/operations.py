@@ -220,6 +220,29 @@ ABORT: Operation[Session] = Operation(
     problems=(errors.SessionSettled, errors.CompletionInProgress),
 )
 
+ERASE: Operation[Session] = Operation(
+    id="eraseObject",
+    method="DELETE",
+    path="/upload-sessions/{session_id}/object",
+    tag="upload sessions",
+    summary="Erase the stored object of a settled session",
+    text="Needs the role `erase` beside the ownership of the session, or `admin`. Nobody is given a read from then on; "
+    "a job that waits or is under way has failed with `erased`, and its consumer has lost its lease. Exactly what was "
+    "verified is removed, and whatever a signed request of this session still brings. Session and result stay.",
+    access=SessionOfKey(Role.ERASE),
+    replies=(
+        Reply(status=200, text="The object is gone", kind=UploadSession, example=examples.ERASED_SESSION),
+        Reply(
+            status=202,
+            text="Recorded; the store did not remove it yet, and the broker tries until it does",
+            kind=UploadSession,
+            headers=(RETRY_AFTER,),
+            example=examples.ERASED_SESSION,
+        ),
+    ),
+    problems=(errors.SessionNotVerified, errors.SessionSettled, errors.UnknownDestination),
+)
+
 CONTENT: Operation[Session] = Operation(
     id="readContent",
     method="GET",
@@ -242,6 +265,7 @@ CONTENT: Operation[Session] = Operation(
     problems=(
         errors.InvalidInput,
         errors.SessionNotVerified,
+        errors.ObjectErased,
         errors.PinNotInUrl,
         errors.UnknownDestination,
         *SIGNING_PROBLEMS,
@@ -400,6 +424,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
     PARTS,
     COMPLETE,
     ABORT,
+    ERASE,
     CONTENT,
     EVENTS,
     LEASE,

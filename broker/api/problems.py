@@ -50,6 +50,7 @@ ROWS: dict[type[BrokerError], Row] = {
     errors.RouteNotFound: Row(404, "No such route"),
     errors.MethodNotAllowed: Row(405, "Method not allowed"),
     errors.SessionNotFound: Row(404, "No such upload session"),
+    errors.ObjectErased: Row(410, "The object was erased"),
     errors.SourceNotFound: Row(404, "No such notification source"),
     errors.Conflict: Row(409, "Conflict"),
     errors.SessionSettled: Row(409, "The session is settled"),

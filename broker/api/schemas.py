@@ -43,6 +43,7 @@ def status(session: Session, parts: PartsStatus | None = None) -> UploadSession:
         attempts=session.attempts,
         result=msgspec.Raw(facts.result) if facts.result else UNSET,
         reason=facts.reason or UNSET,
+        erased_at=facts.erased_at or UNSET,
     )
 
 

@@ -11,7 +11,7 @@ from broker.api.answers import Answer, Headers, json_answer, redirect, request_h
 from broker.api.auth import Gate
 from broker.api.bodies import JsonBody
 from broker.api.mounting import mount
-from broker.api.operations import ABORT, COMPLETE, CONTENT, CREATE, GET_SESSION, PARTS, REMINT
+from broker.api.operations import ABORT, COMPLETE, CONTENT, CREATE, ERASE, GET_SESSION, PARTS, REMINT
 from broker.api.schemas import minted, status
 from broker.contract import CreateUploadSession, PartsGrant, PartsRequest, RemintUpload, State
 from broker.domain.errors import InvalidInput, UnknownDestination
@@ -21,6 +21,7 @@ from broker.domain.tokens import Tokens
 from broker.ports import ApiKeys
 from broker.services.abort import Abort
 from broker.services.complete import Complete
+from broker.services.erase import Erase
 from broker.services.mint import Mint
 from broker.services.read import Read
 from broker.services.remint import Remint
@@ -39,6 +40,7 @@ class UploadSessions:
     remint: Remint
     complete: Complete
     abort: Abort
+    erase: Erase
     survey: Survey
     read: Read
     tokens: Tokens
@@ -52,6 +54,7 @@ class UploadSessions:
             mount(gate, PARTS, self._parts),
             mount(gate, COMPLETE, self._complete),
             mount(gate, ABORT, self._abort),
+            mount(gate, ERASE, self._erase),
             mount(gate, CONTENT, self._content),
         ]
 
@@ -91,6 +94,12 @@ class UploadSessions:
 
     async def _abort(self, _: Request[Any, Any, Any], session: Session) -> Answer:
         return json_answer(200, status(await self.abort(session)))
+
+    async def _erase(self, _: Request[Any, Any, Any], session: Session) -> Answer:
+        session = await self.erase(session)
+        if session.facts.is_removed:
+            return json_answer(200, status(session))
+        return json_answer(202, status(session), headers=_RETRY_AFTER)
 
     async def _content(self, request: Request[Any, Any, Any], session: Session) -> Answer:
         if _wants_redirect(request):

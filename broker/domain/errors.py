@@ -10,7 +10,7 @@ BrokerError
 │   ├── Unauthenticated, Forbidden
 │   └── NotAuthentic             a notification that its sender did not sign
 ├── Missing                      there is no such thing, or not for this caller
-│   └── SessionNotFound, SourceNotFound, RouteNotFound, MethodNotAllowed
+│   └── SessionNotFound, ObjectErased, SourceNotFound, RouteNotFound, MethodNotAllowed
 ├── Conflict                     the thing is not in a state for it
 │   └── SessionSettled, SessionNotVerified, LeaseLost, IdempotencyInFlight, CompletionInProgress,
 │       NotMultipart, PinNotInUrl
@@ -191,6 +191,12 @@ class SessionNotFound(Missing):
     """There is no such upload session, or it belongs to another principal."""
 
     code = "session-not-found"
+
+
+class ObjectErased(Missing):
+    """The object of this session was erased."""
+
+    code = "object-erased"
 
 
 class SourceNotFound(Missing):

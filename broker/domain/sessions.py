@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from broker.contract import Attempts, Guarantees, Reason, State, Step, StoredObject
-from broker.domain.errors import LeaseLost, SessionSettled
+from broker.domain.errors import LeaseLost, ObjectErased, SessionNotVerified, SessionSettled
 from broker.domain.multipart import Multipart
 from broker.domain.objects import ObjectInfo, UploadSpec, stored_object
 from broker.domain.policy import Destination, Policy, grace, retry_delay
@@ -21,7 +21,7 @@ from broker.domain.tombstones import BURIED, Tombstone
 TRANSITIONS: dict[State, frozenset[State]] = {
     State.PENDING: frozenset({State.VERIFIED, State.REJECTED, State.EXPIRED, State.ABORTED}),
     State.EXPIRED: frozenset({State.VERIFIED}),  # bytes that arrived late on a URL given in time
-    State.VERIFIED: frozenset({State.PROCESSING}),
+    State.VERIFIED: frozenset({State.PROCESSING, State.FAILED}),  # failed: its object is gone
     State.PROCESSING: frozenset(
         {
             State.PROCESSING,
@@ -47,6 +47,7 @@ ENDINGS = frozenset({State.PROCESSED, State.FAILED, State.REJECTED, State.EXPIRE
 Outcome = Literal[State.PROCESSED, State.FAILED, State.REJECTED]  # a consumer's last word
 
 FOREIGN_OBJECT = "foreign-object"  # bytes that did not come by our signed request: not ours to delete
+ERASED = "erased"  # why a job failed whose object its owner erased
 
 MAX_STEPS = 32  # ours: a timeline longer than this drops its middle, so a record stays bounded
 
@@ -255,6 +256,52 @@ def removed(session: Session, destination: Destination) -> Change:
     """The bytes of a rejected, aborted or unwelcome late session are gone; nobody needs to look again."""
     after, policy = _revised(session, is_removed=True), destination.policy
     return Change(before=session, after=after, keep_for=policy.retention, tombstone=tombstone_of(after, policy))
+
+
+def erase(session: Session, destination: Destination, now: datetime) -> Change:
+    """Its owner wants the bytes gone: nobody reads them any more, and a look removes them, however often it takes.
+
+    A job that waits or is under way has failed, and its consumer has lost its lease. What has ended stays as it ended.
+    The record is kept until the bytes are gone.
+    :raises SessionNotVerified: it is pending; that is aborted.
+    :raises SessionSettled: nothing was stored, or by somebody else.
+    :raises ObjectErased: it was before.
+    """
+    facts = session.facts
+    if facts.erased_at is not None:
+        raise ObjectErased
+    if session.state is State.PENDING:
+        raise SessionNotVerified("a pending upload is aborted, not erased")
+    if facts.stored is None or (facts.reason and facts.reason.code == FOREIGN_OBJECT):
+        raise SessionSettled("there is no object of this session to erase")
+    if session.state in LEASABLE and destination.processing != "none":
+        reason = Reason(code=ERASED, message="its owner erased the object")
+        after = _moved(session, State.FAILED, now, reason=reason, erased_at=now)
+    else:
+        after = _revised(session, erased_at=now)
+    return Change(before=session, after=after, look_at=now)
+
+
+def erased(session: Session, destination: Destination, now: datetime) -> Change:
+    """The bytes of an erased session are gone. A look follows where a signed request could still bring them again."""
+    quiet = quiet_at(session, destination.policy, now)
+    return Change(
+        before=session,
+        after=_revised(session, is_removed=True),
+        look_at=quiet if now < quiet else None,
+        keep_for=None if now < quiet else destination.policy.retention,
+    )
+
+
+def is_cut_short(session: Session) -> bool:
+    """Whether it failed because its object was erased, and not by a consumer's word."""
+    facts = session.facts
+    return facts.erased_at is not None and facts.reason is not None and facts.reason.code == ERASED
+
+
+def needs_look(session: Session) -> bool:
+    """Whether a look has something to decide, or to remove."""
+    return session.state in LOOKED_AT or session.facts.erased_at is not None
 
 
 def finish(session: Session, outcome: Outcome, now: datetime, policy: Policy, **outcome_facts: Any) -> Change:

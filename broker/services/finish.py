@@ -9,7 +9,7 @@ from typing import Literal
 from broker.contract import MAX_RESULT_BYTES, Reason, ResultRequest, State
 from broker.domain.errors import LeaseLost, ResultTooLarge
 from broker.domain.policy import Policy
-from broker.domain.sessions import Change, Outcome, Session, finish, leased_at, release, retry
+from broker.domain.sessions import Change, Outcome, Session, finish, is_cut_short, leased_at, release, retry
 from broker.domain.tokens import Tokens
 from broker.ports import Bell, Buckets, Clock, Sessions
 
@@ -45,7 +45,7 @@ class EndLease:
             # The moment too: a ledger that lost its last second, or everything, gives the same epoch once more.
             if session is None or session.progress.epoch != epoch or leased_at(session, epoch) != begun:
                 raise LeaseLost
-            if session.state in ends:
+            if session.state in ends and not is_cut_short(session):
                 return session
             bucket = self.buckets.get(session.facts.destination)
             policy = bucket.destination.policy if bucket else Policy()

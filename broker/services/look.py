@@ -12,14 +12,15 @@ from broker.domain.objects import CAPSULE_FIELD, ObjectInfo, UploadSpec, judge, 
 from broker.domain.policy import Destination, grace, next_look, weaker
 from broker.domain.sessions import (
     FOREIGN_OBJECT,
-    LOOKED_AT,
     Change,
     Facts,
     Session,
     begin,
+    erased,
     expire,
     in_flight_bytes,
     is_completing,
+    needs_look,
     quiet_at,
     reject,
     removed,
@@ -27,6 +28,7 @@ from broker.domain.sessions import (
 )
 from broker.ports import Bell, Bucket, Buckets, Clock, DueLook, Looks, Sessions, Stray
 from broker.services.assemble import Assemble
+from broker.services.erase import is_ours, wipe
 
 _log = logging.getLogger("broker.look")
 
@@ -53,7 +55,7 @@ class Look:
         Trouble with the store puts the look off; it is never taken for an answer.
         """
         session, stray = due.session, due.stray
-        if (session and session.state not in LOOKED_AT) or not (session or stray):
+        if (session and not needs_look(session)) or not (session or stray):
             await self.looks.postpone(due, None)
             return session
         bucket = self.buckets.get(due.destination)
@@ -72,6 +74,8 @@ class Look:
         if session is None:
             await self.looks.postpone(due, None)
             return None
+        if session.facts.erased_at is not None:
+            return await self._wipe(due, session, bucket)
         asked_at = self.clock.now()  # what came while the answer travelled is not in it
         info = await bucket.objects.head(session.facts.key)
         if info is None and session.state is State.PENDING and await self.assemble(session, bucket, asked_at):
@@ -119,9 +123,7 @@ class Look:
         return judge(session.facts.spec, info)
 
     def _is_ours(self, session: Session, info: ObjectInfo) -> bool:
-        facts = session.facts
-        capsule = self.sealer.open(info.metadata.get(CAPSULE_FIELD, ""), bucket=facts.bucket, key=facts.key)
-        return capsule is not None and capsule.id == session.id
+        return is_ours(self.sealer, session, info)
 
     async def _wait_or_expire(self, due: DueLook, session: Session, bucket: Bucket, now: datetime) -> Session:
         facts, policy = session.facts, bucket.destination.policy
@@ -154,6 +156,17 @@ class Look:
         _log.info("object.removed", extra={"session_id": session.id, "state": session.state.value})
         change = removed(session, place)
         return change.after if await self.sessions.apply(change) else session
+
+    async def _wipe(self, due: DueLook, session: Session, bucket: Bucket) -> Session:
+        """Its owner erased it: again and again until nothing of it is left, and once more when it has been quiet."""
+        if not await wipe(session, bucket, self.sealer):
+            await self.looks.postpone(due, self.clock.now() + AGAIN)
+            return session
+        change = erased(session, bucket.destination, self.clock.now())
+        if not await self.sessions.apply(change):
+            return await self.sessions.get(session.id) or session
+        _log.info("object.erased", extra={"session_id": session.id})
+        return change.after
 
     async def _until_quiet(self, due: DueLook, session: Session, bucket: Bucket, now: datetime) -> None:
         """Nothing to remove yet. While a signed request lives, its bytes may still come, and their event be lost."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from broker.contract import Level, SignedRequest
-from broker.domain.errors import PinNotInUrl, SessionNotVerified, UnknownDestination
+from broker.domain.errors import ObjectErased, PinNotInUrl, SessionNotVerified, UnknownDestination
 from broker.domain.objects import Pin, pin_of
 from broker.domain.sessions import READABLE, Session
 from broker.ports import Bucket, Buckets, Clock, GetSigner
@@ -19,7 +19,9 @@ class Read:
     ttl: timedelta = MAX_READ_TTL
 
     async def __call__(self, session: Session) -> SignedRequest:
-        """:raises SessionNotVerified: nothing was verified."""
+        """:raises SessionNotVerified: nothing was verified.
+        :raises ObjectErased: it was, and is gone.
+        """
         bucket, pin = self._verified(session)
         return await self._sign(session, bucket.get, pin)
 
@@ -35,6 +37,7 @@ class Read:
         """A request that is nothing but its URL.
 
         :raises SessionNotVerified: nothing was verified.
+        :raises ObjectErased: it was, and is gone.
         :raises PinNotInUrl: the bucket keeps no versions and the key could have been written again.
         """
         bucket, pin = self._verified(session)
@@ -45,6 +48,8 @@ class Read:
         return await self._sign(session, bucket.get, None)
 
     def _verified(self, session: Session) -> tuple[Bucket, Pin]:
+        if session.facts.erased_at is not None:
+            raise ObjectErased
         if session.state not in READABLE or session.facts.stored is None:
             raise SessionNotVerified
         bucket = self.buckets.get(session.facts.destination)

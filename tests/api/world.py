@@ -22,6 +22,7 @@ from broker.ports import ApiKeys, Clock, Ledger
 from broker.services.abort import Abort
 from broker.services.assemble import Assemble
 from broker.services.complete import Complete
+from broker.services.erase import Erase
 from broker.services.finish import EndLease, FinishJob, ReleaseJob
 from broker.services.grant import Grant
 from broker.services.lease import LeaseJobs, RenewLease
@@ -161,7 +162,8 @@ def _key(who: str, role: Role, text: str) -> ApiKey:
         return ApiKey(
             id=who, hashes=(hash_of(text),), roles=frozenset({role}), destinations=("other",), max_size_bytes=10
         )
-    return ApiKey(id=who, hashes=(hash_of(text),), roles=frozenset({role}))
+    roles = {role, Role.ERASE} if role is Role.MINT else {role}
+    return ApiKey(id=who, hashes=(hash_of(text),), roles=frozenset(roles))
 
 
 def _use_cases(ledger: Ledger, bucket: MemoryBucket, clock: Clock, keys: ApiKeys, tail: Tail) -> UseCases:
@@ -201,6 +203,7 @@ def _use_cases(ledger: Ledger, bucket: MemoryBucket, clock: Clock, keys: ApiKeys
         remint=remint,
         complete=Complete(sessions=sessions, looks=ledger, look=look, clock=clock),
         abort=Abort(buckets=buckets, sessions=sessions, clock=clock),
+        erase=Erase(buckets=buckets, sessions=sessions, sealer=sealer, clock=clock),
         survey=Survey(buckets=buckets),
         read=read,
         lease=LeaseJobs(

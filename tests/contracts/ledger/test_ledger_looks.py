@@ -18,12 +18,13 @@ from ledger_samples import (
     created,
     eventually,
     leased,
+    states_of,
     verified,
 )
 
 from broker.contract import Reason, State
 from broker.domain.keys import new_session_id
-from broker.domain.sessions import Change, Session, abort, expire, finish, reject, verify
+from broker.domain.sessions import Change, Session, abort, erase, erased, expire, finish, reject, verify
 from broker.ports import DueLook, Ledger
 
 BAD = Reason(code="size-mismatch", message="…")
@@ -262,3 +263,21 @@ async def test_the_earliest_look_of_any_shard_is_next(ledger: Ledger) -> None:
     await created(ledger, 0, look_at=NOW + 2 * SECOND)
     await created(ledger, ledger.shards - 1, look_at=NOW + SECOND)
     assert await ledger.next_due() == NOW + SECOND
+
+
+async def test_an_erased_session_is_due_and_its_job_is_gone(ledger: Ledger, other: Ledger) -> None:
+    """An event does not bring its look forward: only what the change itself scheduled does."""
+    session = await verified(ledger)
+    job = await leased(ledger)
+    change = erase(job, DESTINATION, NOW + SECOND)
+    assert await ledger.apply(change)
+    assert not await other.hint(session.id, None, now=NOW)
+    assert await other.lease(1, worker="", now=NOW + DAY, until=NOW + 2 * DAY) == []
+    assert await other.renew(session.id, job.progress.epoch, until=NOW + DAY) is None
+    (look,) = await other.claim(5, now=NOW + SECOND, hold=HOLD)
+    assert look.session == change.after
+    assert (await states_of(ledger, session))[-1] == (State.FAILED, 1)
+    gone = erased(change.after, DESTINATION, NOW + DAY)
+    assert await ledger.apply(gone)
+    assert await other.claim(5, now=NOW + 2 * DAY, hold=HOLD) == []
+    assert await other.get(session.id) == gone.after

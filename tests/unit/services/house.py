@@ -31,6 +31,7 @@ from broker.ports import Bucket, Envelope, Event, MultipartRights
 from broker.services.abort import Abort
 from broker.services.assemble import Assemble
 from broker.services.complete import Complete
+from broker.services.erase import Erase
 from broker.services.finish import EndLease, FinishJob, ReleaseJob
 from broker.services.grant import Grant
 from broker.services.lease import LeaseJobs, RenewLease
@@ -151,6 +152,7 @@ class House:
         )
         self.complete = Complete(sessions=ledger, looks=ledger, look=self.look, clock=clock)
         self.abort = Abort(buckets=buckets, sessions=ledger, clock=clock)
+        self.erase = Erase(buckets=buckets, sessions=ledger, sealer=sealer, clock=clock)
         self.read = Read(buckets=buckets, clock=clock)
         self.lease = LeaseJobs(
             jobs=ledger, sessions=ledger, read=self.read, tokens=tokens, clock=clock, work=self.work, duration=LEASE
