@@ -503,6 +503,13 @@ class Looks(Protocol):
         """Puts a claimed look off, or drops it (None); unless an event came since, which then stands."""
 
 
+class Census(Protocol):
+    """Going through everything: for an operator at a shell, never for a request."""
+
+    def in_state(self, state: State) -> AsyncIterator[Session]:
+        """Every session that stands in `state`, each once, in no order. What changes meanwhile may be missed."""
+
+
 class Jobs(Protocol):
     """Verified sessions waiting for a consumer. Visibility is a score: an expired lease is visible by itself."""
 
@@ -559,7 +566,7 @@ class Schedule(Protocol):
         """How the ledger is at this moment. Never raises."""
 
 
-class Ledger(Sessions, Listings, Looks, Jobs, Events, Schedule, Protocol):
+class Ledger(Sessions, Listings, Census, Looks, Jobs, Events, Schedule, Protocol):
     """All rights at once. `shards` is how many the ids are spread over."""
 
     @property

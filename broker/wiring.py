@@ -37,6 +37,7 @@ from broker.services.notify import Notify
 from broker.services.open_upload import OpenUpload
 from broker.services.read import Read
 from broker.services.remint import Remint
+from broker.services.revive import Revive
 from broker.services.store_marks import MarkStores
 from broker.services.survey import Survey
 from broker.services.tell import FanOut, Tell
@@ -116,6 +117,20 @@ async def open_house(settings: Settings) -> AsyncIterator[House]:
         buckets = {name: _bucket(name, place, http, clock) for name, place in settings.destinations.items()}
         relay = Relay(tellers=[await _teller(hook, ledger, clock, news, stack) for hook in webhooks_of(settings)])
         yield _house(settings, ledger, buckets, clock, relay)
+
+
+@asynccontextmanager
+async def open_revive(settings: Settings) -> AsyncIterator[tuple[RedisLedger, Revive]]:
+    """What it takes to give failed jobs another chance: ledger and stores, and nothing that serves.
+
+    :raises ConfigurationInvalid: as `open_house`.
+    """
+    clock = SystemClock()
+    async with AsyncExitStack() as stack:
+        ledger = await open_ledger(settings.ledger, stack)
+        http = await stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
+        buckets = {name: _bucket(name, place, http, clock) for name, place in settings.destinations.items()}
+        yield ledger, Revive(buckets=buckets, sessions=ledger, clock=clock)
 
 
 def _house(settings: Settings, ledger: RedisLedger, buckets: Mapping[str, Bucket], clock: Clock, relay: Relay) -> House:

@@ -56,6 +56,7 @@ ROWS: dict[type[BrokerError], Row] = {
     errors.SessionSettled: Row(409, "The session is settled"),
     errors.SessionNotVerified: Row(409, "The session is not verified"),
     errors.LeaseLost: Row(409, "The lease is lost"),
+    errors.ObjectGone: Row(409, "The object is gone"),
     errors.PinNotInUrl: Row(409, "A redirect cannot pin the object"),
     errors.CompletionInProgress: Row(409, "The parts are being put together"),
     errors.NotMultipart: Row(409, "The session is not uploaded in parts"),

@@ -12,7 +12,7 @@ BrokerError
 ├── Missing                      there is no such thing, or not for this caller
 │   └── SessionNotFound, ObjectErased, SourceNotFound, RouteNotFound, MethodNotAllowed
 ├── Conflict                     the thing is not in a state for it
-│   └── SessionSettled, SessionNotVerified, LeaseLost, IdempotencyInFlight, CompletionInProgress,
+│   └── SessionSettled, SessionNotVerified, LeaseLost, ObjectGone, IdempotencyInFlight, CompletionInProgress,
 │       NotMultipart, PinNotInUrl
 ├── Limited                      more than this key may, at this moment
 │   └── QuotaExceeded
@@ -240,6 +240,12 @@ class LeaseLost(Conflict):
     """The lease is not the current one; another worker may own the job."""
 
     code = "lease-lost"
+
+
+class ObjectGone(Conflict):
+    """The object is gone, or another one lies there than was verified."""
+
+    code = "object-gone"
 
 
 class PinNotInUrl(Conflict):

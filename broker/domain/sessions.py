@@ -330,6 +330,20 @@ def retry(session: Session, reason: Reason | None, now: datetime, policy: Policy
     return Change(before=session, after=after, job_at=now + (retry_delay(policy, failures) if delay is None else delay))
 
 
+def revive(session: Session, now: datetime) -> Change:
+    """An operator gives a failed job another chance: visible at once, and what it is judged by counts from nothing.
+
+    :raises ObjectErased: there is nothing left to process.
+    :raises SessionSettled: it has not failed.
+    """
+    if session.facts.erased_at is not None:
+        raise ObjectErased
+    if session.state is not State.FAILED:
+        raise SessionSettled("it has not failed")
+    after = _moved(session, State.VERIFIED, now, reason=None, result=b"")
+    return Change(before=session, after=_counted(after, failures=0, infrastructure=0), job_at=now)
+
+
 def release(session: Session, now: datetime, policy: Policy, *, is_infrastructure: bool) -> Change:
     """The worker gives the job back unharmed: at once when it drains, backed off when the store is in trouble."""
     _need_processing(session)

@@ -68,6 +68,9 @@ class _Shelf(Generic[V]):
     def end_of(self, key: str) -> int | None:
         return self._items[key][1]
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
     def drop(self, key: str) -> None:
         self._items.pop(key, None)
 
@@ -206,6 +209,15 @@ class MemoryLedger:
     async def usage(self, principal: str) -> Usage:
         used = [shard.usage.get(principal, NOTHING) for shard in self._shards.values()]
         return Usage(sessions=sum(one.sessions for one in used), size_bytes=sum(one.size_bytes for one in used))
+
+    # --- Census
+
+    async def in_state(self, state: State) -> AsyncIterator[Session]:
+        for shard in self._shards.values():
+            for session_id in [*shard.sessions]:
+                session = self._session(session_id)
+                if session is not None and session.state is state:
+                    yield session
 
     # --- Looks
 

@@ -21,7 +21,7 @@ from broker.contract import State
 from broker.domain.errors import BrokerError, ConfigurationInvalid, LedgerUnavailable
 from broker.domain.keys import SHARDS_LIMIT, shard_of
 from broker.domain.sessions import LEASABLE, LOOKED_AT, Change, Session
-from broker.ledger import creation, scripts
+from broker.ledger import census, creation, scripts
 from broker.ledger.api_keys import RedisApiKeys
 from broker.ledger.health import Durability, examine, examine_by_writing
 from broker.ledger.identity import RedisIdentity
@@ -222,6 +222,11 @@ class RedisLedger:
 
     async def usage(self, principal: str) -> Usage:
         return await self._usage(principal, self._own)
+
+    # --- Census
+
+    def in_state(self, state: State) -> AsyncIterator[Session]:
+        return census.in_state(self._wire, state)
 
     # --- Looks
 
