@@ -149,6 +149,6 @@ async def test_an_event_moves_the_next_look_to_now_and_settles_nothing(world: Wo
 async def test_health_readiness_and_limits_are_open_to_all(world: World) -> None:
     live, ready, about = [await world.client.get(path) for path in ("/healthz", "/readyz", "/")]
     assert (live.status_code, live.text) == (200, "ok\n")
-    assert (ready.status_code, ready.json()) == (200, {"is_ready": True, "problems": []})
+    assert (ready.status_code, ready.json()) == (200, {"is_ready": True, "problems": [], "warnings": []})
     assert (about.status_code, about.json()["version"]) == (200, __version__)
     assert about.json()["limits"]["max_body_bytes"] == 5_500_000
