@@ -54,6 +54,11 @@ def main() -> None:
     show_default=True,
     help="Plain functions: 1 lets no file reach the next job; more is quicker for many small ones.",
 )
+@click.option(
+    "--alive-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Touched at each good answer of the broker, so that a health check can look at its age.",
+)
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def run(key_file: Path | None, log_format: Format, **options: Any) -> None:
     """Lease and process until SIGTERM. Without MODULE the built-in processor measures every upload.

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from broker import contract
+from consumer.alive import silent
 from consumer.errors import BrokerAway, BrokerRefused, LeaseLost
 
 CALL_SECONDS = 15.0  # ours: a broker that takes longer for one job is as good as away
@@ -57,6 +58,7 @@ class Broker:
     url: str
     key: str = field(repr=False)
     now: Callable[[], datetime] = _utc_now
+    answered: Callable[[], None] = silent  # called at each good answer
 
     async def lease(self, limit: int, *, wait_seconds: float, worker: str) -> list[Granted]:
         """Up to `limit` jobs; waits for the first up to `wait_seconds`.
@@ -115,6 +117,7 @@ class Broker:
             ) as answer:
                 body = await answer.read()
                 _check(answer, body)
+                self.answered()
                 return body, self._offset(answer.headers.get("date"))
         except (aiohttp.ClientError, OSError, TimeoutError) as exc:
             # Our own words: the library's name addresses.

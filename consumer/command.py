@@ -12,6 +12,7 @@ from pathlib import Path
 import aiohttp
 
 from consumer import builtin
+from consumer.alive import silent, toucher
 from consumer.attempt import Attempt
 from consumer.client import Broker
 from consumer.errors import ConfigurationInvalid, WorkerDied
@@ -42,6 +43,7 @@ class Settings:
     spool_dir: Path | None
     pass_env: tuple[str, ...]
     jobs_per_process: int
+    alive_file: Path | None = None
 
 
 def load(settings: Settings) -> Processors:
@@ -80,7 +82,8 @@ async def work(settings: Settings, processors: Processors, events: Events) -> No
         # Two sessions: what the broker may see, the store must not.
         control = await stack.enter_async_context(session(limit=settings.concurrency * 3 + 1))
         store = await stack.enter_async_context(session(limit=0))
-        broker = Broker(http=control, url=settings.broker_url.rstrip("/"), key=settings.key)
+        answered = toucher(settings.alive_file) if settings.alive_file else silent
+        broker = Broker(http=control, url=settings.broker_url.rstrip("/"), key=settings.key, answered=answered)
         attempt = Attempt(
             broker=broker,
             store=store,

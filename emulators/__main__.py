@@ -72,8 +72,11 @@ def main() -> None:
     "--account",
     "accounts",
     multiple=True,
+    envvar="EMULATOR_ACCOUNTS",
+    show_envvar=True,
     type=parsed("NAME:ACCESS_KEY:SECRET[:SESSION_TOKEN]", Account.parse),
-    help="A credential; repeat for more. Default: dev and other, for development only.",
+    help="A credential; repeat for more, or separate by spaces in the environment. Default: dev and other, for "
+    "development only.",
 )
 @click.option(
     "--bucket",

@@ -1,6 +1,7 @@
 """The command line, and processes that never outlive their purpose."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -40,6 +41,20 @@ def test_mistake_is_told_in_a_sentence(arguments: tuple[str, ...]) -> None:
     assert done.returncode in {1, 2}
     assert done.stderr.splitlines()[-1].startswith("Error: ")
     assert "Traceback" not in done.stderr
+
+
+def test_accounts_may_stand_in_the_environment_where_ps_does_not_show_them() -> None:
+    command = (*EMULATORS, "s3", "--json", "--listen=127.0.0.1:0")
+    env = {"PATH": os.environ["PATH"], "EMULATOR_ACCOUNTS": "app:APPKEY:app-secret reader:READKEY:read-secret"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=env) as process:
+        assert process.stdout is not None
+        ready = json.loads(process.stdout.readline())
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=10)
+    assert [(each["name"], each["access_key"]) for each in ready["accounts"]] == [
+        ("app", "APPKEY"),
+        ("reader", "READKEY"),
+    ]
 
 
 def test_taken_port_is_told_in_a_sentence() -> None:

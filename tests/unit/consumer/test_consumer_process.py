@@ -245,3 +245,30 @@ def test_help_shows_an_example() -> None:
 
 def _touch(path: Path) -> None:
     path.touch()
+
+
+async def test_the_alive_file_is_as_old_as_the_last_good_answer(standin: Standin, tmp_path: Path) -> None:
+    alive = tmp_path / "alive"
+    alive.touch()
+    os.utime(alive, (0, 0))
+    standin.refuse["lease"] = [503] * 1_000
+    async with _running(standin, "--alive-file", str(alive), "--wait-seconds", "0.1") as process:
+        await _told(process, b"event=broker.away")
+        assert not alive.exists(), "neither an earlier worker's file nor a refusal is a sign of life"
+        standin.refuse.clear()
+        await _told(process, b"event=broker.back")
+        first = alive.stat().st_mtime_ns
+        asked = len(standin.asked)
+        await standin.until(lambda: len(standin.asked) >= asked + 2)
+        assert alive.stat().st_mtime_ns > first
+        process.terminate()
+        await _ended(process)
+    assert process.returncode == 0
+
+
+async def test_an_alive_file_that_cannot_be_written_is_one_sentence(standin: Standin, tmp_path: Path) -> None:
+    async with _running(standin, "--alive-file", str(tmp_path / "absent" / "alive")) as process:
+        _, err = await _ended(process)
+    assert process.returncode == 1
+    assert err.startswith("Error: the alive file ")
+    assert len(err.splitlines()) == 1
