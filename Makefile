@@ -2,13 +2,14 @@
 # make dev    the same parts, left running, with lines to paste
 # make test   the whole suite
 # make chaos  5,000 uploads through every kind of trouble (UPLOADS=…), about twenty minutes
+# make env    .env for docker-compose.yml: fresh secrets
 # PYTHON=python3.12 chooses an interpreter; the first run makes .venv from the lock files.
 
 PYTHON ?= python3
 BIN := .venv/bin
 RUN := $(BIN)/python -m
 
-.PHONY: demo dev test test-fast chaos install install-dev lint bench openapi lock clean
+.PHONY: demo dev test test-fast chaos install install-dev lint bench openapi lock env clean
 .DEFAULT_GOAL := demo
 
 install: .venv/installed
@@ -50,11 +51,21 @@ bench: install-dev
 openapi: install
 	@$(RUN) broker openapi
 
+# What the images install: the same versions as above, less of them.
+IMAGE_LOCK = $(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header -q \
+  -c requirements-dev.lock
+
 lock: install-dev
 	@$(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header -q \
 	  --extra server --extra embedded --extra build pyproject.toml -o requirements.lock
 	@$(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header -q \
 	  --extra server --extra embedded --extra build --extra dev --extra gcs pyproject.toml -c requirements.lock -o requirements-dev.lock
+	@$(IMAGE_LOCK) pyproject.toml -o deploy/locks/bare.lock
+	@$(IMAGE_LOCK) --extra server --extra otel pyproject.toml -o deploy/locks/server.lock
+	@echo 'hatchling>=1.27' | $(IMAGE_LOCK) - -o deploy/locks/build.lock
+
+env:
+	@$(PYTHON) deploy/env.py
 
 clean:
 	rm -rf .venv .dev .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
