@@ -9,7 +9,7 @@ import msgspec
 
 from broker import __version__, logs
 from broker.domain.errors import BrokerError
-from broker.domain.principals import Role, hash_of
+from broker.domain.principals import ANY_DESTINATION, ApiKey, Role, hash_of
 from broker.settings import Settings, load
 
 CONFIG = click.option(
@@ -169,17 +169,39 @@ def keys() -> None:
 @click.option("--role", "roles", multiple=True, required=True, type=click.Choice([role.value for role in Role]))
 @click.option("--destination", "destinations", multiple=True, help="May be repeated [default: any].")
 @click.option("--max-size-bytes", type=click.IntRange(0), help="Largest object that this key may upload.")
+@click.option("--sessions-per-second", type=float, help="How often it may mint.")
+@click.option("--burst", type=click.IntRange(1), help="How often at once [default: what a second gives].")
+@click.option("--max-pending-sessions", type=click.IntRange(0), help="How many it may have pending at once.")
+@click.option("--max-pending-bytes", type=click.IntRange(0), help="How many bytes it may have pending at once.")
 def keys_add(
-    config: Path | None, key_id: str, roles: tuple[str, ...], destinations: tuple[str, ...], max_size_bytes: int | None
+    config: Path | None,
+    key_id: str,
+    roles: tuple[str, ...],
+    destinations: tuple[str, ...],
+    max_size_bytes: int | None,
+    sessions_per_second: float | None,
+    burst: int | None,
+    max_pending_sessions: int | None,
+    max_pending_bytes: int | None,
 ) -> None:
     """Make a key and print it, once.
 
-    Example: upload-broker keys add app --role mint --destination default
+    Example: upload-broker keys add app --role mint --destination default --sessions-per-second 50
     """
     from broker import operate  # noqa: PLC0415
 
-    wished = [Role(role) for role in roles]
-    click.echo(operate.add_key(_with_settings(config), key_id, wished, destinations, max_size_bytes))
+    wish = ApiKey(
+        id=key_id,
+        hashes=(),
+        roles=frozenset(Role(role) for role in roles),
+        destinations=destinations or (ANY_DESTINATION,),
+        max_size_bytes=max_size_bytes,
+        sessions_per_second=sessions_per_second,
+        burst=burst,
+        max_pending_sessions=max_pending_sessions,
+        max_pending_bytes=max_pending_bytes,
+    )
+    click.echo(operate.add_key(_with_settings(config), wish))
 
 
 @keys.command("rotate")

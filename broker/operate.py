@@ -1,7 +1,7 @@
 """What an operator does to the ledger from a shell."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -9,7 +9,7 @@ from typing import TypeVar
 import msgspec
 
 from broker.domain.errors import ConfigurationInvalid
-from broker.domain.principals import ANY_DESTINATION, ApiKey, Role, hash_of, new_key_text
+from broker.domain.principals import ANY_DESTINATION, MAX_SESSIONS_PER_SECOND, ApiKey, hash_of, new_key_text
 from broker.ledger.redis import RedisLedger
 from broker.ports import Usage
 from broker.settings import Settings
@@ -20,37 +20,28 @@ from broker.wiring import api_keys_of, open_ledger
 T = TypeVar("T")
 
 
-def add_key(
-    settings: Settings,
-    key_id: str,
-    roles: Sequence[Role],
-    destinations: Sequence[str],
-    max_size_bytes: int | None,
-) -> str:
+def add_key(settings: Settings, wish: ApiKey) -> str:
     """The new key's text, which nobody can show again.
 
-    :raises ConfigurationInvalid: the id is unusable or taken, or there is no such destination.
+    :param wish: all of the key but its hash.
+    :raises ConfigurationInvalid: the id is unusable or taken, a limit is no limit, or there is no such destination.
     """
-    unknown = set(destinations) - settings.destinations.keys()
+    rate = wish.sessions_per_second
+    if rate is not None and not 0 < rate <= MAX_SESSIONS_PER_SECOND:
+        raise ConfigurationInvalid(f"sessions per second: more than 0 and at most {MAX_SESSIONS_PER_SECOND:,}")
+    unknown = set(wish.destinations) - settings.destinations.keys() - {ANY_DESTINATION}
     if unknown:
         raise ConfigurationInvalid(f"there is no destination {min(unknown)!r}")
-    if key_id in settings.keys:
-        raise ConfigurationInvalid(f"the key {key_id!r} stands in the configuration")
-    text = new_key_text(key_id)
-    api_key = ApiKey(
-        id=key_id,
-        hashes=(hash_of(text),),
-        roles=frozenset(roles),
-        destinations=tuple(destinations) or (ANY_DESTINATION,),
-        max_size_bytes=max_size_bytes,
-        created_at=datetime.now(UTC),
-    )
+    if wish.id in settings.keys:
+        raise ConfigurationInvalid(f"the key {wish.id!r} stands in the configuration")
+    text = new_key_text(wish.id)
+    api_key = msgspec.structs.replace(wish, hashes=(hash_of(text),), created_at=datetime.now(UTC))
 
     async def add(ledger: RedisLedger) -> bool:
         return await ledger.api_keys.add(api_key)
 
     if not _run(settings, add):
-        raise ConfigurationInvalid(f"there is a key {key_id!r} already: rotate or revoke it")
+        raise ConfigurationInvalid(f"there is a key {wish.id!r} already: rotate or revoke it")
     return text
 
 
@@ -127,11 +118,20 @@ def policies(settings: Settings, destination: str | None) -> str:
 
 
 def _line(api_key: ApiKey, place: str, usage: Usage) -> str:
-    limit = api_key.max_size_bytes
-    size = "any size" if limit is None else f"≤ {limit} bytes"
     roles, destinations = ",".join(sorted(api_key.roles)), ",".join(api_key.destinations)
     pending = f"{usage.sessions} pending, {usage.size_bytes} bytes"
-    return f"{api_key.id:<24} {roles:<16} {destinations:<24} {size:<20} {place:<24} {pending}"
+    return f"{api_key.id:<24} {roles:<16} {destinations:<24} {_limits(api_key):<20} {place:<24} {pending}"
+
+
+def _limits(api_key: ApiKey) -> str:
+    said = {
+        "≤ {} bytes": api_key.max_size_bytes,
+        "{:g}/s": api_key.sessions_per_second,
+        "≤ {} pending": api_key.max_pending_sessions,
+        "≤ {} bytes pending": api_key.max_pending_bytes,
+    }
+    limits = [text.format(value) for text, value in said.items() if value is not None]
+    return ", ".join(limits if api_key.max_size_bytes is not None else ["any size", *limits])
 
 
 def _no_key(key_id: str) -> ConfigurationInvalid:

@@ -15,7 +15,7 @@ from broker.domain.errors import BrokerError
 from broker.domain.multipart import StoredPart
 from broker.domain.objects import ObjectInfo, Pin, UploadSpec
 from broker.domain.policy import Destination
-from broker.domain.principals import ApiKey
+from broker.domain.principals import ApiKey, Rate
 from broker.domain.sessions import Change, Session
 from broker.domain.tombstones import Tombstone
 from broker.domain.webhooks import Attempt
@@ -264,6 +264,22 @@ class Door(Protocol):
 class ApiKeys(Protocol):
     async def find(self, key_id: str) -> ApiKey | None:
         """The live key with this public id, as it stands now: a revocation is seen at once.
+
+        :raises LedgerUnavailable:
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """How many turns were given, and how long it is until there is another."""
+
+    count: int
+    next_after: timedelta
+
+
+class Rates(Protocol):
+    async def take(self, principal: str, rate: Rate, wanted: int) -> Taken:
+        """Takes as many of `wanted` turns as `rate` leaves to `principal`, perhaps none. Exact over all processes.
 
         :raises LedgerUnavailable:
         """

@@ -21,7 +21,7 @@ from broker.contract import WebhookType
 from broker.domain.errors import ConfigurationInvalid
 from broker.domain.keys import SHARDS_LIMIT
 from broker.domain.policy import MultipartTerms, Policy
-from broker.domain.principals import ANY_DESTINATION, Role, check_key_id
+from broker.domain.principals import ANY_DESTINATION, MAX_SESSIONS_PER_SECOND, Role, check_key_id
 from broker.domain.webhooks import ALL_TYPES, ANY, GIVEN_UP_AFTER
 
 ENVIRONMENT_PREFIX = "BROKER_"
@@ -143,6 +143,10 @@ class KeySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     roles: frozenset[Role]
     destinations: tuple[str, ...] = (ANY_DESTINATION,)
     max_size_bytes: Annotated[int, Meta(ge=0)] | None = None
+    sessions_per_second: Annotated[float, Meta(gt=0, le=MAX_SESSIONS_PER_SECOND)] | None = None
+    burst: Annotated[int, Meta(ge=1)] | None = None
+    max_pending_sessions: Annotated[int, Meta(ge=0)] | None = None
+    max_pending_bytes: Annotated[int, Meta(ge=0)] | None = None
 
 
 WebhookName = Annotated[str, Meta(pattern=r"^[a-z0-9_-]{1,64}$(?!\n)")]  # part of keys in the ledger

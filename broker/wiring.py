@@ -31,6 +31,7 @@ from broker.services.erase import Erase
 from broker.services.finish import EndLease, FinishJob, ReleaseJob
 from broker.services.grant import Grant
 from broker.services.lease import LeaseJobs, RenewLease
+from broker.services.limits import Limits
 from broker.services.look import Look
 from broker.services.mint import Mint
 from broker.services.notify import Notify
@@ -173,6 +174,7 @@ def _house(settings: Settings, ledger: RedisLedger, buckets: Mapping[str, Bucket
             tokens=tokens,
             clock=clock,
             shards=ledger.shards,
+            limits=Limits(rates=ledger.rates),
         ),
         remint=remint,
         complete=Complete(sessions=sessions, looks=ledger, look=look, clock=clock),
@@ -214,6 +216,10 @@ def api_keys_of(settings: Mapping[str, KeySettings]) -> dict[str, ApiKey]:
             roles=key.roles,
             destinations=key.destinations,
             max_size_bytes=key.max_size_bytes,
+            sessions_per_second=key.sessions_per_second,
+            burst=key.burst,
+            max_pending_sessions=key.max_pending_sessions,
+            max_pending_bytes=key.max_pending_bytes,
         )
         for key_id, key in sorted(settings.items())
     }

@@ -146,6 +146,8 @@ CREATE: Operation[ApiKey] = Operation(
         errors.UnknownDestination,
         errors.IdempotencyKeyInvalid,
         errors.IdempotencyKeyReused,
+        errors.RateLimited,
+        errors.QuotaExceeded,
         *GRANT_PROBLEMS,
     ),
 )

@@ -1,6 +1,7 @@
 """The only place with status codes: each error class has a row, each refusal leaves as RFC 9457 problem details."""
 
 import logging
+from math import ceil
 from typing import Any, NamedTuple
 
 import msgspec
@@ -62,6 +63,7 @@ ROWS: dict[type[BrokerError], Row] = {
     errors.NotMultipart: Row(409, "The session is not uploaded in parts"),
     errors.IdempotencyInFlight: Row(409, "The first request has not finished"),
     errors.Limited: Row(429, "Limited"),
+    errors.RateLimited: Row(429, "Too many requests"),
     errors.QuotaExceeded: Row(429, "The quota is used up"),
     errors.Unavailable: Row(503, "Unavailable"),
     errors.LedgerUnavailable: Row(503, "The ledger is unavailable"),
@@ -151,8 +153,8 @@ def _headers(error: BrokerError) -> Headers:
     if challenge := CHALLENGED.get(type(error)):
         headers.append((b"www-authenticate", challenge))
     if is_retry_told(type(error)):
-        delay = error.retry_after.total_seconds() if isinstance(error, errors.Unavailable) else 1
-        headers.append((b"retry-after", b"%d" % max(1, delay)))
+        delay = error.retry_after.total_seconds() if isinstance(error, errors.Unavailable | errors.Limited) else 1
+        headers.append((b"retry-after", b"%d" % max(1, ceil(delay))))
     return headers
 
 

@@ -15,7 +15,7 @@ BrokerError
 │   └── SessionSettled, SessionNotVerified, LeaseLost, ObjectGone, IdempotencyInFlight, CompletionInProgress,
 │       NotMultipart, PinNotInUrl
 ├── Limited                      more than this key may, at this moment
-│   └── QuotaExceeded
+│   └── RateLimited, QuotaExceeded
 ├── Unavailable                  ours or the store's trouble; again later
 │   └── LedgerUnavailable, StoreUnavailable, StoreRefused, CredentialsUnavailable, Overloaded
 └── ConfigurationInvalid         found at start-up
@@ -266,12 +266,26 @@ class Limited(BrokerError):
 
     code = "limited"
     is_retryable = True
+    retry_after: timedelta = timedelta(seconds=1)
+
+
+class RateLimited(Limited):
+    """The key mints more sessions a second than it may."""
+
+    code = "rate-limited"
+
+    def __init__(
+        self, detail: str | None = None, *, errors: tuple[FieldProblem, ...] = (), retry_after: timedelta | None = None
+    ) -> None:
+        super().__init__(detail, errors=errors)
+        self.retry_after = retry_after or type(self).retry_after
 
 
 class QuotaExceeded(Limited):
     """The key has as much pending as it may; settle, abort or wait."""
 
     code = "quota-exceeded"
+    retry_after = timedelta(seconds=5)  # ours: nobody knows when the next upload ends
 
 
 class Unavailable(BrokerError):

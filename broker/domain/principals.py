@@ -7,6 +7,7 @@ import re
 import secrets
 from datetime import datetime
 from enum import StrEnum
+from math import ceil
 
 import msgspec
 from msgspec import Struct
@@ -14,6 +15,7 @@ from msgspec import Struct
 from broker.domain.errors import ConfigurationInvalid, Forbidden, Unauthenticated
 
 ANY_DESTINATION = "*"
+MAX_SESSIONS_PER_SECOND = 1_000_000  # ours: a turn takes a microsecond at least
 _KEY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _NO_HASH = hashlib.sha256(b"").hexdigest()
 
@@ -28,6 +30,13 @@ class Role(StrEnum):
     ADMIN = "admin"
 
 
+class Rate(Struct, frozen=True, kw_only=True):
+    """So many a second, and so many at once by who saved them up."""
+
+    per_second: float
+    burst: int
+
+
 class ApiKey(Struct, frozen=True, kw_only=True):
     """A key as it rests. Two hashes may be live at once, so that a key can be rotated without a gap."""
 
@@ -37,7 +46,19 @@ class ApiKey(Struct, frozen=True, kw_only=True):
     destinations: tuple[str, ...] = (ANY_DESTINATION,)
     max_size_bytes: int | None = None
     created_at: datetime | None = None
+    sessions_per_second: float | None = None
+    burst: int | None = None  # None: what a second gives
+    max_pending_sessions: int | None = None
+    max_pending_bytes: int | None = None
     generation: int = 0  # how often a key of this id was revoked before; tokens of an earlier one open nothing
+
+    @property
+    def rate(self) -> Rate | None:
+        """How often it may mint; None: as often as it likes."""
+        if self.sessions_per_second is None:
+            return None
+        burst = ceil(self.sessions_per_second) if self.burst is None else self.burst
+        return Rate(per_second=self.sessions_per_second, burst=burst)
 
     def require(self, role: Role) -> None:
         """:raises Forbidden: the key has neither this role nor `admin`."""

@@ -22,6 +22,7 @@ from broker.ledger.creation import refusal
 from broker.ledger.identity import MemoryIdentity
 from broker.ledger.listing import Entry, Spot, merged
 from broker.ledger.memory_webhooks import MemoryWebhooks, position
+from broker.ledger.rates import MemoryRates
 from broker.ledger.records import byte_of, decode, duration, encode, milliseconds, moment
 from broker.ledger.tombstones import MemoryTombstones
 from broker.ports import (
@@ -132,6 +133,7 @@ class MemoryLedger:
         self._shards = {f"{number:02x}": _Shard() for number in range(shards)}
         self._turn = 0
         self.api_keys = MemoryApiKeys()
+        self.rates = MemoryRates(clock)
         self.webhooks = MemoryWebhooks(self, self, [shard.cursors for shard in self._shards.values()])
         self.identity = MemoryIdentity()
         self.tombstones = MemoryTombstones(clock)

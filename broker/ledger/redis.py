@@ -26,6 +26,7 @@ from broker.ledger.api_keys import RedisApiKeys
 from broker.ledger.health import Durability, examine, examine_by_writing
 from broker.ledger.identity import RedisIdentity
 from broker.ledger.listing import Entry, Spot, merged
+from broker.ledger.rates import RedisRates
 from broker.ledger.records import (
     HEARD_AT,
     SCHEMA,
@@ -138,6 +139,7 @@ class RedisLedger:
         self._news = news
         self._turn = 0
         self.api_keys = RedisApiKeys(self._wire)
+        self.rates = RedisRates(self._wire, shards)
         self.webhooks = RedisWebhooks(self._wire, shards)
         self.identity = RedisIdentity(self._wire)
         self.tombstones = RedisTombstones(self._wire)

@@ -28,6 +28,7 @@ from broker.domain.sessions import Facts, Session, begin
 from broker.domain.tokens import Tokens
 from broker.ports import Bucket, Buckets, Clock, Idempotency, Sessions
 from broker.services.grant import Grant
+from broker.services.limits import Limits, quota_of
 from broker.services.open_upload import OpenUpload
 from broker.services.remint import Remint
 
@@ -57,14 +58,17 @@ class Mint:
     tokens: Tokens
     clock: Clock
     shards: int
+    limits: Limits
 
     async def __call__(self, api_key: ApiKey, wish: CreateUploadSession, idempotency_key: str | None = None) -> Minted:
         """A PUT is signed first and then recorded: a crash in between leaves a secret that nobody holds. A multipart
         is recorded first and then begun in the store: a crash in between leaves nothing that its session does not find.
 
         :raises InvalidInput: a subclass naming the field.
+        :raises Limited: the key mints too often, or has too much pending.
         :raises Unavailable: ledger or credential; nothing was promised.
         """
+        await self.limits.admit(api_key)
         now = self.clock.now()
         bucket = _destination(self.buckets, api_key, wish.destination)
         spec = _admitted(wish, bucket, api_key)
@@ -73,7 +77,7 @@ class Mint:
         look_at = now + bucket.destination.policy.first_look
         ends = session.facts.requests_end_at
         upload = None if session.facts.multipart else await self.grant.first(session, bucket, now=now, ends=ends)
-        created = await self.sessions.create(session, look_at=look_at, idempotency=idempotency)
+        created = await self.sessions.create(session, look_at=look_at, idempotency=idempotency, quota=quota_of(api_key))
         if created.is_replay:
             return await self._replayed(created.session, api_key)
         if upload is None:

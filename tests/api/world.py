@@ -26,6 +26,7 @@ from broker.services.erase import Erase
 from broker.services.finish import EndLease, FinishJob, ReleaseJob
 from broker.services.grant import Grant
 from broker.services.lease import LeaseJobs, RenewLease
+from broker.services.limits import Limits
 from broker.services.look import Look
 from broker.services.mint import Mint
 from broker.services.notify import Notify
@@ -199,6 +200,7 @@ def _use_cases(ledger: Ledger, bucket: MemoryBucket, clock: Clock, keys: ApiKeys
             tokens=tokens,
             clock=clock,
             shards=ledger.shards,
+            limits=Limits(rates=cast("Any", ledger).rates),
         ),
         remint=remint,
         complete=Complete(sessions=sessions, looks=ledger, look=look, clock=clock),

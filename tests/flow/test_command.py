@@ -190,6 +190,24 @@ def test_keys_are_added_rotated_listed_and_revoked(tmp_path: Path) -> None:
         redis.stop()
 
 
+def test_a_key_is_added_with_its_limits(tmp_path: Path) -> None:
+    (tmp_path / "redis").mkdir()
+    redis = start_redis(tmp_path / "redis")
+    try:
+        config = tmp_path / "broker.toml"
+        config.write_text(f'[ledger]\nurl = "{redis.url}"\n')
+        flags = ("--config", str(config))
+        limits = ("--sessions-per-second", "0.5", "--max-pending-sessions", "7", "--max-pending-bytes", "900")
+        assert run("keys", "add", "app", "--role", "mint", *limits, *flags).returncode == 0
+        assert "any size, 0.5/s, ≤ 7 pending, ≤ 900 bytes pending" in run("keys", "list", *flags).stdout
+        for wrong in ("0", "-1", "nan", "inf"):
+            refused = run("keys", "add", "other", "--role", "mint", "--sessions-per-second", wrong, *flags)
+            assert refused.returncode == 2
+            assert "sessions per second: more than 0" in refused.stderr
+    finally:
+        redis.stop()
+
+
 def test_the_policies_in_the_docs_are_those_that_are_printed(tmp_path: Path) -> None:
     config = tmp_path / "broker.toml"
     config.write_text(

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.domain.errors import ConfigurationInvalid
-from broker.domain.principals import Role
+from broker.domain.principals import Rate, Role
 from broker.settings import Secret, Settings, load
+from broker.wiring import api_keys_of
 
 SECRET = "hunter2-hunter2-hunter2-hunter2-hunter2"
 HASH = "0" * 64
@@ -278,3 +279,34 @@ def test_neither_repr_nor_str_of_the_settings_shows_a_secret(rooms: Rooms, monke
     assert found.ledger.url.endswith("@127.0.0.1/0")
     assert found.secrets.capsule_keys[0].reveal() == SECRET
     assert SECRET not in f"{found!r} {found} {found.ledger!r} {found.secrets}"
+
+
+KEY = f'[keys.app]\nhash = "{HASH}"\nroles = ["mint"]\n'
+
+
+def test_a_key_has_no_limits_by_default(rooms: Rooms) -> None:
+    (key,) = api_keys_of(rooms.load(KEY).keys).values()
+    assert key.rate is None
+    assert (key.max_pending_sessions, key.max_pending_bytes) == (None, None)
+
+
+def test_the_limits_of_a_key_are_read(rooms: Rooms) -> None:
+    limits = "sessions_per_second = 2.5\nmax_pending_sessions = 0\nmax_pending_bytes = 9\n"
+    (key,) = api_keys_of(rooms.load(KEY + limits).keys).values()
+    assert key.rate == Rate(per_second=2.5, burst=3)
+    assert (key.max_pending_sessions, key.max_pending_bytes) == (0, 9)
+    (key,) = api_keys_of(rooms.load(f"{KEY}{limits}burst = 40\n").keys).values()
+    assert key.rate == Rate(per_second=2.5, burst=40)
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        *(f"sessions_per_second = {wrong}" for wrong in ("0", "-1", "nan", "inf", "1e7")),
+        "burst = 0",
+        "max_pending_sessions = -1",
+        "max_pending_bytes = 1.5",
+    ],
+)
+def test_what_is_no_limit_is_refused(rooms: Rooms, limit: str) -> None:
+    assert f"keys[...].{limit.partition(' ')[0]}" in rooms.refused(KEY + limit)

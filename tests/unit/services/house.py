@@ -35,6 +35,7 @@ from broker.services.erase import Erase
 from broker.services.finish import EndLease, FinishJob, ReleaseJob
 from broker.services.grant import Grant
 from broker.services.lease import LeaseJobs, RenewLease
+from broker.services.limits import Limits
 from broker.services.look import Look
 from broker.services.mint import Mint, Minted
 from broker.services.notify import Notify
@@ -149,6 +150,7 @@ class House:
             tokens=tokens,
             clock=clock,
             shards=shards,
+            limits=Limits(rates=self.ledger.rates),
         )
         self.complete = Complete(sessions=ledger, looks=ledger, look=self.look, clock=clock)
         self.abort = Abort(buckets=buckets, sessions=ledger, clock=clock)
