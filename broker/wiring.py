@@ -72,7 +72,7 @@ from broker.workers.bells import Chime, LocalBell
 from broker.workers.looker import Looker
 from broker.workers.marker import Marker
 from broker.workers.relay import Relay, Teller
-from broker.workers.tail import Tail
+from broker.workers.tail import FarBell, Tail
 
 HEAD_TIMEOUT = timedelta(seconds=10)  # below the looker's hold, so that a claim never runs out during a HEAD
 POOL_CONNECTIONS = 256
@@ -143,9 +143,10 @@ def _house(settings: Settings, ledger: RedisLedger, buckets: Mapping[str, Bucket
     buckets = {name: timed(bucket, metrics) for name, bucket in buckets.items()}
     sessions = CountedSessions(sessions=ledger, metrics=metrics)
     jobs = CountedJobs(jobs=ledger, metrics=metrics)
-    due, work = LocalBell(), LocalBell()
+    due = LocalBell()
     known = ConfiguredKeys(configured=api_keys_of(settings.keys), ledger=ledger.api_keys)
     tail = Tail(events=ledger, keys=known, shards=ledger.shards, limit=settings.server.max_listeners)
+    work = FarBell(near=LocalBell(), tail=tail)
     assemble = Assemble(sessions=sessions, clock=clock)
     look = CountedLook(
         look=Look(

@@ -14,7 +14,7 @@ from broker.ports import Bell, Clock, Jobs, Sessions
 from broker.services.read import Read
 
 _log = logging.getLogger("broker.jobs")
-_LONGEST_NAP = timedelta(milliseconds=200)  # another process settles without ringing our bell
+_LONGEST_NAP = timedelta(seconds=1)  # a retry that is due and a lease that ran out ring no bell
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

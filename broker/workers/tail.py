@@ -1,19 +1,22 @@
-"""The tail: one reader of the events of all shards for all of this process who listen, and none while nobody does.
+"""The tail: one reader of the events of all shards for all of this process who wait, and none while nobody does.
 
 It reads the streams from their ends on, all of them in one write, so what it asks of the ledger does not grow with the
-listeners. It rings and does not tell: a listener reads the record, and what is rung once too often does no harm.
+listeners. It rings and does not tell: a listener reads the record, a consumer asks for jobs, and what is rung once too
+often does no harm.
 """
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import count
 
+from broker.contract import State
 from broker.domain.errors import BrokerError, Overloaded
-from broker.ports import ApiKeys, Events
+from broker.ports import ApiKeys, Bell, Events
 
 _log = logging.getLogger("broker.tail")
 
@@ -59,6 +62,7 @@ class Tail:
     shards: int
     limit: int
     _places: dict[str, set[_Place]] = field(default_factory=dict)
+    _bells: Counter[Bell] = field(default_factory=Counter)
     _count: int = 0
     _is_closed: bool = False
     _is_wanted: asyncio.Event = field(default_factory=asyncio.Event)
@@ -80,6 +84,18 @@ class Tail:
             if not places:
                 del self._places[session_id]
 
+    @contextmanager
+    def ringing(self, bell: Bell) -> Iterator[None]:
+        """As long as the context lasts, `bell` rings whenever a job became visible, wherever that happened."""
+        self._bells[bell] += 1
+        self._is_wanted.set()
+        try:
+            yield
+        finally:
+            self._bells[bell] -= 1
+            if not self._bells[bell]:
+                del self._bells[bell]
+
     def close(self) -> None:
         """Whoever listens, or comes to, leaves at once: a process that stops would wait for them."""
         self._is_closed = True
@@ -99,12 +115,13 @@ class Tail:
                 await asyncio.sleep(PAUSE.total_seconds())
 
     async def _follow(self) -> None:
-        """As long as somebody listens. Who began before the ends were known looks again: nobody rang for that time."""
+        """As long as somebody waits. Who began before the ends were known looks again: nobody rang for that time."""
         cursors = await asyncio.gather(*(self.events.end(shard) for shard in range(self.shards)))
-        for place in self._all():
-            place.ring()
+        waiting: list[_Place | Bell] = [*self._all(), *self._bells]
+        for each in waiting:
+            each.ring()
         for turn in count():
-            if not self._count:
+            if not self._count and not self._bells:
                 break
             await asyncio.sleep(PERIOD.total_seconds())
             cursors = await asyncio.gather(*(self._hear(shard, cursor) for shard, cursor in enumerate(cursors)))
@@ -113,10 +130,13 @@ class Tail:
         self._is_wanted.clear()
 
     async def _hear(self, shard: int, after: str) -> str:
+        has_work = False
         async for event in self.events.read(shard, after):
-            after = event.cursor
+            after, has_work = event.cursor, has_work or event.state is State.VERIFIED
             for place in self._places.get(event.id, ()):
                 place.ring()
+        for bell in self._bells if has_work else ():
+            bell.ring()
         return after
 
     async def _go_round(self) -> None:
@@ -134,3 +154,18 @@ class Tail:
 
     def _all(self) -> list[_Place]:
         return [place for places in self._places.values() for place in places]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FarBell:
+    """A `Bell` of this process that is rung for what others did, too, while somebody waits for it."""
+
+    near: Bell
+    tail: Tail
+
+    def ring(self) -> None:
+        self.near.ring()
+
+    async def wait(self, timeout: timedelta) -> None:
+        with self.tail.ringing(self.near):
+            await self.near.wait(timeout)

@@ -24,6 +24,7 @@ from broker.dev.stack import Stack, StackOptions, start_stack
 
 LISTENERS = 2_000
 FEW = 20
+CONSUMERS = 20
 WATCHED = 10  # sessions that they share
 AT_ONCE = 100  # below the backlog of a listening socket
 IDLE_SECONDS = 2.0
@@ -98,6 +99,16 @@ class Place:
         passed = time.monotonic() - start
         return (self._reads() - before) / passed, (sum(self.process.cpu_times()[:2]) - cpu) / passed
 
+    async def state(self, session: dict[str, Any]) -> str:
+        headers = {"authorization": f"Bearer {session['token']}"}
+        return str((await self.client.get(f"/upload-sessions/{session['id']}", headers=headers)).json()["state"])
+
+    def looks_for_jobs(self) -> int:
+        """Nobody but who leases reads the schedule of jobs; over several shards their first entries come first."""
+        with redis.Redis.from_url(self.stack.about.redis) as client:
+            stats = client.info("commandstats")
+        return int(stats.get("cmdstat_zrange", {}).get("calls", 0)) // self.stack.options.shards
+
     def _reads(self) -> int:
         """The looker beside it claims and leases; nobody but a broker with listeners reads streams or records."""
         with redis.Redis.from_url(self.stack.about.redis) as client:
@@ -131,6 +142,42 @@ async def test_what_is_asked_of_redis_does_not_grow_with_the_listeners_and_all_h
         start = time.monotonic()
         await asyncio.gather(*(reader.readuntil(b'"state":"verified"') for reader in many))
         print(f"all {LISTENERS} heard of {WATCHED} steps within {time.monotonic() - start:.2f} s")
+
+
+@asynccontextmanager
+async def waiting_consumers(place: Place) -> AsyncIterator[list[asyncio.Task[httpx.Response]]]:
+    headers = {"authorization": f"Bearer {place.stack.about.consumer_key}"}
+    start = place.looks_for_jobs()
+    polls = [
+        asyncio.create_task(place.client.post("/jobs/lease", json={"wait_seconds": 20}, headers=headers))
+        for _ in range(CONSUMERS)
+    ]
+    try:
+        while place.looks_for_jobs() < start + 2 * CONSUMERS:  # noqa: ASYNC110 - until all of them wait
+            await asyncio.sleep(0.01)
+        yield polls
+    finally:
+        for poll in polls:
+            poll.cancel()
+        await asyncio.gather(*polls, return_exceptions=True)
+
+
+async def test_consumers_that_wait_ask_seldom_and_hear_at_once_of_what_another_process_verified(stack: Stack) -> None:
+    async with place_of(stack) as place, waiting_consumers(place) as polls:
+        before = place.looks_for_jobs()
+        await asyncio.sleep(IDLE_SECONDS)  # the measure itself
+        each = (place.looks_for_jobs() - before) / IDLE_SECONDS / CONSUMERS
+        print(f"{CONSUMERS} idle consumers look for jobs {each:.1f} times a second each")
+        assert each < 3.5  # one look when a second begins and one when it ends, and the looker's own
+        session = await place.mint()
+        await place.upload(session)
+        while await place.state(session) == "pending":  # noqa: ASYNC110 - nobody would set an event
+            await asyncio.sleep(0.005)
+        began = time.monotonic()
+        done, _ = await asyncio.wait(polls, return_when=asyncio.FIRST_COMPLETED)
+        print(f"leased {time.monotonic() - began:.3f} s later")
+        assert [poll.result().json()["jobs"][0]["id"] for poll in done] == [session["id"]]
+        assert time.monotonic() - began < 0.5  # a tail that is late is a tenth of a second late
 
 
 async def test_a_stopping_broker_sends_its_listeners_home_at_once(stack: Stack) -> None:
