@@ -24,7 +24,8 @@ from broker.api.operations import (
     Reply,
 )
 from broker.api.problems import CHALLENGED, ROWS, default_text, is_retry_told, problem
-from broker.contract import Problem
+from broker.api.webhooks import ABOUT, webhooks
+from broker.contract import Problem, WebhookEvent
 from broker.domain.errors import BrokerError
 
 Json = dict[str, Any]
@@ -77,8 +78,9 @@ def openapi_document() -> bytes:
             "description": _ABOUT + "".join(_problem_line(kind) for kind in _by_code(ROWS)),
         },
         "servers": [{"url": "/"}],
-        "tags": [{"name": tag} for tag in dict.fromkeys(operation.tag for operation in OPERATIONS)],
+        "tags": _tags(),
         "paths": _paths(),
+        "webhooks": webhooks(),
         "components": {
             "schemas": _schemas(),
             "securitySchemes": _SCHEMES,
@@ -90,6 +92,11 @@ def openapi_document() -> bytes:
         "x-problems": [_problem_row(kind) for kind in _by_code(ROWS)],
     }
     return msgspec.json.format(msgspec.json.encode(document, order="sorted"), indent=2) + b"\n"
+
+
+def _tags() -> list[Json]:
+    names = dict.fromkeys(operation.tag for operation in OPERATIONS)
+    return [*({"name": tag} for tag in names), {"name": "webhooks", "description": ABOUT}]
 
 
 def _paths() -> Json:
@@ -200,7 +207,7 @@ def _headers(names: Iterable[str]) -> Json:
 
 
 def _schemas() -> Json:
-    kinds: dict[type, None] = {Problem: None}
+    kinds: dict[type, None] = {Problem: None, WebhookEvent: None}
     for operation in OPERATIONS:
         if operation.body is not None and operation.body.kind is not None:
             kinds[operation.body.kind] = None

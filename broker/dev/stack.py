@@ -51,9 +51,8 @@ class StackOptions:
     policy: Mapping[str, object] = field(default_factory=dict)
     multipart: Mapping[str, object] = field(default_factory=dict)
     page_origins: tuple[str, ...] = ()  # whose pages may read the broker's answers
-    webhook_url: str | None = (
-        None  # who is told what becomes of sessions; on this machine, so a private address is fine
-    )
+    webhooks: Mapping[str, str] = field(default_factory=dict)  # names and URLs of receivers, private ones too
+    webhook_timeout: str = "15s"
     lease: str = "60s"
     log_level: str = "info"
     faults: Mapping[str, object] = field(default_factory=dict)
@@ -217,6 +216,7 @@ kind = "s3_event"
 tokens = [{{env = "DEV_EVENT_TOKEN"}}]
 destinations = ["default"]
 
+{_webhooks(options)}
 [keys.app]
 hash = "{hash_of(known["api_key"])}"
 roles = ["mint"]
@@ -224,21 +224,20 @@ roles = ["mint"]
 [keys.worker]
 hash = "{hash_of(known["consumer_key"])}"
 roles = ["consume"]
-{_webhook(options.webhook_url)}"""
+"""
     path = options.directory / "broker.toml"
     path.write_text(text)
     return path
 
 
-def _webhook(url: str | None) -> str:
-    if url is None:
-        return ""
-    return f"""
-[webhooks.dev]
-url = "{url}"
-secrets = [{{env = "DEV_WEBHOOK_SECRET"}}]
-allow_private = true
-"""
+def _webhooks(options: StackOptions) -> str:
+    secrets = '[{env = "DEV_WEBHOOK_SECRET"}]'
+    tables = (
+        f'[webhooks.{name}]\nurl = "{url}"\nsecrets = {secrets}\ntimeout = "{options.webhook_timeout}"\n'
+        "allow_private = true\n"
+        for name, url in options.webhooks.items()
+    )
+    return "\n".join(tables)
 
 
 def _toml(table: Mapping[str, object]) -> str:

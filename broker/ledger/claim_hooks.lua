@@ -1,21 +1,20 @@
--- KEYS due, events
--- ARGV limit, now, until, pending prefix, session prefix
+-- KEYS due, pending, events
+-- ARGV limit, now, until, session prefix
 -- {id, entry as claimed, fields of its event or false, record or false, …}, earliest first; of each session the first.
 local claimed = {}
 
 local function claim(id)
-  local pending = ARGV[4] .. id
-  local entry = redis.call('LINDEX', pending, 0)
-  if not entry then
+  local entries = entries_of(KEYS[2], id)
+  if #entries == 0 then
     redis.call('ZREM', KEYS[1], id)
     return true
   end
-  local cursor, attempts, since = string.match(entry, ENTRY)
-  entry = string.format('%s %d %s %s', cursor, attempts + 1, since, ARGV[3])
-  redis.call('LSET', pending, 0, entry)
+  local cursor, attempts, since = string.match(entries[1], ENTRY)
+  entries[1] = string.format('%s %d %s %s', cursor, attempts + 1, since, ARGV[3])
+  keep(KEYS[2], id, entries)
   redis.call('ZADD', KEYS[1], ARGV[3], id)
-  local found = redis.call('XRANGE', KEYS[2], cursor, cursor)[1]
-  for _, value in ipairs({id, entry, found and found[2] or false, redis.call('GET', ARGV[5] .. id)}) do
+  local found = redis.call('XRANGE', KEYS[3], cursor, cursor)[1]
+  for _, value in ipairs({id, entries[1], found and found[2] or false, redis.call('GET', ARGV[4] .. id)}) do
     claimed[#claimed + 1] = value
   end
   return false

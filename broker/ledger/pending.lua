@@ -1,22 +1,38 @@
--- Joined to the front of the scripts about `hook:{NN}:WEBHOOK:ID`: what one webhook must still be told of one session,
--- in the order in which it happened. An entry is "cursor attempts since until": attempts begun so far, from when its time to
--- be told counts, and how long it is claimed (0: not). `hooks:{NN}:WEBHOOK` says when the session's next attempt is due.
+-- Joined to the front of the scripts about `hook:{NN}:WEBHOOK`: by session what one webhook must still be told, in the order
+-- in which it happened. An entry is "cursor attempts since until": attempts begun so far, from when its time to be told
+-- counts, and how long it is claimed (0: not). `hooks:{NN}:WEBHOOK` says when a session's next attempt is due.
 local ENTRY = '^(%S+) (%d+) (%d+) (%d+)$'
 
+local function entries_of(pending, id)
+  local entries = {}
+  for entry in string.gmatch(redis.call('HGET', pending, id) or '', '[^,]+') do
+    entries[#entries + 1] = entry
+  end
+  return entries
+end
+
+local function keep(pending, id, entries)
+  if #entries == 0 then
+    redis.call('HDEL', pending, id)
+  else
+    redis.call('HSET', pending, id, table.concat(entries, ','))
+  end
+end
+
 -- Whether it was not there yet.
-local function remember(pending, cursor, since)
-  local entry = cursor .. ' 0 ' .. since .. ' 0'
-  for _, known in ipairs(redis.call('LRANGE', pending, 0, -1)) do
-    local known_cursor = string.match(known, ENTRY)
-    if known_cursor == cursor then
+local function remember(pending, id, cursor, since)
+  local entries, place = entries_of(pending, id), 1
+  for number, entry in ipairs(entries) do
+    local known = string.match(entry, ENTRY)
+    if known == cursor then
       return false
     end
-    if is_before(cursor, known_cursor) then
-      redis.call('LINSERT', pending, 'BEFORE', known, entry)
-      return true
+    if is_before(known, cursor) then
+      place = number + 1
     end
   end
-  redis.call('RPUSH', pending, entry)
+  table.insert(entries, place, cursor .. ' 0 ' .. since .. ' 0')
+  keep(pending, id, entries)
   return true
 end
 

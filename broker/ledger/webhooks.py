@@ -1,9 +1,9 @@
 """Webhooks on Redis: cursors, what must still be told, and the log of what was.
 
 Per shard `cursors:{NN}` is a hash from a reader's name to the last stream id that it has passed; `event.lua` trims no
-further. Per webhook `hooks:{NN}:WEBHOOK` is a sorted set, when each session's next attempt is due, and
-`told:{NN}:WEBHOOK` a stream, the log; per session `hook:{NN}:WEBHOOK:ID` is a list, see `pending.lua`. What nobody
-touches for a week goes by itself.
+further. Per webhook `hooks:{NN}:WEBHOOK` is a sorted set, when each session's next attempt is due,
+`hook:{NN}:WEBHOOK` a hash, what each must still be told (`pending.lua`), and `told:{NN}:WEBHOOK` a stream, the log.
+Queues that nobody touches for a week go by themselves.
 """
 
 import asyncio
@@ -58,7 +58,7 @@ class _Place:
 
     @property
     def pending(self) -> str:
-        return f"hook:{{{self.tag}}}:{self.webhook}:"
+        return f"hook:{{{self.tag}}}:{self.webhook}"
 
     @property
     def log(self) -> str:
@@ -89,10 +89,10 @@ class RedisWebhooks:
         self, shard: int, webhook: str, events: Sequence[Event], *, after: str, to: str, now: datetime
     ) -> bool:
         place = _place(shard, webhook)
-        words: list[Word] = [webhook, after, to, milliseconds(now), place.pending, KEPT_MS]
+        words: list[Word] = [webhook, after, to, milliseconds(now), KEPT_MS]
         for event in events:
             words += (event.id, event.cursor, milliseconds(event.at))
-        return bool(await self._run(scripts.FAN_OUT, (place.cursors, place.due), words))
+        return bool(await self._run(scripts.FAN_OUT, (place.cursors, place.due, place.pending), words))
 
     # --- Deliveries
 
@@ -100,8 +100,8 @@ class RedisWebhooks:
         until = now + hold
         claimed: list[Delivery] = []
         for place in await self._with_due(webhook, now):
-            words = (limit - len(claimed), milliseconds(now), milliseconds(until), place.pending, place.session)
-            flat = await self._run(scripts.CLAIM_HOOKS, (place.due, place.events), words)
+            words = (limit - len(claimed), milliseconds(now), milliseconds(until), place.session)
+            flat = await self._run(scripts.CLAIM_HOOKS, (place.due, place.pending, place.events), words)
             claimed += _deliveries(webhook, until, flat)
             if len(claimed) >= limit:
                 break
@@ -112,7 +112,7 @@ class RedisWebhooks:
         again: Word = "" if again_at is None else milliseconds(again_at)
         words: list[Word] = [delivery.id, _entry(delivery), milliseconds(attempt.at), again, KEPT_MS, LOG_KEPT_MS]
         words += (max(LOG_LENGTH // self._shards, 1), "attempt", _encode(attempt))
-        return bool(await self._run(scripts.SETTLE_HOOK, (place.due, place.pending + delivery.id, place.log), words))
+        return bool(await self._run(scripts.SETTLE_HOOK, (place.due, place.pending, place.log), words))
 
     # --- DeliveryLog
 
@@ -128,10 +128,10 @@ class RedisWebhooks:
     async def replay(self, shard: int, webhook: str, events: Sequence[Event], *, now: datetime) -> int:
         place, added = _place(shard, webhook), 0
         for start in range(0, len(events), PAGE):
-            words: list[Word] = [milliseconds(now), place.pending, KEPT_MS]
+            words: list[Word] = [milliseconds(now), KEPT_MS]
             for event in events[start : start + PAGE]:
                 words += (event.id, event.cursor)
-            added += int(await self._run(scripts.REPLAY, (place.due,), words))
+            added += int(await self._run(scripts.REPLAY, (place.due, place.pending), words))
         return added
 
     async def waiting(self) -> dict[str, int]:
@@ -146,10 +146,7 @@ class RedisWebhooks:
     async def forget(self, webhook: str) -> bool:
         gone = 0
         for place in self._places(webhook):
-            while members := await self._call("ZRANGE", place.due, 0, PAGE - 1):
-                gone += await self._call("DEL", *(place.pending + member.decode() for member in members))
-                await self._call("ZREM", place.due, *members)
-            gone += await self._call("DEL", place.log)
+            gone += await self._call("UNLINK", place.due, place.pending, place.log)
             gone += await self._call("HDEL", place.cursors, webhook)
         return gone > 0
 

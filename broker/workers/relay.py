@@ -19,7 +19,8 @@ from broker.workers.rounds import rounds
 _log = logging.getLogger("broker.relay")
 
 IDLE = timedelta(milliseconds=250)  # another process settles without ringing our bell
-MARGIN = timedelta(seconds=15)  # a claim outlives its POST by this; clocks of processes may differ by less
+MARGIN = timedelta(seconds=5)  # a claim outlives its POST by this; clocks of processes may differ by less
+MOST = 50  # ours: claims at once; a result may have 64 KiB
 DRAIN = timedelta(seconds=2)  # cut off, a delivery is told again; most end within milliseconds
 
 
@@ -71,7 +72,7 @@ class Teller:
             return
         free = self.places - len(self._running)
         hold = self.tell.timeout + MARGIN
-        claimed = await self.deliveries.claim(self.webhook.name, free, now=now, hold=hold) if free else []
+        claimed = await self.deliveries.claim(self.webhook.name, min(free, MOST), now=now, hold=hold) if free else []
         for delivery in claimed:
             task = asyncio.create_task(self._take(delivery))
             self._running.add(task)

@@ -113,7 +113,7 @@ def _options(tmp_path: Path, webhook_url: str) -> StackOptions:
         lease="4s",
         log_level="debug",
         faults=FAULTS,
-        webhook_url=webhook_url,
+        webhooks={"dev": webhook_url},
     )
 
 

@@ -139,6 +139,11 @@ def test_a_redis_without_an_append_only_file_is_refused(tmp_path: Path) -> None:
         ("keys", "list"),
         ("keys", "revoke"),
         ("keys", "restore"),
+        ("webhooks", "list"),
+        ("webhooks", "log"),
+        ("webhooks", "replay"),
+        ("webhooks", "test"),
+        ("webhooks", "forget"),
     ],
 )
 def test_every_help_shows_an_example(argv: tuple[str, ...]) -> None:

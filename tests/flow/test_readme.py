@@ -5,8 +5,9 @@ import re
 import subprocess
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from broker.contract import WebhookType
 from broker.dev.stack import Stack
 from broker.settings import load
 
@@ -70,6 +71,12 @@ def test_the_configuration_sample_is_one_that_loads(tmp_path: Path) -> None:
         "sources",
         "keys",
     }
+
+
+def test_the_webhook_sample_is_one_that_loads(tmp_path: Path) -> None:
+    path = tmp_path / "broker.toml"
+    path.write_text(block("Webhooks", "toml"))
+    assert load(path, {}).webhooks["crm"].events == set(get_args(WebhookType))
 
 
 def test_every_file_that_the_readme_names_exists() -> None:

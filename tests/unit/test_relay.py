@@ -101,6 +101,17 @@ async def test_a_bell_wakes_it_at_once(relays: Relays, monkeypatch: pytest.Monke
             await receiver.until(lambda: len(receiver.heard) == 4)
 
 
+async def test_what_comes_next_is_told_as_soon_as_the_first_is(relays: Relays, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broker.workers.relay.IDLE", timedelta(hours=1))
+    async with receiving() as receiver:
+        await relays.teller("crm", receiver)
+        await uploaded(relays.house, 1)
+        for job in await relays.house.lease(1, worker="w", wait=timedelta(0)):
+            await relays.house.report(job)
+        async with running(relays.tellers):
+            await receiver.until(lambda: len(receiver.heard) == 2)
+
+
 async def test_a_webhook_that_hangs_delays_no_other(relays: Relays) -> None:
     async with receiving(usual=hang) as stuck, receiving() as quick:
         await relays.teller("stuck", stuck, places=3)

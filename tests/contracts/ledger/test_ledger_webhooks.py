@@ -224,6 +224,33 @@ async def test_a_failure_is_heard_only_from_the_last_who_claimed_it(ledgers: Any
     assert again.attempt == 3
 
 
+async def test_a_stale_failure_opens_nothing_that_another_is_telling(ledgers: Any) -> None:
+    ledger, other = ledgers
+    await registered(ledger)
+    await created(ledger)
+    await fanned_out(ledger)
+    (stale,) = await claimed(ledger.webhooks)
+    (current,) = await claimed(other.webhooks, now=stale.until)
+    await ledger.webhooks.settle(stale, an_attempt(stale, "failed"), again_at=NOW)
+    assert await claimed(ledger.webhooks, now=current.until - SECOND) == []
+    await other.webhooks.settle(current, an_attempt(current, "failed"), again_at=NOW + DAY)
+    assert await claimed(ledger.webhooks, now=NOW + DAY - SECOND) == []
+
+
+async def test_a_latecomer_opens_nothing_that_another_is_telling_next(ledgers: Any) -> None:
+    ledger, other = ledgers
+    await registered(ledger)
+    session = await created(ledger)
+    await ledger.apply(abort(session, DESTINATION, NOW))
+    await fanned_out(ledger)
+    (stale,) = await claimed(ledger.webhooks)
+    (current,) = await claimed(other.webhooks, now=stale.until)
+    assert await other.webhooks.settle(current, an_attempt(current, at=stale.until), again_at=None)
+    (following,) = await claimed(other.webhooks, now=stale.until)
+    assert not await ledger.webhooks.settle(stale, an_attempt(stale), again_at=None)
+    assert await claimed(ledger.webhooks, now=following.until - SECOND) == []
+
+
 async def test_what_a_latecomer_has_told_is_not_told_again_but_waits_for_the_other(ledgers: Any) -> None:
     ledger, other = ledgers
     await registered(ledger)

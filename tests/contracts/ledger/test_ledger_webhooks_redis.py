@@ -1,11 +1,13 @@
 """What only Redis can do wrong with webhooks: trim too much, hold too much, leave things behind."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ledger_samples import DAY, DESTINATION, HOLD, NOW, created
+from test_ledger_redis import used_memory
 from test_ledger_webhooks import HOOK, an_attempt, claimed, fanned_out, registered
 
 from broker.dev.redis_server import RedisServer
@@ -196,3 +198,18 @@ async def test_while_redis_is_away_every_call_says_so(own_server: RedisServer) -
         with pytest.raises(LedgerUnavailable):
             await call
     await ledger.close()
+
+
+async def test_a_session_that_waits_takes_little(ledger: RedisLedger, wire: Wire) -> None:
+    """An endpoint that is away for a day must not fill Redis."""
+    await registered(ledger)
+    for _ in range(20):
+        await asyncio.gather(*(created(ledger) for _ in range(100)))
+    before = await used_memory(wire)
+    while await fanned_out(ledger):
+        pass
+    for delivery in await claimed(ledger.webhooks, limit=2_000):
+        await ledger.webhooks.settle(delivery, an_attempt(delivery, "failed"), again_at=NOW + DAY)
+    log = int(await wire.call("MEMORY", "USAGE", f"told:{{00}}:{HOOK}", "SAMPLES", 0))
+    each = (await used_memory(wire) - before - log) / 2_000
+    assert 50 < each <= 350, f"{each:.0f} bytes a session"

@@ -1,11 +1,13 @@
 """The OpenAPI document: fresh, valid, and about exactly what is mounted."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jsonschema  # type: ignore[import-untyped]  # by way of openapi-spec-validator
+import msgspec
 import pytest
 from litestar.routes import HTTPRoute
 from openapi_spec_validator import OpenAPIV31SpecValidator
@@ -13,8 +15,10 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from broker.api.openapi import openapi_document
 from broker.api.operations import OPERATIONS
 from broker.api.problems import ROWS
+from broker.contract import WebhookEvent, WebhookType
+from broker.domain.webhooks import headers_of, message_id, type_of
 from tests.api.world import build
-from tests.clock import FrozenClock
+from tests.clock import START, FrozenClock
 
 COMMITTED = Path(__file__).parents[3] / "openapi" / "openapi.json"
 DOCUMENT: dict[str, Any] = json.loads(openapi_document())
@@ -44,7 +48,7 @@ def test_only_health_and_notifications_are_open() -> None:
 
 
 def _examples() -> Iterator[tuple[str, dict[str, Any], Any]]:
-    for path, methods in DOCUMENT["paths"].items():
+    for path, methods in {**DOCUMENT["paths"], **DOCUMENT["webhooks"]}.items():
         for method, told in methods.items():
             for where, holder in {"request": told.get("requestBody", {}), **told["responses"]}.items():
                 for media in holder.get("content", {}).values():
@@ -77,3 +81,21 @@ def test_each_problem_example_is_a_problem(kind: Any) -> None:
     schema = {"$ref": "#/components/schemas/Problem", "components": DOCUMENT["components"]}
     jsonschema.validate(example, schema, jsonschema.Draft202012Validator)
     assert example["code"] == kind.code
+
+
+def test_what_webhooks_are_told_is_what_the_contract_knows() -> None:
+    assert tuple(DOCUMENT["webhooks"]) == tuple(sorted(get_args(WebhookType)))
+    for name, methods in DOCUMENT["webhooks"].items():
+        (content,) = methods["post"]["requestBody"]["content"].values()
+        event = msgspec.convert(content["example"], WebhookEvent)
+        assert (event.type, f"session.{event.data.state}") == (name, name)
+        assert type_of(event.data.state, event.data.epoch) == name
+
+
+def test_the_headers_that_webhooks_are_documented_with_are_those_that_are_sent() -> None:
+    sent = headers_of((b"a" * 32, b"b" * 32), message_id("00" + "a" * 26, "1732100000000-7"), b"{}", START)
+    for methods in DOCUMENT["webhooks"].values():
+        told = {parameter["name"]: parameter["schema"]["pattern"] for parameter in methods["post"]["parameters"]}
+        assert told.keys() == sent.keys() - {"content-type"}
+        for name, pattern in told.items():
+            assert re.search(pattern, sent[name]), name
