@@ -14,12 +14,14 @@ class Address:
     """Forwards bytes to whoever is primary now.
 
     :param is_mute: what the server answers gets lost.
+    :param mute_at: from the moment on that a client says this.
     :param is_deaf: what clients say gets lost.
     """
 
     primary: RedisServer
     port: int = 0
     is_mute: bool = False
+    mute_at: bytes | None = None
     is_deaf: bool = False
     _ways: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -57,8 +59,8 @@ class Address:
         writer: asyncio.StreamWriter,
     ) -> None:
         ways = [
-            asyncio.create_task(_copy(reader, back, lambda: self.is_deaf)),
-            asyncio.create_task(_copy(there, writer, lambda: self.is_mute)),
+            asyncio.create_task(_copy(reader, back, self._is_unheard)),
+            asyncio.create_task(_copy(there, writer, lambda _: self.is_mute)),
         ]
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
@@ -71,11 +73,15 @@ class Address:
                 with contextlib.suppress(OSError):
                     await end.wait_closed()
 
+    def _is_unheard(self, said: bytes) -> bool:
+        self.is_mute = self.is_mute or (self.mute_at is not None and self.mute_at in said)
+        return self.is_deaf
 
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, is_lost: Callable[[], bool]) -> None:
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, is_lost: Callable[[bytes], bool]) -> None:
     with contextlib.suppress(OSError):
         while data := await reader.read(65_536):
-            if not is_lost():
+            if not is_lost(data):
                 writer.write(data)
                 await writer.drain()
 
