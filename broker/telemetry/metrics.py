@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, GCCollector, Histogram
 
 from broker import __version__
 from broker.contract import NotificationReceipt, State, StoredObject
-from broker.domain.sessions import Change, Session, has_taken_over
+from broker.domain.sessions import Change, Session, has_taken_over, is_cut_short
 from broker.telemetry.times import Times
 
 GONE = "(gone)"  # a destination that is in a record and no longer in the configuration
@@ -26,7 +26,7 @@ JOB_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3_600, 21_
 
 SETTLED = (State.VERIFIED, State.REJECTED, State.EXPIRED, State.ABORTED)
 RESULTS = ("accepted", "ignored", "malformed")
-ENDINGS = ("processed", "failed", "rejected", "retried", "released", "postponed")
+ENDINGS = ("processed", "failed", "rejected", "retried", "released", "postponed", "erased")
 
 
 class Metrics:
@@ -126,7 +126,8 @@ class Metrics:
         elif before in {State.PENDING, State.EXPIRED}:
             self._settled(change.after)
         elif after is not State.VERIFIED:  # somebody else's reason to end it
-            self._uploads.labels(self._name(change.after.facts.destination), after.value).inc()
+            outcome = "erased" if is_cut_short(change.after) else after.value
+            self._uploads.labels(self._name(change.after.facts.destination), outcome).inc()
 
     def _settled(self, session: Session) -> None:
         facts, at = session.facts, session.progress.changed_at
@@ -182,6 +183,8 @@ class Metrics:
 def _ending(change: Change) -> str:
     """The consumer's words, told apart where the state alone does not."""
     before, after = change.before.progress, change.after.progress
+    if is_cut_short(change.after):
+        return "erased"
     if after.state is not State.VERIFIED:
         return after.state.value
     if after.failures > before.failures:

@@ -304,3 +304,16 @@ async def test_no_line_holds_a_secret(world: World, clock: FrozenClock, lines: l
     written = json.dumps(lines)
     assert [word for word in untold if word.startswith(("ub_", "us_", "ul_", "http")) and word in written] == []
     assert DOOR_TOKEN not in written
+
+
+async def test_what_its_owner_erased_did_not_fail(world: World) -> None:
+    """Nobody is woken by it."""
+    waiting, at_work = await world.verified(), await world.verified()
+    leased = (await world.lease())["id"]
+    for session in (waiting, at_work):
+        await world.client.delete(f"/upload-sessions/{session['id']}/object", headers=world.as_("app"))
+    found = await samples(world)
+    assert leased in {waiting["id"], at_work["id"]}
+    assert value(found, "broker_jobs_total", destination="default", outcome="erased") == 1
+    assert value(found, "broker_jobs_total", destination="default", outcome="failed") == 0
+    assert value(found, "broker_uploads_total", destination="default", outcome="erased") == 1
