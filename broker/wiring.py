@@ -23,7 +23,7 @@ from broker.doors.s3_event import S3EventDoor
 from broker.ledger.api_keys import RedisApiKeys
 from broker.ledger.redis import RedisLedger
 from broker.outbound.http import HttpSender, check_url, open_sender
-from broker.ports import Bucket, Clock, Door, MultipartRights
+from broker.ports import Bucket, Clock, Deliveries, Door, MultipartRights
 from broker.services.abort import Abort
 from broker.services.assemble import Assemble
 from broker.services.complete import Complete
@@ -68,6 +68,7 @@ from broker.telemetry.metrics import Metrics
 from broker.telemetry.scrape import Scrape
 from broker.telemetry.stores import timed
 from broker.telemetry.use_cases import CountedLook, CountedNotify
+from broker.telemetry.webhooks import CountedDeliveries
 from broker.workers.bells import Chime, LocalBell
 from broker.workers.looker import Looker
 from broker.workers.marker import Marker
@@ -116,8 +117,10 @@ async def open_house(settings: Settings) -> AsyncIterator[House]:
             )
         )
         buckets = {name: _bucket(name, place, http, clock) for name, place in settings.destinations.items()}
-        relay = Relay(tellers=[await _teller(hook, ledger, clock, news, stack) for hook in webhooks_of(settings)])
-        yield _house(settings, ledger, buckets, clock, relay)
+        metrics = Metrics(destinations=settings.destinations, sources=settings.sources, webhooks=settings.webhooks)
+        deliveries = CountedDeliveries(deliveries=ledger.webhooks, metrics=metrics)
+        tellers = [await _teller(hook, ledger, deliveries, clock, news, stack) for hook in webhooks_of(settings)]
+        yield _house(settings, ledger, buckets, clock, metrics, Relay(tellers=tellers))
 
 
 @asynccontextmanager
@@ -134,12 +137,18 @@ async def open_revive(settings: Settings) -> AsyncIterator[tuple[RedisLedger, Re
         yield ledger, Revive(buckets=buckets, sessions=ledger, clock=clock)
 
 
-def _house(settings: Settings, ledger: RedisLedger, buckets: Mapping[str, Bucket], clock: Clock, relay: Relay) -> House:
+def _house(
+    settings: Settings,
+    ledger: RedisLedger,
+    buckets: Mapping[str, Bucket],
+    clock: Clock,
+    metrics: Metrics,
+    relay: Relay,
+) -> House:
     keys = tuple(secret.reveal_key() for secret in settings.secrets.capsule_keys)
     if not keys:
         raise ConfigurationInvalid("secrets.capsule_keys: at least one key is needed (`openssl rand -base64 48`)")
     sealer, tokens = CapsuleSealer(keys), Tokens(keys)
-    metrics = Metrics(destinations=settings.destinations, sources=settings.sources)
     buckets = {name: timed(bucket, metrics) for name, bucket in buckets.items()}
     sessions = CountedSessions(sessions=ledger, metrics=metrics)
     jobs = CountedJobs(jobs=ledger, metrics=metrics)
@@ -276,10 +285,15 @@ def _webhook(name: str, given: WebhookSettings) -> ConfiguredWebhook:
 
 
 async def _teller(
-    hook: ConfiguredWebhook, ledger: RedisLedger, clock: Clock, news: Chime, stack: AsyncExitStack
+    hook: ConfiguredWebhook,
+    ledger: RedisLedger,
+    deliveries: Deliveries,
+    clock: Clock,
+    news: Chime,
+    stack: AsyncExitStack,
 ) -> Teller:
     sender = await stack.enter_async_context(hook.sender(clock))
-    deliveries, timeout = ledger.webhooks, hook.settings.timeout
+    timeout = hook.settings.timeout
     return Teller(
         fan_out=FanOut(events=ledger, sessions=ledger, outbox=ledger.webhooks, clock=clock),
         tell=Tell(webhook=hook.webhook, sender=sender, deliveries=deliveries, clock=clock, timeout=timeout),

@@ -14,6 +14,8 @@ from prometheus_client import CollectorRegistry, Counter, GCCollector, Histogram
 from broker import __version__
 from broker.contract import NotificationReceipt, State, StoredObject
 from broker.domain.sessions import Change, Session, has_taken_over, is_cut_short
+from broker.domain.webhooks import Attempt
+from broker.ports import Delivery
 from broker.telemetry.times import Times
 
 GONE = "(gone)"  # a destination that is in a record and no longer in the configuration
@@ -26,16 +28,19 @@ JOB_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3_600, 21_
 
 SETTLED = (State.VERIFIED, State.REJECTED, State.EXPIRED, State.ABORTED)
 RESULTS = ("accepted", "ignored", "malformed")
+TOLD = ("delivered", "failed", "given-up", "dropped")
 ENDINGS = ("processed", "failed", "rejected", "retried", "released", "postponed", "erased")
 
 
 class Metrics:
     """One process's counts. Nothing here waits or raises.
 
-    :param destinations: and `sources`: the configured names, the only ones that ever become labels.
+    :param destinations: `sources` and `webhooks` too: the configured names, the only ones that ever become labels.
     """
 
-    def __init__(self, *, destinations: Iterable[str] = (), sources: Iterable[str] = ()) -> None:
+    def __init__(
+        self, *, destinations: Iterable[str] = (), sources: Iterable[str] = (), webhooks: Iterable[str] = ()
+    ) -> None:
         self.registry = registry = CollectorRegistry()
         self._destinations = frozenset(destinations)
         ProcessCollector(registry=registry)
@@ -83,7 +88,15 @@ class Metrics:
         self._calls = histogram(
             "broker_store_call_seconds", "The broker's own calls.", CALL_BUCKETS, "destination", "call", "outcome"
         )
+        self._told = counter("broker_webhook_attempts_total", "Attempts to tell a webhook.", "webhook", "outcome")
+        self._told_after = histogram(
+            "broker_webhook_told_seconds", "From what happened, or its replay, to told.", UPLOAD_BUCKETS, "webhook"
+        )
         self._expect(sources)
+        for webhook in webhooks:
+            self._told_after.labels(webhook)
+            for outcome in TOLD:
+                self._told.labels(webhook, outcome)
 
     def _expect(self, sources: Iterable[str]) -> None:
         for destination in self._destinations:
@@ -175,6 +188,12 @@ class Metrics:
     def called(self, destination: str, call: str, outcome: str, seconds: float) -> None:
         """The broker asked a store. `outcome` is "ok" or the code of an error."""
         self._calls.labels(destination, call, outcome).observe(seconds)
+
+    def told(self, delivery: Delivery, attempt: Attempt) -> None:
+        """A webhook was told, or not."""
+        self._told.labels(delivery.webhook, attempt.outcome).inc()
+        if attempt.outcome == "delivered":
+            self._told_after.labels(delivery.webhook).observe(_seconds(attempt.at - delivery.since))
 
     def _name(self, destination: str) -> str:
         return destination if destination in self._destinations else GONE

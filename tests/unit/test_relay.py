@@ -4,16 +4,19 @@ import asyncio
 import base64
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from broker.contract import State
 from broker.domain.errors import LedgerUnavailable
-from broker.domain.webhooks import LONGEST_PAUSE, Webhook, key_in
+from broker.domain.webhooks import LONGEST_PAUSE, Outcome, Webhook, key_in
 from broker.outbound.http import open_sender
 from broker.services.tell import FanOut, Tell
+from broker.telemetry.metrics import TOLD, Metrics
+from broker.telemetry.webhooks import CountedDeliveries
 from broker.workers.bells import Chime, LocalBell
 from broker.workers.relay import MARGIN, Relay, Teller
 from tests.unit.services.house import House
@@ -253,6 +256,30 @@ async def test_a_delivery_that_hangs_is_cut_off_and_told_again_by_the_next_relay
         async with running([teller]):
             await receiver.until(lambda: len(receiver.heard) == 2)
         assert len({heard.headers["webhook-id"] for heard in receiver.heard}) == 1
+
+
+async def test_every_attempt_is_counted_by_webhook_and_outcome(relays: Relays) -> None:
+    metrics = Metrics(webhooks=["crm", "bi"])
+    async with receiving(manners=[answering(500)]) as receiver:
+        teller = await relays.teller("crm", receiver, places=1)
+        counted = CountedDeliveries(deliveries=relays.hooks, metrics=metrics)
+        teller = replace(teller, deliveries=counted, tell=replace(teller.tell, deliveries=counted))
+        await uploaded(relays.house, 3)
+        async with running([teller]):
+            await receiver.until(lambda: len(receiver.heard) == 3)
+
+    def count(name: str, **labels: str) -> float | None:
+        return metrics.registry.get_sample_value(name, labels)
+
+    attempts = "broker_webhook_attempts_total"
+    assert count(attempts, webhook="crm", outcome="failed") == 1
+    assert count(attempts, webhook="crm", outcome="delivered") == 2
+    assert count(attempts, webhook="bi", outcome="delivered") == 0
+    assert count("broker_webhook_told_seconds_count", webhook="crm") == 2
+
+
+def test_every_outcome_of_the_log_is_one_of_the_metric() -> None:
+    assert set(get_args(Outcome)) == set(TOLD)
 
 
 async def test_without_webhooks_it_waits_and_ends(relays: Relays) -> None:
