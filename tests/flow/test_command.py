@@ -221,3 +221,18 @@ def test_the_policies_in_the_docs_are_those_that_are_printed(tmp_path: Path) -> 
     )
     printed = run("check", "--print-policies", "--config", str(config)).stdout
     assert printed in (Path(__file__).parents[2] / "docs" / "s3-policies.md").read_text()
+
+
+@pytest.mark.parametrize("command", ["serve", "look"])
+def test_a_redis_that_would_lose_sessions_is_refused_in_one_sentence(tmp_path: Path, command: str) -> None:
+    server = start_redis(tmp_path, appendfsync="everysec", settings={"maxmemory-policy": "allkeys-lru"})
+    env = {"BROKER_LEDGER__URL": server.url, "BROKER_LEDGER__DURABILITY": "strict", "KEY": "k" * 32}
+    try:
+        done = run(command, env=env | {"BROKER_SECRETS__CAPSULE_KEYS": '[{"env": "KEY"}]'}, cwd=tmp_path)
+    finally:
+        server.stop()
+    assert done.returncode == 2
+    assert done.stderr.strip() == (
+        "upload-broker: the ledger's Redis has maxmemory-policy allkeys-lru and would evict sessions: set it to "
+        'noeviction; durability = "strict" needs appendfsync always, the ledger\'s Redis has everysec'
+    )
