@@ -5,12 +5,15 @@ Prints what it measured; run with `-s` to see it.
 
 import asyncio
 import os
+import random
+import re
 import resource
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -40,9 +43,10 @@ def _many_files() -> Iterator[None]:
 
 
 @pytest.fixture
-def stack(tmp_path: Path) -> Iterator[Stack]:
+def stack(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Stack]:
     """The looker is another process, so what a listener is told always comes by the ledger."""
-    running = start_stack(StackOptions(directory=tmp_path / "dev", consumers=0, lookers=1, shards=4))
+    consumers = getattr(request, "param", 0)
+    running = start_stack(StackOptions(directory=tmp_path / "dev", consumers=consumers, lookers=1, shards=4))
     yield running
     running.stop()
 
@@ -74,7 +78,7 @@ class Place:
         put = await self.client.put(request["url"], content=b"abc", headers=request["headers"])
         assert put.status_code == 200, put.text
 
-    async def listen(self, session: dict[str, Any]) -> asyncio.StreamReader:
+    async def open(self, session: dict[str, Any]) -> asyncio.StreamReader:
         """As small a client as there is, for it shares the machine with what is measured."""
         broker = urlsplit(self.stack.about.broker)
         reader, writer = await asyncio.open_connection(broker.hostname, broker.port)
@@ -82,6 +86,10 @@ class Place:
         head = f"GET /upload-sessions/{session['id']}/events HTTP/1.1\r\nhost: broker\r\n"
         writer.write(f"{head}authorization: Bearer {session['token']}\r\n\r\n".encode())
         assert b" 200 " in await reader.readuntil(b"\r\n\r\n")
+        return reader
+
+    async def listen(self, session: dict[str, Any]) -> asyncio.StreamReader:
+        reader = await self.open(session)
         await reader.readuntil(b'"state":"pending"')
         return reader
 
@@ -99,9 +107,9 @@ class Place:
         passed = time.monotonic() - start
         return (self._reads() - before) / passed, (sum(self.process.cpu_times()[:2]) - cpu) / passed
 
-    async def state(self, session: dict[str, Any]) -> str:
+    async def status(self, session: dict[str, Any]) -> dict[str, Any]:
         headers = {"authorization": f"Bearer {session['token']}"}
-        return str((await self.client.get(f"/upload-sessions/{session['id']}", headers=headers)).json()["state"])
+        return dict((await self.client.get(f"/upload-sessions/{session['id']}", headers=headers)).json())
 
     def looks_for_jobs(self) -> int:
         """Nobody but who leases reads the schedule of jobs; over several shards their first entries come first."""
@@ -171,7 +179,7 @@ async def test_consumers_that_wait_ask_seldom_and_hear_at_once_of_what_another_p
         assert each < 3.5  # one look when a second begins and one when it ends, and the looker's own
         session = await place.mint()
         await place.upload(session)
-        while await place.state(session) == "pending":  # noqa: ASYNC110 - nobody would set an event
+        while (await place.status(session))["state"] == "pending":  # noqa: ASYNC110 - nobody would set an event
             await asyncio.sleep(0.005)
         began = time.monotonic()
         done, _ = await asyncio.wait(polls, return_when=asyncio.FIRST_COMPLETED)
@@ -202,3 +210,27 @@ async def test_a_listener_hears_again_after_redis_was_away(stack: Stack) -> None
         stack.redis.start()
         await place.upload(session)
         await reader.readuntil(b'"state":"verified"')
+
+
+@pytest.mark.parametrize("stack", [2], indirect=True, ids=["2 consumers"])
+async def test_whoever_comes_when_is_told_the_whole_life_of_a_session_once(stack: Stack) -> None:
+    """While a looker and two consumers move forty sessions, five listeners of each come at any moment."""
+    dice = random.Random(7)
+    async with place_of(stack) as place:
+        sessions = await asyncio.gather(*(place.mint() for _ in range(40)))
+
+        async def told(session: dict[str, Any]) -> list[int]:
+            await asyncio.sleep(dice.random())
+            reader = await place.open(session)
+            text = (await reader.readuntil(b"0\r\n\r\n")).decode()
+            return [int(found) for found in re.findall(r"^id: (\d+)$", text, re.MULTILINE)]
+
+        listening = [asyncio.create_task(told(session)) for session in sessions for _ in range(5)]
+        for session in sessions:
+            await place.upload(session)
+        lives = await asyncio.gather(*listening)
+        for number, session in enumerate(sessions):
+            steps = (await place.status(session))["timeline"]
+            assert [step["state"] for step in steps] == ["pending", "verified", "processing", "processed"]
+            expected = [round(datetime.fromisoformat(step["at"]).timestamp() * 1_000) for step in steps]
+            assert lives[5 * number : 5 * number + 5] == [expected] * 5
