@@ -281,7 +281,8 @@ class Lease(Struct, frozen=True, kw_only=True):
 class Job(Struct, frozen=True, kw_only=True):
     """A verified upload, leased. `read` is a GET of minutes pinned to what was verified.
 
-    `prove` names the declared digests that no store has checked: the consumer does, while reading.
+    `prove` names the declared digests that no store has checked: the consumer does, while reading. `traceparent` (W3C
+    Trace Context) is of the request that minted it, if somebody follows that.
     """
 
     id: str
@@ -299,6 +300,7 @@ class Job(Struct, frozen=True, kw_only=True):
     attempts: Attempts
     lease: Lease
     read: SignedRequest
+    traceparent: str | None = None
 
 
 class LeasedJobs(Struct, frozen=True, kw_only=True):

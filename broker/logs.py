@@ -80,5 +80,5 @@ def configure(level: str) -> None:
     handler.setFormatter(TerminalFormatter() if sys.stderr.isatty() else EventFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # uvicorn's own lines would name paths with session ids and query tokens; ours say what happened.
-    for name in ("uvicorn.access", "uvicorn.error", "botocore", "boto3", "urllib3", "asyncio"):
+    for name in ("uvicorn.access", "uvicorn.error", "botocore", "boto3", "urllib3", "asyncio", "opentelemetry"):
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))

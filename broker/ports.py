@@ -258,6 +258,16 @@ class Door(Protocol):
         """
 
 
+# --- who follows -----------------------------------------------------------------------------------------
+
+
+class Trace(Protocol):
+    """Where the present work stands in a trace that somebody follows."""
+
+    def here(self) -> str:
+        """The W3C traceparent to keep with what comes of it; empty when nobody follows."""
+
+
 # --- who asks --------------------------------------------------------------------------------------------
 
 

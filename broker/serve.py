@@ -42,7 +42,7 @@ async def _serve(settings: Settings, *, is_looking: bool, is_relaying: bool, is_
     listener = _listen(settings.server.host, settings.server.port)
     _permit_files()
     async with open_house(settings) as house:
-        app = watched(create_app(house.use_cases), house.use_cases.scrape.metrics)
+        app = watched(create_app(house.use_cases), house.use_cases.scrape.metrics, house.tracing)
         app = share_with(app, settings.cors.allow_origins)
         server = _Server(_uvicorn_config(app), {"broker": _address(listener)} if is_announcing else None)
         _settle_garbage()
@@ -94,7 +94,7 @@ async def _without_api(
         return
     listener = _listen(server_settings.host, server_settings.health_port)
     told = {**announcement, "health": _address(listener)} if announcement else None
-    app = watched(create_health_app(house.use_cases), house.use_cases.scrape.metrics)
+    app = watched(create_health_app(house.use_cases), house.use_cases.scrape.metrics, house.tracing)
     server = _Server(_uvicorn_config(app), told)
     _on_signals(server.stop)
     await _until_ended(server.serve(sockets=[listener]), background)

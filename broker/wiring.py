@@ -1,5 +1,6 @@
 """The roof: the only place that knows which adapter exists. Resources open on one AsyncExitStack."""
 
+import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -63,10 +64,12 @@ from broker.storage.s3.parts import S3PartSigner
 from broker.storage.s3.signer import S3GetSigner, S3PutSigner
 from broker.storage.s3.sigv4 import Credential, SigV4
 from broker.storage.s3.store import S3ObjectHead, S3ObjectRemover
+from broker.telemetry.exporting import open_tracing
 from broker.telemetry.ledger import CountedJobs, CountedSessions
 from broker.telemetry.metrics import Metrics
 from broker.telemetry.scrape import Scrape
 from broker.telemetry.stores import timed
+from broker.telemetry.tracing import Tracing
 from broker.telemetry.use_cases import CountedLook, CountedNotify
 from broker.telemetry.webhooks import CountedDeliveries
 from broker.workers.bells import Chime, LocalBell
@@ -84,6 +87,7 @@ class House:
     """What a process can run: the routes' use cases, looker and relay that share their bells, who marks the stores."""
 
     use_cases: UseCases
+    tracing: Tracing
     looker: Looker
     tail: Tail
     relay: Relay
@@ -120,7 +124,8 @@ async def open_house(settings: Settings) -> AsyncIterator[House]:
         metrics = Metrics(destinations=settings.destinations, sources=settings.sources, webhooks=settings.webhooks)
         deliveries = CountedDeliveries(deliveries=ledger.webhooks, metrics=metrics)
         tellers = [await _teller(hook, ledger, deliveries, clock, news, stack) for hook in webhooks_of(settings)]
-        yield _house(settings, ledger, buckets, clock, metrics, Relay(tellers=tellers))
+        tracing = open_tracing(os.environ, stack)
+        yield _house(settings, ledger, buckets, clock, metrics, Relay(tellers=tellers), tracing)
 
 
 @asynccontextmanager
@@ -144,13 +149,14 @@ def _house(
     clock: Clock,
     metrics: Metrics,
     relay: Relay,
+    tracing: Tracing,
 ) -> House:
     keys = tuple(secret.reveal_key() for secret in settings.secrets.capsule_keys)
     if not keys:
         raise ConfigurationInvalid("secrets.capsule_keys: at least one key is needed (`openssl rand -base64 48`)")
     sealer, tokens = CapsuleSealer(keys), Tokens(keys)
-    buckets = {name: timed(bucket, metrics) for name, bucket in buckets.items()}
-    sessions = CountedSessions(sessions=ledger, metrics=metrics)
+    buckets = {name: timed(bucket, metrics, tracing) for name, bucket in buckets.items()}
+    sessions = CountedSessions(sessions=ledger, metrics=metrics, tracing=tracing)
     jobs = CountedJobs(jobs=ledger, metrics=metrics)
     due = LocalBell()
     known = ConfiguredKeys(configured=api_keys_of(settings.keys), ledger=ledger.api_keys)
@@ -162,6 +168,7 @@ def _house(
             buckets=buckets, sessions=sessions, looks=ledger, assemble=assemble, sealer=sealer, clock=clock, work=work
         ),
         metrics=metrics,
+        tracing=tracing,
     )
     grant = Grant(sealer=sealer)
     open_upload = OpenUpload(sessions=sessions, sealer=sealer, clock=clock)
@@ -185,6 +192,7 @@ def _house(
             clock=clock,
             shards=ledger.shards,
             limits=Limits(rates=ledger.rates),
+            trace=tracing,
         ),
         remint=remint,
         complete=Complete(sessions=sessions, looks=ledger, look=look, clock=clock),
@@ -215,7 +223,7 @@ def _house(
     )
     looker = Looker(looks=ledger, look=look, stores=len(buckets), clock=clock, due=due)
     marker = Marker(mark=MarkStores(buckets=buckets, identity=ledger.identity, clock=clock))
-    return House(use_cases=use_cases, looker=looker, tail=tail, relay=relay, marker=marker)
+    return House(use_cases=use_cases, tracing=tracing, looker=looker, tail=tail, relay=relay, marker=marker)
 
 
 def api_keys_of(settings: Mapping[str, KeySettings]) -> dict[str, ApiKey]:

@@ -26,6 +26,7 @@ from consumer.processors import Processor, Processors
 from consumer.remote import RemoteReader
 from consumer.source import Patience, Source
 from consumer.tenure import Tenure
+from consumer.tracing import Tracing, Try
 from consumer.verdicts import Verdict, processed, verdict_of
 
 REPORT_BACKOFF = Backoff(base_seconds=0.2, limit_seconds=5.0)
@@ -45,10 +46,17 @@ class Attempt:
     events: Events
     spool: Path | None = None
     patience: Patience = field(default_factory=Patience)
+    tracing: Tracing = field(default_factory=Tracing)
 
     async def run(self, granted: Granted) -> None:
         """Never raises but when it is cancelled: then it gives the job back first."""
-        tenure = Tenure(broker=self.broker, events=self.events, job_id=granted.job.id, grant=granted.grant)
+        with self.tracing.of(granted.job) as traced:
+            await self._run(granted, traced)
+
+    async def _run(self, granted: Granted, traced: Try) -> None:
+        tenure = Tenure(
+            broker=self.broker, events=self.events, job_id=granted.job.id, grant=granted.grant, traced=traced
+        )
         self._tell("leased", tenure)
         keeping = asyncio.create_task(tenure.keep())
         working = asyncio.create_task(self._decide(granted.job, tenure))
@@ -76,7 +84,7 @@ class Attempt:
                 patience=self.patience,
             )
             reader = _reader(leased, source, self.spool)
-            result = await _timed(found, self._process(found, job_of(leased), reader))
+            result = await _timed(found, self._process(found, job_of(leased, tenure.traced.traceparent), reader))
             return processed(result)
         except asyncio.CancelledError:
             if _is_cancelled():
@@ -128,7 +136,7 @@ class Attempt:
                 raise LeaseLost
             if verdict.outcome == "release":
                 ask = contract.ReleaseRequest(lease=lease.token, epoch=lease.epoch, cause="infrastructure")
-                await self.broker.release(tenure.job_id, ask)
+                await self.broker.release(tenure.job_id, ask, traceparent=tenure.traced.traceparent)
                 self._tell("released", tenure, verdict)
                 return
             await self.broker.report(
@@ -141,6 +149,7 @@ class Attempt:
                     reason=verdict.reason,
                     retry_after_seconds=verdict.retry_after_seconds,
                 ),
+                traceparent=tenure.traced.traceparent,
             )
             self._tell({"retry": "retried"}.get(verdict.outcome, verdict.outcome), tenure, verdict)
         except LeaseLost:
@@ -168,11 +177,13 @@ class Attempt:
 
     def _tell(self, what: str, tenure: Tenure, verdict: Verdict | None = None, *, detail: str | None = None) -> None:
         reason = verdict.reason if verdict else None
+        tenure.traced.tell(what, reason.code if reason else None)
         self.events.emit(
             f"job.{what}",
             {
                 "session_id": tenure.job_id,
                 "epoch": tenure.epoch,
+                "trace_id": tenure.traced.trace_id,
                 "code": reason.code if reason else None,
                 "detail": detail or (reason.message if reason else None),
             },

@@ -6,10 +6,11 @@ moment of *sending* on our monotonic clock. So a worker whose wall clock is wron
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from types import MappingProxyType
 from typing import TypeVar
 
 import aiohttp
@@ -84,34 +85,37 @@ class Broker:
         renewed = _decode(body, contract.RenewedLease)
         return self._grant(renewed.lease, renewed.read, sent, offset)
 
-    async def report(self, job_id: str, result: contract.ResultRequest) -> contract.JobState:
+    async def report(self, job_id: str, result: contract.ResultRequest, *, traceparent: str = "") -> contract.JobState:
         """
         :raises LeaseLost, BrokerAway, BrokerRefused:
         """
-        body, _ = await self._job_call(job_id, "result", result)
+        body, _ = await self._job_call(job_id, "result", result, traceparent)
         return _decode(body, contract.JobState)
 
-    async def release(self, job_id: str, ask: contract.ReleaseRequest) -> None:
+    async def release(self, job_id: str, ask: contract.ReleaseRequest, *, traceparent: str = "") -> None:
         """
         :raises LeaseLost, BrokerAway, BrokerRefused:
         """
-        await self._job_call(job_id, "release", ask)
+        await self._job_call(job_id, "release", ask, traceparent)
 
-    async def _job_call(self, job_id: str, verb: str, ask: Struct) -> tuple[bytes, timedelta]:
+    async def _job_call(self, job_id: str, verb: str, ask: Struct, traceparent: str = "") -> tuple[bytes, timedelta]:
+        headers = {"traceparent": traceparent} if traceparent else {}
         try:
-            return await self._post(f"/jobs/{job_id}/{verb}", ask, CALL_SECONDS)
+            return await self._post(f"/jobs/{job_id}/{verb}", ask, CALL_SECONDS, headers)
         except BrokerRefused as exc:
             if exc.status in {404, 409, 410}:
                 raise LeaseLost from exc
             raise
 
-    async def _post(self, path: str, ask: Struct, seconds: float) -> tuple[bytes, timedelta]:
+    async def _post(
+        self, path: str, ask: Struct, seconds: float, headers: Mapping[str, str] = MappingProxyType({})
+    ) -> tuple[bytes, timedelta]:
         """The body of the answer, and how far the broker's clock is ahead of ours."""
         try:
             async with self.http.post(
                 self.url + path,
                 data=msgspec.json.encode(ask),
-                headers={"authorization": f"Bearer {self.key}", "content-type": "application/json"},
+                headers={**headers, "authorization": f"Bearer {self.key}", "content-type": "application/json"},
                 timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=CALL_SECONDS),
                 allow_redirects=False,
             ) as answer:

@@ -21,6 +21,7 @@ from consumer.hardening import hide_memory
 from consumer.pool import Pool, environment
 from consumer.processors import Processor, Processors, arrange, collect
 from consumer.source import Patience
+from consumer.tracing import open_tracing
 from consumer.worker import Signals, Worker
 
 READ_BUFFER_BYTES = 1_048_576  # measured: a 64 KiB buffer pauses the socket for every second packet
@@ -79,6 +80,8 @@ async def work(settings: Settings, processors: Processors, events: Events) -> No
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signals.receive)
     async with AsyncExitStack() as stack:
+        tracing = open_tracing(os.environ)
+        stack.callback(tracing.close)
         # Two sessions: what the broker may see, the store must not.
         control = await stack.enter_async_context(session(limit=settings.concurrency * 3 + 1))
         store = await stack.enter_async_context(session(limit=0))
@@ -92,6 +95,7 @@ async def work(settings: Settings, processors: Processors, events: Events) -> No
             events=events,
             spool=settings.spool_dir,
             patience=Patience(idle_seconds=settings.idle_seconds),
+            tracing=tracing,
         )
         await Worker(
             broker=broker,

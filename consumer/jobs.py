@@ -30,10 +30,14 @@ class Job(Struct, frozen=True, kw_only=True):
     batch: str | None
     attempts: contract.Attempts
     lease: Lease
+    traceparent: str | None = None
 
 
-def job_of(leased: contract.Job) -> Job:
-    """The same job without its secrets."""
+def job_of(leased: contract.Job, traceparent: str = "") -> Job:
+    """The same job without its secrets.
+
+    :param traceparent: of this try, for calls that the processor makes (W3C Trace Context); empty: nobody follows.
+    """
     return Job(
         id=leased.id,
         filename=leased.filename,
@@ -48,4 +52,5 @@ def job_of(leased: contract.Job) -> Job:
         batch=leased.batch,
         attempts=leased.attempts,
         lease=Lease(epoch=leased.lease.epoch, expires_at=leased.lease.expires_at),
+        traceparent=traceparent or None,
     )

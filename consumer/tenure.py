@@ -11,6 +11,7 @@ from consumer.backoff import Backoff
 from consumer.client import Broker, Grant
 from consumer.errors import BrokerAway, BrokerRefused
 from consumer.events import Events
+from consumer.tracing import UNTRACED, Try
 
 READ_MARGIN_SECONDS = 5.0  # ours: a GET that would expire while it is on its way is not sent
 
@@ -23,6 +24,7 @@ class Tenure:
     events: Events
     job_id: str
     grant: Grant
+    traced: Try = UNTRACED
     _renewing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property

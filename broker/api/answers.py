@@ -21,7 +21,7 @@ _SANE_REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 # Answers carry signed requests, tokens and leases: RFC 9111 section 5.2.2.5.
 NO_STORE = (b"cache-control", b"no-store")
 
-_ANSWERED = "answered"
+_ANSWERED, _HEADERS = "answered", "headers"
 
 _encode = msgspec.json.Encoder().encode
 
@@ -73,8 +73,11 @@ def answer_of(scope: Scope) -> tuple[int, float]:
 
 
 def request_headers(scope: Scope) -> dict[bytes, bytes]:
-    """Names in lower case, as ASGI guarantees; of a repeated header the last one."""
-    return dict(scope["headers"])
+    """Names in lower case, as ASGI guarantees; of a repeated header the last one. Made once a request."""
+    known: dict[bytes, bytes] | None = scope["state"].get(_HEADERS)
+    if known is None:
+        known = scope["state"][_HEADERS] = dict(scope["headers"])
+    return known
 
 
 def request_id(scope: Scope) -> str:

@@ -137,7 +137,7 @@ def _start_children(options: StackOptions, redis: RedisServer, started: list[Chi
 def _child(
     name: str, directory: Path, module: list[str], env: Mapping[str, str], *, is_announced: bool = True
 ) -> Child:
-    kept = {key: os.environ[key] for key in _KEPT if key in os.environ}
+    kept = {key: value for key, value in os.environ.items() if key in _KEPT or key.startswith("OTEL_")}
     return Child(
         name=name,
         argv=[sys.executable, "-m", *module],

@@ -64,6 +64,7 @@ class LeaseJobs:
             attempts=session.attempts,
             lease=_lease(self.tokens, session, now + self.duration),
             read=read,
+            traceparent=facts.traceparent or None,
         )
 
 

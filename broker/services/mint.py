@@ -26,7 +26,7 @@ from broker.domain.policy import admit, demand
 from broker.domain.principals import ApiKey
 from broker.domain.sessions import Facts, Session, begin
 from broker.domain.tokens import Tokens
-from broker.ports import Bucket, Buckets, Clock, Idempotency, Sessions
+from broker.ports import Bucket, Buckets, Clock, Idempotency, Sessions, Trace
 from broker.services.grant import Grant
 from broker.services.limits import Limits, quota_of
 from broker.services.open_upload import OpenUpload
@@ -59,6 +59,7 @@ class Mint:
     clock: Clock
     shards: int
     limits: Limits
+    trace: Trace
 
     async def __call__(self, api_key: ApiKey, wish: CreateUploadSession, idempotency_key: str | None = None) -> Minted:
         """A PUT is signed first and then recorded: a crash in between leaves a secret that nobody holds. A multipart
@@ -113,6 +114,7 @@ class Mint:
             owner=wish.owner,
             batch=wish.batch,
             multipart=multipart,
+            traceparent=self.trace.here(),
         )
         return begin(session_id, facts, now)
 

@@ -12,12 +12,14 @@ from broker.domain.errors import BrokerError
 from broker.domain.sessions import Change, Session
 from broker.ports import Created, Idempotency, Jobs, NewSession, Quota, Sessions
 from broker.telemetry.metrics import Metrics
+from broker.telemetry.tracing import Tracing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CountedSessions:
     sessions: Sessions
     metrics: Metrics
+    tracing: Tracing
 
     async def create(
         self, session: Session, *, look_at: datetime, idempotency: Idempotency | None, quota: Quota | None = None
@@ -42,7 +44,11 @@ class CountedSessions:
         return await self.sessions.get_many(session_ids)
 
     async def apply(self, change: Change) -> bool:
-        is_applied = await self.sessions.apply(change)
+        if not change.is_transition:
+            return await self.sessions.apply(change)
+        to = {"upload.session_id": change.after.id, "upload.state": change.after.state.value}
+        with self.tracing.step("settle", to):
+            is_applied = await self.sessions.apply(change)
         if is_applied:
             self.metrics.applied(change)
         return is_applied

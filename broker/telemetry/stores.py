@@ -1,22 +1,25 @@
-"""A bucket whose every call is timed. Signing is not a call: it never leaves the process."""
+"""A bucket whose every call is timed, and a span where somebody follows. Signing is no call: it leaves no process."""
 
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import TypeVar
 
+from opentelemetry.trace import SpanKind
+
 from broker.domain.errors import BrokerError
 from broker.domain.multipart import StoredPart
 from broker.domain.objects import ObjectInfo, Pin, UploadSpec
 from broker.ports import Bucket, MultipartRemover, MultipartUploads, ObjectHead, ObjectRemover
 from broker.telemetry.metrics import Metrics
+from broker.telemetry.tracing import Tracing
 
 T = TypeVar("T")
 
 
-def timed(bucket: Bucket, metrics: Metrics) -> Bucket:
+def timed(bucket: Bucket, metrics: Metrics, tracing: Tracing) -> Bucket:
     """The same rights. A capability that is absent stays absent."""
-    calls = Calls(destination=bucket.destination.name, metrics=metrics)
+    calls = Calls(destination=bucket.destination.name, metrics=metrics, tracing=tracing)
     rights = bucket.multipart
     if rights is not None:
         uploads = TimedUploads(uploads=rights.uploads, calls=calls)
@@ -35,11 +38,13 @@ class Calls:
 
     destination: str
     metrics: Metrics
+    tracing: Tracing
 
     async def of(self, name: str, call: Awaitable[T]) -> T:
         began, outcome = perf_counter(), "cut-off"
         try:
-            answer = await call
+            with self.tracing.step(f"store {name}", {"upload.destination": self.destination}, SpanKind.CLIENT):
+                answer = await call
             outcome = "ok"
         except BrokerError as trouble:
             outcome = trouble.code

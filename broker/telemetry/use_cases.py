@@ -1,4 +1,4 @@
-"""Looks and notifications, counted from outside: what was decided is read off what came back."""
+"""Looks and notifications, counted and traced from outside: what was decided is read off what came back."""
 
 from collections.abc import Awaitable, Callable, Container
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from broker.domain.sessions import Session
 from broker.logs import about
 from broker.ports import DueLook, Envelope, Looking
 from broker.telemetry.metrics import Metrics
+from broker.telemetry.tracing import Tracing, trace_id_of
 
 Notifying = Callable[[str, Envelope], Awaitable[NotificationReceipt]]
 
@@ -17,11 +18,17 @@ Notifying = Callable[[str, Envelope], Awaitable[NotificationReceipt]]
 class CountedLook:
     look: Looking
     metrics: Metrics
+    tracing: Tracing
 
     async def __call__(self, due: DueLook) -> Session | None:
-        with about(session_id=due.id):
+        traceparent = due.session.facts.traceparent if due.session else ""
+        words = {"upload.session_id": due.id, "upload.destination": due.destination}
+        with about(**_names(due, traceparent)), self.tracing.continued("look", traceparent, words) as span:
             session = await self.look(due)
-        self.metrics.looked(due.destination, _result(due.session, session))
+            result = _result(due.session, session)
+            if span is not None:
+                span.set_attribute("upload.result", result)
+        self.metrics.looked(due.destination, result)
         return session
 
 
@@ -42,6 +49,11 @@ class CountedNotify:
             raise
         self.metrics.noticed(source, receipt)
         return receipt
+
+
+def _names(due: DueLook, traceparent: str) -> dict[str, str]:
+    """What its log lines are about."""
+    return {"session_id": due.id, "trace_id": trace_id_of(traceparent)} if traceparent else {"session_id": due.id}
 
 
 def _result(before: Session | None, after: Session | None) -> str:

@@ -39,6 +39,7 @@ from broker.telemetry.ledger import CountedJobs, CountedSessions
 from broker.telemetry.metrics import Metrics
 from broker.telemetry.scrape import Scrape
 from broker.telemetry.stores import timed
+from broker.telemetry.tracing import Tracing
 from broker.telemetry.use_cases import CountedLook, CountedNotify
 from broker.wiring import ConfiguredKeys
 from broker.workers.bells import LocalBell
@@ -128,9 +129,9 @@ def event(session: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return {"Records": [{"eventName": "ObjectCreated:Put", "s3": {"bucket": bucket, "object": {"key": key}}}]}
 
 
-def build(clock: Clock, *, ledger: Ledger | None = None, listeners: int = 0) -> World:
+def build(clock: Clock, *, ledger: Ledger | None = None, listeners: int = 0, tracing: Tracing | None = None) -> World:
     """:param listeners: how many may stay; none, and each stream of events ends with what is known by now."""
-    ledger = ledger or MemoryLedger(clock)
+    ledger, tracing = ledger or MemoryLedger(clock), tracing or Tracing()
     secrets = {who: new_key_text(who) for who in _ROLES}
     keys = {who: _key(who, role, secrets[who]) for who, role in _ROLES.items()}
     bucket = MemoryBucket(clock=clock)
@@ -138,9 +139,9 @@ def build(clock: Clock, *, ledger: Ledger | None = None, listeners: int = 0) -> 
     tail = Tail(events=ledger, keys=known, shards=ledger.shards, limit=listeners or 100)
     if not listeners:
         tail.close()
-    use_cases = _use_cases(ledger, bucket, clock, known, tail)
+    use_cases = _use_cases(ledger, bucket, clock, known, tail, tracing)
     app = create_app(use_cases)
-    client = client_of(watched(app, use_cases.scrape.metrics))
+    client = client_of(watched(app, use_cases.scrape.metrics, tracing))
     return World(
         app=app,
         use_cases=use_cases,
@@ -167,19 +168,21 @@ def _key(who: str, role: Role, text: str) -> ApiKey:
     return ApiKey(id=who, hashes=(hash_of(text),), roles=frozenset(roles))
 
 
-def _use_cases(ledger: Ledger, bucket: MemoryBucket, clock: Clock, keys: ApiKeys, tail: Tail) -> UseCases:
+def _use_cases(
+    ledger: Ledger, bucket: MemoryBucket, clock: Clock, keys: ApiKeys, tail: Tail, tracing: Tracing
+) -> UseCases:
     secret = (b"k" * 32,)
     sealer, tokens = CapsuleSealer(secret), Tokens(secret)
     due, work = LocalBell(), LocalBell()
     metrics = Metrics(destinations=PLACES, sources=("bucket",))
-    buckets = {name: timed(bucket.as_bucket(place), metrics) for name, place in PLACES.items()}
-    sessions = CountedSessions(sessions=ledger, metrics=metrics)
+    buckets = {name: timed(bucket.as_bucket(place), metrics, tracing) for name, place in PLACES.items()}
+    sessions = CountedSessions(sessions=ledger, metrics=metrics, tracing=tracing)
     jobs = CountedJobs(jobs=ledger, metrics=metrics)
     assemble = Assemble(sessions=sessions, clock=clock)
     judge = Look(
         buckets=buckets, sessions=sessions, looks=ledger, assemble=assemble, sealer=sealer, clock=clock, work=work
     )
-    look = CountedLook(look=judge, metrics=metrics)
+    look = CountedLook(look=judge, metrics=metrics, tracing=tracing)
     grant, open_upload = Grant(sealer=sealer), OpenUpload(sessions=sessions, sealer=sealer, clock=clock)
     remint = Remint(buckets=buckets, sessions=sessions, grant=grant, open_upload=open_upload, clock=clock)
     read = Read(buckets=buckets, clock=clock)
@@ -201,6 +204,7 @@ def _use_cases(ledger: Ledger, bucket: MemoryBucket, clock: Clock, keys: ApiKeys
             clock=clock,
             shards=ledger.shards,
             limits=Limits(rates=cast("Any", ledger).rates),
+            trace=tracing,
         ),
         remint=remint,
         complete=Complete(sessions=sessions, looks=ledger, look=look, clock=clock),

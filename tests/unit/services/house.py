@@ -42,6 +42,7 @@ from broker.services.notify import Notify
 from broker.services.open_upload import OpenUpload
 from broker.services.read import Read
 from broker.services.remint import Remint
+from broker.telemetry.tracing import Tracing
 from broker.workers.bells import LocalBell
 from tests.clock import FrozenClock
 from tests.memory_bucket import MemoryBucket
@@ -151,6 +152,7 @@ class House:
             clock=clock,
             shards=shards,
             limits=Limits(rates=self.ledger.rates),
+            trace=Tracing(),
         )
         self.complete = Complete(sessions=ledger, looks=ledger, look=self.look, clock=clock)
         self.abort = Abort(buckets=buckets, sessions=ledger, clock=clock)
