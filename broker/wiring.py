@@ -14,10 +14,10 @@ from broker.api.app import UseCases
 from broker.clock import SystemClock
 from broker.contract import Checksum
 from broker.domain.capsule import CapsuleSealer
-from broker.domain.errors import ConfigurationInvalid, InvalidInput
+from broker.domain.errors import ConfigurationInvalid, InvalidInput, LedgerUnavailable
 from broker.domain.objects import UploadSpec
 from broker.domain.policy import Destination, demand
-from broker.domain.principals import ApiKey
+from broker.domain.principals import ApiKey, Role
 from broker.domain.tokens import Tokens
 from broker.domain.webhooks import Webhook, key_in
 from broker.doors.s3_event import S3EventDoor
@@ -96,7 +96,11 @@ class House:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfiguredKeys:
-    """The keys of the configuration first, then those of the ledger, which can revoke both."""
+    """The keys of the configuration first, then those of the ledger, which can revoke both.
+
+    While the ledger is away nobody knows what was revoked, and nobody is let in – but who may do nothing except
+    observe, because just then somebody must.
+    """
 
     configured: Mapping[str, ApiKey]
     ledger: RedisApiKeys
@@ -105,7 +109,12 @@ class ConfiguredKeys:
         api_key = self.configured.get(key_id)
         if api_key is None:
             return await self.ledger.find(key_id)
-        return (await self.ledger.standing(key_id)).of(api_key)
+        try:
+            return (await self.ledger.standing(key_id)).of(api_key)
+        except LedgerUnavailable:
+            if api_key.roles == {Role.OBSERVE}:
+                return api_key
+            raise
 
 
 @asynccontextmanager
@@ -161,6 +170,7 @@ def _house(
     due = LocalBell()
     known = ConfiguredKeys(configured=api_keys_of(settings.keys), ledger=ledger.api_keys)
     tail = Tail(events=ledger, keys=known, shards=ledger.shards, limit=settings.server.max_listeners)
+    metrics.listened(lambda: tail.count)
     work = FarBell(near=LocalBell(), tail=tail)
     assemble = Assemble(sessions=sessions, clock=clock)
     look = CountedLook(
@@ -219,7 +229,7 @@ def _house(
         ),
         watch=Watch(sessions=ledger, buckets=buckets, clock=clock),
         listeners=tail,
-        scrape=Scrape(metrics=metrics, schedule=ledger, clock=clock),
+        scrape=Scrape(metrics=metrics, schedule=ledger, deliveries=ledger.webhooks, clock=clock),
     )
     looker = Looker(looks=ledger, look=look, stores=len(buckets), clock=clock, due=due)
     marker = Marker(mark=MarkStores(buckets=buckets, identity=ledger.identity, clock=clock))

@@ -9,6 +9,8 @@ from litestar.types import ASGIApp
 
 from broker.api.auth import Gate
 from broker.api.operations import Operation
+from broker.domain.sessions import Session
+from broker.logs import note
 
 C = TypeVar("C")
 
@@ -23,7 +25,10 @@ def mount(
     admit = operation.access.admit
 
     async def call(request: Request[Any, Any, Any]) -> ASGIApp:
-        return await handle(request, await admit(gate, request))
+        caller = await admit(gate, request)
+        if isinstance(caller, Session):
+            note(session_id=caller.id)
+        return await handle(request, caller)
 
     # RFC 9110 section 9.3.2: HEAD is a GET without the content.
     methods = ["GET", "HEAD"] if operation.method == "GET" else [operation.method]

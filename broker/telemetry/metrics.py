@@ -5,11 +5,11 @@ operation, state, error code –, never an id, a key or an address: how many ser
 series of a configured name stands there from the start, so that a rate knows its first event.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from itertools import product
 
-from prometheus_client import CollectorRegistry, Counter, GCCollector, Histogram, Info, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Histogram, Info, ProcessCollector
 
 from broker import __version__
 from broker.contract import NotificationReceipt, State, StoredObject
@@ -43,6 +43,7 @@ class Metrics:
     ) -> None:
         self.registry = registry = CollectorRegistry()
         self._destinations = frozenset(destinations)
+        self.webhooks = tuple(webhooks)
         ProcessCollector(registry=registry)
         GCCollector(registry=registry)
         Info("broker_build", "What is running.", registry=registry).info({"version": __version__})
@@ -93,10 +94,14 @@ class Metrics:
             "broker_webhook_told_seconds", "From what happened, or its replay, to told.", UPLOAD_BUCKETS, "webhook"
         )
         self._expect(sources)
-        for webhook in webhooks:
+        for webhook in self.webhooks:
             self._told_after.labels(webhook)
             for outcome in TOLD:
                 self._told.labels(webhook, outcome)
+
+    def listened(self, count: Callable[[], int]) -> None:
+        """:param count: asked at each scrape: how many listen to streams of events."""
+        Gauge("broker_listeners", "Open streams of events.", registry=self.registry).set_function(count)
 
     def _expect(self, sources: Iterable[str]) -> None:
         for destination in self._destinations:

@@ -5,7 +5,8 @@ says so, and comes all the same. Every process tells of the same ledger: take th
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -15,7 +16,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
 from broker.domain.errors import BrokerError
-from broker.ports import Backlog, Clock, Schedule
+from broker.ports import Backlog, Clock, DeliveryLog, Schedule
 from broker.telemetry.metrics import Metrics
 
 KEPT = timedelta(seconds=2)
@@ -29,12 +30,13 @@ class Scrape:
 
     metrics: Metrics
     schedule: Schedule
+    deliveries: DeliveryLog
     clock: Clock
     _seen: "_Seen" = field(init=False)
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
-        self._seen = _Seen()
+        self._seen = _Seen(self.metrics.webhooks)
         self.metrics.registry.register(self._seen)
 
     async def __call__(self, accept: str = "") -> tuple[str, bytes]:
@@ -53,20 +55,22 @@ class Scrape:
         now = self.clock.now()
         if self._seen.at is not None and now < self._seen.at + KEPT:
             return
-        try:
+        self._seen.backlog = self._seen.untold = None
+        with suppress(BrokerError, TimeoutError):
             async with asyncio.timeout(PATIENCE.total_seconds()):
                 self._seen.backlog = await self.schedule.backlog(now=now)
-        except (BrokerError, TimeoutError):
-            self._seen.backlog = None
+                self._seen.untold = await self.deliveries.waiting() if self.metrics.webhooks else {}
         self._seen.at = self.clock.now()
 
 
 class _Seen(Collector):
     """What the ledger said last; of a ledger that says nothing there is nothing to tell but that."""
 
-    def __init__(self) -> None:
+    def __init__(self, webhooks: Sequence[str]) -> None:
         self.at: datetime | None = None
         self.backlog: Backlog | None = None
+        self.untold: Mapping[str, int] | None = None
+        self._webhooks = webhooks
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         yield _gauge("broker_ledger_up", "Whether the ledger answered this scrape.", self.backlog is not None)
@@ -79,6 +83,12 @@ class _Seen(Collector):
         yield _gauge("broker_jobs_visible_oldest_seconds", "How long the oldest waits.", _age(lot.oldest_job, at))
         yield _gauge("broker_jobs_hidden", "Jobs that are leased, or put off for another try.", lot.jobs_hidden)
         yield _gauge("broker_events_length", "Transitions kept in the streams.", lot.events)
+        if (untold := self.untold) is None:
+            return
+        family = GaugeMetricFamily("broker_webhook_waiting", "Sessions of which it must be told.", labels=("webhook",))
+        for webhook in self._webhooks:
+            family.add_metric((webhook,), untold.get(webhook, 0))
+        yield family
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

@@ -67,6 +67,11 @@ class Tail:
     _is_closed: bool = False
     _is_wanted: asyncio.Event = field(default_factory=asyncio.Event)
 
+    @property
+    def count(self) -> int:
+        """How many listen."""
+        return self._count
+
     @contextmanager
     def listen(self, session_id: str, key_id: str, generation: int) -> Iterator[_Place]:
         if self._count >= self.limit:

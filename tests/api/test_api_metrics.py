@@ -15,7 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from broker.api.operations import OPERATIONS
 from broker.api.problems import ROWS
 from broker.contract import State
-from broker.domain.errors import LedgerUnavailable
+from broker.domain.errors import CredentialsUnavailable, LedgerUnavailable
+from broker.domain.objects import ObjectInfo
 from broker.domain.principals import new_key_text
 from broker.ledger.memory import MemoryLedger
 from broker.logs import EventFormatter
@@ -73,6 +74,13 @@ async def a_day_of_work(world: World, clock: FrozenClock) -> list[str]:
     assert lost["id"] in {first["id"], second["id"]}
     await report(world, first, "result", outcome="processed", result={"rows": 3})
     await report(world, second, "result", outcome="retry", reason={"code": "made-up-code", "message": "later"})
+    unfit = await world.mint()
+    world.bucket.stored[unfit["object"]["key"]] = ObjectInfo(size_bytes=12, content_type="text/csv", etag="e")
+    await world.client.post(f"/upload-sessions/{unfit['id']}/completion", headers=world.as_("app"))
+    world.bucket.sign_trouble = CredentialsUnavailable()
+    refused = await world.client.post("/upload-sessions", json=WISH, headers=world.as_("app"))
+    assert refused.status_code == 503
+    world.bucket.sign_trouble = None
     stream = await world.client.get(f"/upload-sessions/{aborted['id']}/events", headers=world.as_("neighbour"))
     assert stream.status_code == 200
     for path in ("/nowhere", "/upload-sessions/00aaaaaaaaaaaaaaaaaaaaaaaaaa"):
@@ -88,9 +96,11 @@ async def test_it_counts_what_happened(world: World, clock: FrozenClock) -> None
     await a_day_of_work(world, clock)
     told = await samples(world)
     here = {"destination": "default"}
-    assert value(told, "broker_upload_sessions_total", **here, strategy="put") == 3
+    assert value(told, "broker_upload_sessions_total", **here, strategy="put") == 4
     assert value(told, "broker_uploads_total", **here, outcome="verified") == 2
     assert value(told, "broker_uploads_total", **here, outcome="aborted") == 1
+    assert value(told, "broker_uploads_total", **here, outcome="rejected") == 1
+    assert value(told, "broker_upload_rejections_total", **here, reason="foreign-object") == 1
     assert value(told, "broker_uploads_witnessed_total", **here, witness="event") == 1
     assert value(told, "broker_uploads_witnessed_total", **here, witness="look") == 1
     assert value(told, "broker_upload_bytes_total", **here) == 2 * WISH["size_bytes"]
@@ -104,8 +114,8 @@ async def test_it_counts_what_happened(world: World, clock: FrozenClock) -> None
     assert value(told, "broker_looks_total", **here, result="verified") == 2
     assert value(told, "broker_notification_records_total", source="bucket", result="accepted") == 1
     assert value(told, "broker_notifications_refused_total", source="bucket") == 1
-    assert value(told, "broker_store_call_seconds_count", **here, call="head", outcome="ok") == 2
-    assert value(told, "broker_http_request_seconds_count", operation="createUploadSession", status="201") == 3
+    assert value(told, "broker_store_call_seconds_count", **here, call="head", outcome="ok") == 3
+    assert value(told, "broker_http_request_seconds_count", operation="createUploadSession", status="201") == 4
     assert value(told, "broker_http_request_seconds_count", operation="notify", status="401") == 1
     assert value(told, "broker_http_request_seconds_count", operation="watchSession", status="200") == 1
     assert value(told, "broker_http_request_seconds_count", operation="none", status="404") == 1
@@ -138,11 +148,14 @@ LABELS = {
     "status": {str(row.status) for row in ROWS.values()} | {"200", "201", "202", "204", "303", "0"},
     "destination": {*PLACES, "(gone)"},
     "source": {"bucket"},
-    "outcome": {state.value for state in State} | {*ENDINGS, "ok", "cut-off"} | {kind.code for kind in ROWS},
+    "outcome": {state.value for state in State}
+    | {*ENDINGS, "ok", "cut-off", "delivered", "given-up", "dropped"}
+    | {kind.code for kind in ROWS},
     "result": {state.value for state in State} | {*RESULTS, "waiting", "removed", "unknown"},
     "strategy": {"put", "multipart"},
     "witness": {"event", "look"},
     "reason": {"size-mismatch", "content-type-mismatch", "checksum-mismatch", "foreign-object"},
+    "webhook": {"hook"},
     "call": {"head", "remove", "open", "parts", "complete", "open_uploads", "abort"},
 }
 
@@ -280,6 +293,16 @@ async def test_each_line_of_a_request_carries_its_id_and_session(world: World, l
     await world.client.post(f"/upload-sessions/{session['id']}/completion", headers=headers)
     assert [(line["event"], line["request_id"], line["session_id"]) for line in lines] == [
         ("upload.verified", "seven", session["id"])
+    ]
+
+
+async def test_a_refusal_is_told_with_its_session(world: World, lines: list[dict[str, Any]]) -> None:
+    session = await world.mint()
+    world.bucket.sign_trouble = CredentialsUnavailable()
+    headers = {**world.as_("app"), "x-request-id": "eight"}
+    await world.client.post(f"/upload-sessions/{session['id']}/upload", headers=headers)
+    assert [(line["event"], line["request_id"], line["session_id"]) for line in lines] == [
+        ("request.refused", "eight", session["id"])
     ]
 
 

@@ -174,7 +174,8 @@ def _use_cases(
     secret = (b"k" * 32,)
     sealer, tokens = CapsuleSealer(secret), Tokens(secret)
     due, work = LocalBell(), LocalBell()
-    metrics = Metrics(destinations=PLACES, sources=("bucket",))
+    metrics = Metrics(destinations=PLACES, sources=("bucket",), webhooks=("hook",))
+    metrics.listened(lambda: tail.count)
     buckets = {name: timed(bucket.as_bucket(place), metrics, tracing) for name, place in PLACES.items()}
     sessions = CountedSessions(sessions=ledger, metrics=metrics, tracing=tracing)
     jobs = CountedJobs(jobs=ledger, metrics=metrics)
@@ -223,7 +224,7 @@ def _use_cases(
             sources=("bucket",),
             metrics=metrics,
         ),
-        scrape=Scrape(metrics=metrics, schedule=ledger, clock=clock),
+        scrape=Scrape(metrics=metrics, schedule=ledger, deliveries=MemoryLedger(clock).webhooks, clock=clock),
         watch=Watch(sessions=ledger, buckets=buckets, clock=clock),
         listeners=tail,
     )

@@ -16,8 +16,10 @@ from typing import Any
 import pytest
 
 from broker.dev.redis_server import RedisServer, start_redis
+from broker.domain.principals import hash_of, new_key_text
 
 SECONDS = 20
+OBSERVER, ADMIN = new_key_text("prometheus"), new_key_text("root")
 
 
 @pytest.fixture
@@ -31,7 +33,11 @@ def redis(tmp_path: Path) -> Iterator[RedisServer]:
 @contextmanager
 def looking(directory: Path, redis: RedisServer, *argv: str) -> Iterator[tuple[subprocess.Popen[bytes], Any]]:
     config = directory / "broker.toml"
-    config.write_text(f'[ledger]\nurl = "{redis.url}"\n[secrets]\ncapsule_keys = [{{env = "CAPSULE_KEY"}}]\n')
+    config.write_text(
+        f'[ledger]\nurl = "{redis.url}"\n[secrets]\ncapsule_keys = [{{env = "CAPSULE_KEY"}}]\n'
+        f'[keys.root]\nhash = "{hash_of(ADMIN)}"\nroles = ["admin", "observe"]\n'
+        f'[keys.prometheus]\nhash = "{hash_of(OBSERVER)}"\nroles = ["observe"]\n'
+    )
     command = [sys.executable, "-m", "broker", "look", "--config", str(config), "--json", *argv]
     env = {**os.environ, "CAPSULE_KEY": "k" * 40}
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as looker:
@@ -42,9 +48,9 @@ def looking(directory: Path, redis: RedisServer, *argv: str) -> Iterator[tuple[s
             looker.kill()
 
 
-def ask(url: str) -> tuple[int, Any]:
+def ask(url: str, **headers: str) -> tuple[int, Any]:
     try:
-        with urllib.request.urlopen(url, timeout=SECONDS) as answer:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=SECONDS) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as refused:
         return refused.code, refused.read()
@@ -76,6 +82,26 @@ def test_without_its_ledger_it_lives_and_is_not_ready(tmp_path: Path, redis: Red
         assert json.loads(answer[1])["problems"]
         assert ask(f"{said['health']}/healthz")[0] == 200
         assert looker.poll() is None
+
+
+def test_it_is_scraped_there_also_while_the_ledger_is_away(tmp_path: Path, redis: RedisServer) -> None:
+    observer = {"authorization": f"Bearer {OBSERVER}"}
+    with looking(tmp_path, redis, "--health-port", "0") as (_, said):
+        url = f"{said['health']}/metrics"
+        assert ask(url)[0] == 401
+        status, text = ask(url, **observer)
+        assert status == 200
+        assert b"\nbroker_ledger_up 1.0\n" in text
+        assert b"\nbroker_looks_due 0.0\n" in text
+        assert b"\nprocess_resident_memory_bytes " in text
+        redis.kill()
+        ends = time.monotonic() + SECONDS
+        while b"\nbroker_ledger_up 0.0\n" not in (answer := ask(url, **observer))[1]:
+            assert time.monotonic() < ends
+            assert answer[0] == 200
+        assert answer[0] == 200
+        assert ask(url, authorization=f"Bearer {new_key_text('prometheus')}")[0] == 401
+        assert ask(url, authorization=f"Bearer {ADMIN}")[0] == 503  # it may have been revoked, and may do more
 
 
 def test_without_a_port_it_listens_nowhere(tmp_path: Path, redis: RedisServer) -> None:
