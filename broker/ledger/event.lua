@@ -2,18 +2,21 @@
 -- Kept for a week; longer while a reader named in `cursors:{NN}` has not passed it, yet no reader holds it for ever.
 local KEPT_MS, HELD_MS = 7 * 86400000, 30 * 86400000
 
+-- To the millisecond of the slowest cursor: what it has passed in that one is kept, too.
 local function kept_from(stream)
   local now = redis.call('TIME')[1] * 1000
-  local from, held_from = string.format('%.0f-0', now - KEPT_MS), string.format('%.0f-0', now - HELD_MS)
-  for _, cursor in ipairs(redis.call('HVALS', (string.gsub(stream, '^events', 'cursors')))) do
-    if is_before(cursor, from) then
-      from = cursor
+  local from = now - KEPT_MS
+  for _, cursor in ipairs(redis.call('HVALS', 'cursors' .. string.sub(stream, #'events' + 1))) do
+    local passed = tonumber(string.match(cursor, '^%d+'))
+    if passed and passed < from then
+      from = passed
     end
   end
-  return is_before(from, held_from) and held_from or from
+  return math.max(from, now - HELD_MS)
 end
 
 local function append_event(stream, id, state, epoch, at, ...)
-  local fields = {'*', 'id', id, 'state', state, 'epoch', epoch, 'at', at, ...}
-  redis.call('XADD', stream, 'MINID', '~', kept_from(stream), unpack(fields))
+  redis.call(
+    'XADD', stream, 'MINID', '~', kept_from(stream), '*', 'id', id, 'state', state, 'epoch', epoch, 'at', at, ...
+  )
 end

@@ -10,13 +10,13 @@ def _load(*parts: str) -> Script:
     return Script("\n".join((folder / f"{part}.lua").read_text() for part in parts).encode())
 
 
-CREATE = _load("cursor", "event", "create")
-APPLY = _load("cursor", "event", "apply")
+CREATE = _load("event", "create")
+APPLY = _load("event", "apply")
 HINT = _load("hint")
 CLAIM = _load("claim")
 CLAIM_ONE = _load("claim_one")
 POSTPONE = _load("postpone")
-LEASE = _load("cursor", "event", "lease")
+LEASE = _load("event", "lease")
 RENEW = _load("renew")
 FAN_OUT = _load("cursor", "pending", "fan_out")
 REPLAY = _load("cursor", "pending", "replay")
