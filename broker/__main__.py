@@ -11,7 +11,7 @@ import msgspec
 from broker import __version__, logs
 from broker.domain.errors import BrokerError
 from broker.domain.principals import ANY_DESTINATION, ApiKey, Role, hash_of
-from broker.settings import Settings, load
+from broker.settings import Settings, load, parse_duration, parse_moment
 
 CONFIG = click.option(
     "--config",
@@ -20,6 +20,8 @@ CONFIG = click.option(
     help="Configuration file [default: broker.toml, if there is one].",
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON line on stdout when ready; logs to stderr.")
+DESTINATIONS = click.argument("destinations", nargs=-1, metavar="[DESTINATION]...")
+REPORT = click.option("--json", "as_json", is_flag=True, help="Print each report as one JSON line; logs to stderr.")
 
 HEALTH_PORT = click.option(
     "--health-port",
@@ -93,6 +95,91 @@ def look(config: Path | None, host: str | None, health_port: int | None, as_json
     from broker import serve as running  # noqa: PLC0415
 
     running.look(_with_settings(config, host=host, health_port=health_port), is_announcing=as_json)
+
+
+@_cli.command()
+@CONFIG
+@DESTINATIONS
+@click.option("--delete", "is_deleting", is_flag=True, help="Do it; without, nothing is changed anywhere.")
+@click.option("--every", help='Sweep again and again, so often: "30m", "1h", "1d".')
+@click.option(
+    "--max-percent",
+    type=click.FloatRange(0, 100),
+    default=5.0,
+    show_default=True,
+    help="More than this of all objects, or of their bytes, is never removed in a pass.",
+)
+@REPORT
+def sweep(
+    config: Path | None,
+    destinations: tuple[str, ...],
+    is_deleting: bool,
+    every: str | None,
+    max_percent: float,
+    as_json: bool,
+) -> None:
+    """Compare destinations (default: all) with the ledger, and report in objects and bytes.
+
+    With --delete: adopts uploads that the ledger lost, takes late ones whose event was lost, removes objects of
+    sessions that were rejected, aborted or given up, and aborts their unfinished multipart uploads. An object that is
+    merely unknown is never removed. Any number may run at once.
+
+    \b
+    Exit codes: 0 all was asked; 1 the store or the ledger did not answer for some, sweep again;
+    2 refused, for instance because this is not the ledger that knows the store; 3 stopped by --max-percent.
+
+    Example: upload-broker sweep default --delete --every 1h
+    """
+    from broker import upkeep  # noqa: PLC0415
+
+    sys.exit(
+        upkeep.sweep(
+            _with_settings(config),
+            destinations,
+            is_deleting=is_deleting,
+            every=None if every is None else parse_duration(every, "--every"),
+            at_most=max_percent / 100,
+            as_json=as_json,
+        )
+    )
+
+
+@_cli.command()
+@CONFIG
+@DESTINATIONS
+@click.option(
+    "--created-after",
+    metavar="MOMENT",
+    help='Do not process again what was minted up to then, such as "2026-11-20T12:00Z" [default: adopt all that may '
+    "still have had a record].",
+)
+@click.option("--take-over", "is_taking_over", is_flag=True, help="This empty Redis becomes the ledger of the store.")
+@REPORT
+def recover(
+    config: Path | None, destinations: tuple[str, ...], created_after: str | None, is_taking_over: bool, as_json: bool
+) -> None:
+    """After Redis was lost or restored: bring back every session that its object still tells of.
+
+    Lists destinations (default: all) and adopts what the ledger does not know; `serve` or `look` then verifies it, and
+    its job is done, perhaps again. Deletes nothing, and may be run as often as you like.
+
+    \b
+    Exit codes: 0 all was asked; 1 the store or the ledger did not answer for some, run it again;
+    2 refused, for instance because this is not the ledger that knows the store.
+
+    Example: upload-broker recover --take-over --created-after 2026-11-20T12:00Z
+    """
+    from broker import upkeep  # noqa: PLC0415
+
+    sys.exit(
+        upkeep.recover(
+            _with_settings(config),
+            destinations,
+            created_after=None if created_after is None else parse_moment(created_after, "--created-after"),
+            is_taking_over=is_taking_over,
+            as_json=as_json,
+        )
+    )
 
 
 @_cli.command()

@@ -508,6 +508,12 @@ class Identity(Protocol):
     async def claim(self, store_id: str) -> str:
         """Gives the ledger this id, unless it has one. The id that holds."""
 
+    async def adoption_floor(self, destination: str) -> datetime | None:
+        """What was minted there up to this moment is not adopted any more, whoever comes upon it; None: nobody said."""
+
+    async def set_adoption_floor(self, destination: str, created_after: datetime) -> None:
+        """Whole milliseconds, rounded down."""
+
 
 class Looks(Protocol):
     """When a session must be looked at next. Events, hints, reconciliation and deadlines are this one schedule."""

@@ -10,7 +10,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -229,6 +229,33 @@ def load(path: Path | None, environ: Mapping[str, str], *, default_path: Path = 
     return settings
 
 
+def parse_duration(text: str, place: str) -> timedelta:
+    """:param place: what is named when it is none.
+    :raises ConfigurationInvalid:
+    """
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise ConfigurationInvalid(f'{place}: a duration is written "90s", "15m", "24h" or "30d"')
+    seconds = float(match[1]) * _SECONDS[match[2]]
+    if seconds > _LONGEST.total_seconds():
+        raise ConfigurationInvalid(f"{place}: at most {_LONGEST.days}d")
+    return timedelta(seconds=seconds)
+
+
+def parse_moment(text: str, place: str) -> datetime:
+    """ISO 8601 with its offset: whose clock a bare one means, nobody could say.
+
+    :raises ConfigurationInvalid:
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise ConfigurationInvalid(f'{place}: a moment is written with its offset, "2026-11-20T12:00Z"')
+    return moment.astimezone(UTC)
+
+
 def _read(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
@@ -285,13 +312,7 @@ def _parse_fields(table: Any, kind: type[Struct], place: str) -> None:
         return
     names = {field.name for field in msgspec.structs.fields(kind) if field.type is timedelta}
     for name in names & table.keys():
-        match = _DURATION.fullmatch(str(table[name]))
-        if match is None:
-            raise ConfigurationInvalid(f'{place}.{name}: a duration is written "90s", "15m", "24h" or "30d"')
-        seconds = float(match[1]) * _SECONDS[match[2]]
-        if seconds > _LONGEST.total_seconds():
-            raise ConfigurationInvalid(f"{place}.{name}: at most {_LONGEST.days}d")
-        table[name] = timedelta(seconds=seconds)
+        table[name] = parse_duration(str(table[name]), f"{place}.{name}")
 
 
 def _check(settings: Settings) -> None:

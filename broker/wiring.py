@@ -26,9 +26,12 @@ from broker.ledger.redis import RedisLedger
 from broker.outbound.http import HttpSender, check_url, open_sender
 from broker.ports import Bucket, Clock, Deliveries, Door, MultipartRights
 from broker.services.abort import Abort
+from broker.services.adopt import Adopt
 from broker.services.assemble import Assemble
+from broker.services.broom import Broom
 from broker.services.complete import Complete
 from broker.services.erase import Erase
+from broker.services.findings import Find
 from broker.services.finish import EndLease, FinishJob, ReleaseJob
 from broker.services.grant import Grant
 from broker.services.lease import LeaseJobs, RenewLease
@@ -38,10 +41,12 @@ from broker.services.mint import Mint
 from broker.services.notify import Notify
 from broker.services.open_upload import OpenUpload
 from broker.services.read import Read
+from broker.services.recover import Recover
 from broker.services.remint import Remint
 from broker.services.revive import Revive
-from broker.services.store_marks import MarkStores
+from broker.services.store_marks import MarkStores, MatchStore, TakeOver
 from broker.services.survey import Survey
+from broker.services.sweep import Sweep
 from broker.services.tell import FanOut, Tell
 from broker.services.watch import Watch
 from broker.settings import (
@@ -83,6 +88,17 @@ POOL_CONNECTIONS = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Upkeep:
+    """What an operator, or a sweeper in his place, does to destinations."""
+
+    buckets: Mapping[str, Bucket]
+    sweep: Sweep
+    broom: Broom
+    recover: Recover
+    take_over: TakeOver
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class House:
     """What a process can run: the routes' use cases, looker and relay that share their bells, who marks the stores."""
 
@@ -92,6 +108,7 @@ class House:
     tail: Tail
     relay: Relay
     marker: Marker
+    upkeep: Upkeep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,9 +190,17 @@ def _house(
     metrics.listened(lambda: tail.count)
     work = FarBell(near=LocalBell(), tail=tail)
     assemble = Assemble(sessions=sessions, clock=clock)
+    adopt = Adopt(sessions=sessions, identity=ledger.identity, sealer=sealer, clock=clock)
     look = CountedLook(
         look=Look(
-            buckets=buckets, sessions=sessions, looks=ledger, assemble=assemble, sealer=sealer, clock=clock, work=work
+            buckets=buckets,
+            sessions=sessions,
+            looks=ledger,
+            assemble=assemble,
+            adopt=adopt,
+            sealer=sealer,
+            clock=clock,
+            work=work,
         ),
         metrics=metrics,
         tracing=tracing,
@@ -233,7 +258,17 @@ def _house(
     )
     looker = Looker(looks=ledger, look=look, stores=len(buckets), clock=clock, due=due)
     marker = Marker(mark=MarkStores(buckets=buckets, identity=ledger.identity, clock=clock))
-    return House(use_cases=use_cases, tracing=tracing, looker=looker, tail=tail, relay=relay, marker=marker)
+    find, match = Find(sessions=sessions, tombstones=ledger.tombstones), MatchStore(identity=ledger.identity)
+    upkeep = Upkeep(
+        buckets=buckets,
+        sweep=Sweep(find=find, match=match, adopt=adopt, clock=clock),
+        broom=Broom(find=find, look=look, adopt=adopt, clock=clock),
+        recover=Recover(find=find, match=match, adopt=adopt, identity=ledger.identity, clock=clock),
+        take_over=TakeOver(identity=ledger.identity),
+    )
+    return House(
+        use_cases=use_cases, tracing=tracing, looker=looker, tail=tail, relay=relay, marker=marker, upkeep=upkeep
+    )
 
 
 def api_keys_of(settings: Mapping[str, KeySettings]) -> dict[str, ApiKey]:

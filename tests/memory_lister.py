@@ -23,11 +23,12 @@ async def _nothing() -> None:
 class MemoryLister:
     """Implements ObjectLister.
 
-    :param before_page: awaited before each page of objects: a place for a test to meddle.
+    :param before_page: awaited before each page of objects, `at_end` after the last: places for a test to meddle.
     """
 
     bucket: "MemoryBucket"
     before_page: Callable[[], Awaitable[None]] = _nothing
+    at_end: Callable[[], Awaitable[None]] = _nothing
 
     async def objects(self) -> AsyncIterator[Sequence[ListedObject]]:
         for key in sorted(self.bucket.stored):
@@ -36,6 +37,7 @@ class MemoryLister:
                 raise self.bucket.trouble
             states = self.bucket.states(key)
             yield [_listed(key, info, is_latest=not place) for place, info in enumerate(states)]
+        await self.at_end()
 
     async def uploads(self) -> AsyncIterator[Sequence[UnfinishedUpload]]:
         if self.bucket.trouble:

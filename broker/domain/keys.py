@@ -14,6 +14,8 @@ MAX_FILENAME_BYTES = 255  # common file systems (ext4, XFS, NTFS): a download mu
 MAX_KEY_BYTES = 1_024  # S3 "Naming Amazon S3 objects": at most 1,024 bytes of UTF-8
 SHARDS_LIMIT = 256  # two hex digits
 
+MARK_NAME = ".broker"  # ours: no session id, so no hint and no listing takes it for an upload
+
 _ID = re.compile(r"[0-9a-f]{2}[a-z2-7]{26}")
 # Separators, and characters that URL parsers, shells and terminals read as syntax.
 _UNSAFE = frozenset('/\\:*?"<>|\x7f')
@@ -56,6 +58,11 @@ def safe_filename(filename: str) -> str:
 
 def object_key(prefix: str, session_id: str, filename: str) -> str:
     return f"{prefix}/{session_id}/{safe_filename(filename)}" if prefix else f"{session_id}/{safe_filename(filename)}"
+
+
+def mark_key(prefix: str) -> str:
+    """Where a destination's note lies that says whose ledger knows its objects."""
+    return f"{prefix}/{MARK_NAME}" if prefix else MARK_NAME
 
 
 def session_id_in(prefix: str, key: str) -> str | None:

@@ -4,18 +4,15 @@ import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from broker.contract import Guarantees, Reason, State
-from broker.domain.capsule import CapsuleSealer, spec_of
+from broker.contract import Reason, State
+from broker.domain.capsule import CapsuleSealer
 from broker.domain.errors import CredentialsUnavailable, StoreRefused, StoreUnavailable, Unavailable
-from broker.domain.keys import session_id_in
-from broker.domain.objects import CAPSULE_FIELD, ObjectInfo, UploadSpec, judge, pin_of
-from broker.domain.policy import Destination, grace, next_look, weaker
+from broker.domain.objects import ObjectInfo, judge, pin_of
+from broker.domain.policy import grace, next_look
 from broker.domain.sessions import (
     FOREIGN_OBJECT,
     Change,
-    Facts,
     Session,
-    begin,
     erased,
     expire,
     in_flight_bytes,
@@ -26,7 +23,9 @@ from broker.domain.sessions import (
     removed,
     verify,
 )
-from broker.ports import Bell, Bucket, Buckets, Clock, DueLook, Looks, Sessions, Stray
+from broker.domain.tombstones import is_kept
+from broker.ports import Bell, Bucket, Buckets, Clock, DueLook, Looks, Sessions
+from broker.services.adopt import Adopt
 from broker.services.assemble import Assemble
 from broker.services.erase import is_ours, wipe
 
@@ -45,6 +44,7 @@ class Look:
     sessions: Sessions
     looks: Looks
     assemble: Assemble
+    adopt: Adopt
     sealer: CapsuleSealer
     clock: Clock
     work: Bell
@@ -147,7 +147,7 @@ class Look:
         """Deletes what a tombstone permits: our own bytes, by the version just seen, once no late request can land."""
         facts, place = session.facts, bucket.destination
         quiet = quiet_at(session, place.policy, now=facts.requests_end_at)
-        if now < quiet or not self._is_ours(session, info) or _is_kept(session, place):
+        if now < quiet or not self._is_ours(session, info) or is_kept(session.state, place):
             await self._until_quiet(due, session, bucket, now)
             return session
         if not await bucket.remover.remove(facts.key, pin_of(info)):
@@ -175,40 +175,15 @@ class Look:
 
     async def _adopted(self, due: DueLook, bucket: Bucket) -> Session | None:
         """A session that the ledger lost, rebuilt from the capsule on its object."""
-        stray, now = due.stray, self.clock.now()
-        if stray is None:
+        stray = due.stray
+        info = await bucket.objects.head(stray.key) if stray else None
+        if stray is None or info is None:
             return None
-        info = await bucket.objects.head(stray.key)
-        facts = self._rebuilt(stray, bucket, info, now) if info else None
-        if facts is None:
-            _log.warning("object.unknown", extra={"session_id": due.id, "destination": stray.destination})
-            return None
-        created = await self.sessions.create(begin(due.id, facts, facts.created_at), look_at=now, idempotency=None)
-        _log.warning("session.adopted", extra={"session_id": due.id, "destination": stray.destination})
-        return created.session
-
-    def _rebuilt(self, stray: Stray, bucket: Bucket, info: ObjectInfo, now: datetime) -> Facts | None:
-        place = bucket.destination
-        capsule = self.sealer.open(info.metadata.get(CAPSULE_FIELD, ""), bucket=place.bucket, key=stray.key)
-        if capsule is None or capsule.id != session_id_in(place.prefix, stray.key):
-            return None
-        if now >= capsule.created_at + place.policy.retention:
-            return None  # its record may have been processed and forgotten: adopting it would process it twice
-        spec = spec_of(capsule, filename=stray.key.rpartition("/")[2], object_metadata=info.metadata)
-        return Facts(
-            principal=capsule.principal,
-            destination=place.name,
-            bucket=place.bucket,
-            key=stray.key,
-            spec=spec,
-            guarantees=_weakest(bucket, spec),
-            created_at=capsule.created_at,
-            expires_at=capsule.expires_at,
-            requests_end_at=capsule.expires_at,
-            metadata=capsule.metadata,
-            owner=capsule.owner,
-            batch=capsule.batch,
-        )
+        floor = await self.adopt.floor(bucket.destination)
+        adoption = await self.adopt(stray.key, bucket, info, created_after=floor)
+        event = "session.adopted" if adoption.session else "object.unknown"
+        _log.warning(event, extra={"session_id": due.id, "destination": stray.destination})
+        return adoption.session
 
     def _tell(self, change: Change) -> None:
         after = change.after
@@ -216,16 +191,3 @@ class Look:
         _log.info(f"upload.{after.state.value}", extra=extra)
         if change.job_at is not None:
             self.work.ring()
-
-
-def _weakest(bucket: Bucket, spec: UploadSpec) -> Guarantees:
-    """What is true of `spec` by whichever strategy it came: nobody remembers."""
-    put = bucket.put.binds(spec)
-    return weaker(put, bucket.multipart.signer.binds(spec)) if bucket.multipart else put
-
-
-def _is_kept(session: Session, place: Destination) -> bool:
-    """Whether these bytes stay although nobody wants them: `on_reject` speaks of what was judged unfit."""
-    if session.state is State.ABORTED or (session.state is State.EXPIRED and place.late == "remove"):
-        return False
-    return place.on_reject == "keep"

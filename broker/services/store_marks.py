@@ -6,6 +6,7 @@ it is given no id, and whoever wants to delete is refused until `upload-broker r
 
 import logging
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from broker.domain.errors import CredentialsUnavailable, StoreMismatch, StoreRefused, StoreUnavailable, Unavailable
@@ -75,6 +76,28 @@ class MarkStores:
         await bucket.mark.write(store_id, now=self.clock.now())
         _log.info("store.marked", extra={"destination": bucket.destination.name})
         return await bucket.mark.read()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakeOver:
+    """Makes a ledger that lost everything the one that knows these destinations."""
+
+    identity: Identity
+
+    async def __call__(self, buckets: Sequence[Bucket]) -> None:
+        """Idempotent.
+
+        :raises StoreMismatch: there is no note, or not one for all, or the ledger has an id of its own.
+        :raises LedgerUnavailable, StoreUnavailable, StoreRefused, CredentialsUnavailable: nothing was taken over.
+        """
+        notes = {bucket.destination.name: await bucket.mark.read() if bucket.mark else None for bucket in buckets}
+        if silent := [name for name, noted in notes.items() if noted is None]:
+            raise StoreMismatch(f"there is nothing to take over: destination {silent[0]!r} has no note of a ledger")
+        ids = {noted for noted in notes.values() if noted}
+        if len(ids) > 1:
+            raise StoreMismatch(f"destinations {', '.join(notes)} belong to several ledgers: recover them one by one")
+        if await self.identity.claim(*ids) not in ids:
+            raise StoreMismatch("this ledger has an id of its own, it is not the one that was emptied: nothing changed")
 
 
 def mismatch(bucket: Bucket, *, held: str | None, noted: str | None) -> str | None:

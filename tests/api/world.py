@@ -17,9 +17,11 @@ from broker.domain.policy import Destination, Policy
 from broker.domain.principals import ApiKey, Role, hash_of, new_key_text
 from broker.domain.tokens import Tokens
 from broker.doors.s3_event import S3EventDoor
+from broker.ledger.identity import MemoryIdentity
 from broker.ledger.memory import MemoryLedger
 from broker.ports import ApiKeys, Clock, Ledger
 from broker.services.abort import Abort
+from broker.services.adopt import Adopt
 from broker.services.assemble import Assemble
 from broker.services.complete import Complete
 from broker.services.erase import Erase
@@ -181,7 +183,14 @@ def _use_cases(
     jobs = CountedJobs(jobs=ledger, metrics=metrics)
     assemble = Assemble(sessions=sessions, clock=clock)
     judge = Look(
-        buckets=buckets, sessions=sessions, looks=ledger, assemble=assemble, sealer=sealer, clock=clock, work=work
+        buckets=buckets,
+        sessions=sessions,
+        looks=ledger,
+        assemble=assemble,
+        adopt=Adopt(sessions=sessions, identity=MemoryIdentity(), sealer=sealer, clock=clock),
+        sealer=sealer,
+        clock=clock,
+        work=work,
     )
     look = CountedLook(look=judge, metrics=metrics, tracing=tracing)
     grant, open_upload = Grant(sealer=sealer), OpenUpload(sessions=sessions, sealer=sealer, clock=clock)

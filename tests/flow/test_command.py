@@ -131,6 +131,8 @@ def test_a_redis_without_an_append_only_file_is_refused(tmp_path: Path) -> None:
         ("look",),
         ("dev",),
         ("demo",),
+        ("sweep",),
+        ("recover",),
         ("openapi",),
         ("hash",),
         ("check",),

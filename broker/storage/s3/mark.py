@@ -14,11 +14,11 @@ import msgspec
 from msgspec import Struct
 
 from broker.domain.errors import StoreRefused
+from broker.domain.keys import mark_key
 from broker.storage.s3 import xml
 from broker.storage.s3.caller import S3Caller, trouble
 from broker.storage.s3.credentials import Credentials
 
-NAME: Final = ".broker"  # no session id: no hint and no listing takes it for an upload
 PRODUCT: Final = "upload-broker"
 
 # PutObject: 412 when the key exists, 409 when somebody writes it at this moment.
@@ -68,7 +68,7 @@ class S3StoreMark:
 
     @property
     def _key(self) -> str:
-        return f"{self.prefix}/{NAME}" if self.prefix else NAME
+        return mark_key(self.prefix)
 
     def _foreign(self) -> StoreRefused:
         return StoreRefused(f"{self._key} is no note of a broker: whoever put it there must move it")

@@ -131,6 +131,16 @@ async def test_a_ledger_has_the_first_id_that_it_was_given(ledger: Twin, other: 
     assert await other.identity.claim("another") == held[0]
 
 
+async def test_what_an_operator_said_of_adoptions_is_remembered_for_each_destination(ledger: Twin, other: Twin) -> None:
+    assert await ledger.identity.adoption_floor("eu") is None
+    await ledger.identity.set_adoption_floor("eu", NOW)
+    await ledger.identity.set_adoption_floor("us", NOW + DAY)
+    await other.identity.set_adoption_floor("eu", NOW - DAY)  # the last word counts, earlier or later
+    assert await ledger.identity.adoption_floor("eu") == NOW - DAY
+    assert await other.identity.adoption_floor("us") == NOW + DAY
+    assert await ledger.identity.adoption_floor("asia") is None
+
+
 # --- what only Redis can do
 
 
@@ -194,6 +204,8 @@ async def test_while_redis_is_away_neither_id_nor_tombstone_is_taken_for_missing
     for call in (
         redis.identity.store_id(),
         redis.identity.claim("id"),
+        redis.identity.adoption_floor("eu"),
+        redis.identity.set_adoption_floor("eu", NOW),
         redis.tombstones.find_many([new_session_id(0)]),
     ):
         with pytest.raises(LedgerUnavailable):

@@ -1,5 +1,6 @@
 """All use cases over one memory ledger, one memory bucket and one clock, with a fuse in every line to the outside."""
 
+import copy
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,8 +20,9 @@ from broker.contract import (
     State,
     Upload,
 )
-from broker.domain.capsule import CapsuleSealer
+from broker.domain.capsule import CapsuleSealer, capsule_of
 from broker.domain.errors import BrokerError, CredentialsUnavailable, LedgerUnavailable, StoreUnavailable
+from broker.domain.objects import CAPSULE_FIELD, ObjectInfo
 from broker.domain.policy import Destination, Policy
 from broker.domain.principals import ApiKey, Role
 from broker.domain.sessions import Session
@@ -29,9 +31,12 @@ from broker.doors.s3_event import S3EventDoor
 from broker.ledger.memory import MemoryLedger
 from broker.ports import Bucket, Envelope, Event, MultipartRights
 from broker.services.abort import Abort
+from broker.services.adopt import Adopt
 from broker.services.assemble import Assemble
+from broker.services.broom import Broom
 from broker.services.complete import Complete
 from broker.services.erase import Erase
+from broker.services.findings import Find
 from broker.services.finish import EndLease, FinishJob, ReleaseJob
 from broker.services.grant import Grant
 from broker.services.lease import LeaseJobs, RenewLease
@@ -41,7 +46,10 @@ from broker.services.mint import Mint, Minted
 from broker.services.notify import Notify
 from broker.services.open_upload import OpenUpload
 from broker.services.read import Read
+from broker.services.recover import Recover
 from broker.services.remint import Remint
+from broker.services.store_marks import MarkStores, MatchStore
+from broker.services.sweep import Sweep
 from broker.telemetry.tracing import Tracing
 from broker.workers.bells import LocalBell
 from tests.clock import FrozenClock
@@ -124,18 +132,22 @@ class House:
             mark=Fused(self.bucket.mark, self.fuse, StoreUnavailable),
         )
 
-    def lose_ledger(self, shards: int = 1) -> None:
-        """An empty ledger: the first one, or what an operator finds after a disaster."""
-        self.ledger = MemoryLedger(self.clock, shards=shards)
+    def lose_ledger(self, shards: int = 1, *, backup: MemoryLedger | None = None) -> None:
+        """An empty ledger, the first one or what an operator finds after a disaster; or what he restored."""
+        self.ledger = backup or MemoryLedger(self.clock, shards=shards)
         ledger: Any = Fused(self.ledger, self.fuse, LedgerUnavailable)
         clock, tokens, sealer, buckets = self.clock, self.tokens, self.sealer, self.buckets
         self.work, self.due = LocalBell(), LocalBell()
         self.assemble = Assemble(sessions=ledger, clock=clock)
+        identity = Fused(self.ledger.identity, self.fuse, LedgerUnavailable)
+        tombstones = Fused(self.ledger.tombstones, self.fuse, LedgerUnavailable)
+        self.adopt = Adopt(sessions=ledger, identity=identity, sealer=sealer, clock=clock)
         self.look = Look(
             buckets=buckets,
             sessions=ledger,
             looks=ledger,
             assemble=self.assemble,
+            adopt=self.adopt,
             sealer=sealer,
             clock=clock,
             work=self.work,
@@ -167,6 +179,31 @@ class House:
         door = S3EventDoor(destinations=(self.place.name,), tokens=(DOOR_TOKEN,))
         self.notify = Notify(doors={"events": door}, buckets=buckets, looks=ledger, clock=clock, due=self.due)
 
+        find, match = Find(sessions=ledger, tombstones=tombstones), MatchStore(identity=identity)
+        self.mark = MarkStores(buckets=buckets, identity=identity, clock=clock)
+        self.sweep = Sweep(find=find, match=match, adopt=self.adopt, clock=clock)
+        self.broom = Broom(find=find, look=self.look, adopt=self.adopt, clock=clock)
+        self.recover = Recover(find=find, match=match, adopt=self.adopt, identity=identity, clock=clock)
+
+    # --- disasters
+
+    def backup(self) -> MemoryLedger:
+        """The ledger as it is now, to be put in place again later."""
+        return copy.deepcopy(self.ledger, {id(self.clock): self.clock})
+
+    def empty_ledger(self) -> None:
+        """Somebody flushes it while everybody is at work."""
+        self.ledger._shards = MemoryLedger(self.clock, shards=self.ledger.shards)._shards
+        self.ledger.tombstones._standing.clear()
+        self.ledger.identity._held = None
+
+    async def forget(self, session: Session) -> None:
+        """One record is lost, with all that hangs on it."""
+        shard = self.ledger._shard(session.id)
+        shard.sessions.drop(session.id)
+        shard.due.pop(session.id, None)
+        shard.jobs.pop(session.id, None)
+
     # --- what people do
 
     async def minted(self, **changes: Any) -> Minted:
@@ -174,6 +211,17 @@ class House:
 
     def sent(self, minted: Minted, body: bytes | None = None) -> None:
         self.bucket.send(request_of(minted.upload), body)
+
+    def store_anyhow(self, session: Session, **changes: Any) -> ObjectInfo:
+        """An object of a session as its signed request would have made it, whenever."""
+        facts = session.facts
+        capsule = self.sealer.seal(capsule_of(session.id, facts), bucket=facts.bucket, key=facts.key)
+        known = {
+            "size_bytes": facts.spec.size_bytes,
+            "content_type": facts.spec.content_type,
+            "metadata": {CAPSULE_FIELD: capsule},
+        }
+        return self.bucket.store(facts.key, **known | changes)
 
     async def uploaded(self, **changes: Any) -> Session:
         """Minted, sent and verified."""

@@ -1,0 +1,89 @@
+"""Adopt: a session that the ledger lost, rebuilt from the capsule on its object. The bucket is the second witness."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from broker.contract import Guarantees
+from broker.domain.capsule import Capsule, CapsuleSealer, spec_of
+from broker.domain.keys import session_id_in
+from broker.domain.objects import CAPSULE_FIELD, ObjectInfo, UploadSpec
+from broker.domain.policy import Destination, weaker
+from broker.domain.sessions import Facts, Session, begin
+from broker.ports import Bucket, Clock, Identity, Sessions
+
+Outcome = Literal["adopted", "known", "not-ours", "too-old"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adoption:
+    """`session` is the one that holds now, where there is one."""
+
+    outcome: Outcome
+    session: Session | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adopt:
+    sessions: Sessions
+    identity: Identity
+    sealer: CapsuleSealer
+    clock: Clock
+
+    async def __call__(self, key: str, bucket: Bucket, info: ObjectInfo, *, created_after: datetime) -> Adoption:
+        """Believes an object that carries a capsule of this very id and place; its first look is now.
+
+        :param info: what HEAD just said of `key`.
+        :param created_after: from `floor`, or what an operator knows better.
+        :raises LedgerUnavailable:
+        """
+        capsule = self.capsule_on(key, bucket.destination, info)
+        if capsule is None:
+            return Adoption(outcome="not-ours")
+        if capsule.created_at <= created_after:
+            return Adoption(outcome="too-old")
+        facts = _facts(capsule, key, bucket, info)
+        session = begin(capsule.id, facts, facts.created_at)
+        created = await self.sessions.create(session, look_at=self.clock.now(), idempotency=None)
+        if created.is_replay:
+            return Adoption(outcome="known", session=created.session)
+        return Adoption(outcome="adopted", session=created.session)
+
+    async def floor(self, place: Destination) -> datetime:
+        """What was minted up to then is not adopted: its record may have been processed and forgotten, so that
+        adopting it would process it twice; or an operator said so when the ledger was recovered.
+
+        :raises LedgerUnavailable:
+        """
+        oldest = self.clock.now() - place.policy.retention
+        said = await self.identity.adoption_floor(place.name)
+        return oldest if said is None else max(oldest, said)
+
+    def capsule_on(self, key: str, place: Destination, info: ObjectInfo) -> Capsule | None:
+        """What the broker sealed onto this object for this very key; None when it did not, or it was copied here."""
+        capsule = self.sealer.open(info.metadata.get(CAPSULE_FIELD, ""), bucket=place.bucket, key=key)
+        return capsule if capsule and capsule.id == session_id_in(place.prefix, key) else None
+
+
+def _facts(capsule: Capsule, key: str, bucket: Bucket, info: ObjectInfo) -> Facts:
+    spec = spec_of(capsule, filename=key.rpartition("/")[2], object_metadata=info.metadata)
+    return Facts(
+        principal=capsule.principal,
+        destination=bucket.destination.name,
+        bucket=bucket.destination.bucket,
+        key=key,
+        spec=spec,
+        guarantees=_weakest(bucket, spec),
+        created_at=capsule.created_at,
+        expires_at=capsule.expires_at,
+        requests_end_at=capsule.expires_at,
+        metadata=capsule.metadata,
+        owner=capsule.owner,
+        batch=capsule.batch,
+    )
+
+
+def _weakest(bucket: Bucket, spec: UploadSpec) -> Guarantees:
+    """What is true of `spec` by whichever strategy it came: nobody remembers."""
+    put = bucket.put.binds(spec)
+    return weaker(put, bucket.multipart.signer.binds(spec)) if bucket.multipart else put
