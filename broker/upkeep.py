@@ -13,7 +13,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from broker.domain.errors import BrokerError, ConfigurationInvalid
+from broker.domain.errors import BrokerError, ConfigurationInvalid, Unavailable
 from broker.ports import Bucket
 from broker.services.sweep_report import RecoverReport, SweepReport, Tally
 from broker.settings import Settings
@@ -114,12 +114,12 @@ async def _until_signalled(work: Coroutine[Any, Any, None]) -> None:
 
 
 async def _told(bucket: Bucket, work: Coroutine[Any, Any, int]) -> int:
-    """A destination that is refused keeps no other from its turn."""
+    """Trouble with one destination keeps no other from its turn."""
     try:
         return await work
-    except BrokerError as refused:
-        sys.stderr.write(f"upload-broker: {bucket.destination.name}: {refused.detail}\n")
-        return REFUSED
+    except BrokerError as trouble:
+        sys.stderr.write(f"upload-broker: {bucket.destination.name}: {trouble.detail}\n")
+        return UNANSWERED if isinstance(trouble, Unavailable) else REFUSED
 
 
 def _chosen(upkeep: Upkeep, names: Sequence[str]) -> list[Bucket]:

@@ -190,7 +190,7 @@ def _house(
     metrics.listened(lambda: tail.count)
     work = FarBell(near=LocalBell(), tail=tail)
     assemble = Assemble(sessions=sessions, clock=clock)
-    adopt = Adopt(sessions=sessions, identity=ledger.identity, sealer=sealer, clock=clock)
+    adopt = Adopt(sessions=sessions, tombstones=ledger.tombstones, identity=ledger.identity, sealer=sealer, clock=clock)
     look = CountedLook(
         look=Look(
             buckets=buckets,

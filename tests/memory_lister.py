@@ -43,7 +43,10 @@ class MemoryLister:
         if self.bucket.trouble:
             raise self.bucket.trouble
         unfinished = self.bucket.uploads.unfinished.items()
-        yield [UnfinishedUpload(key=each.key, upload_id=name, initiated=each.opened_at) for name, each in unfinished]
+        yield [
+            UnfinishedUpload(key=each.listed_as or each.key, upload_id=name, initiated=each.opened_at)
+            for name, each in unfinished
+        ]
 
 
 @dataclass(slots=True, kw_only=True)

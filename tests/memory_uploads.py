@@ -25,6 +25,7 @@ class _Unfinished:
     spec: UploadSpec
     capsule: str
     opened_at: datetime
+    listed_as: str | None = None  # another spelling of its key
     parts: dict[int, StoredPart] = field(default_factory=dict)
 
 

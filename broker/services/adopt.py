@@ -10,9 +10,9 @@ from broker.domain.keys import session_id_in
 from broker.domain.objects import CAPSULE_FIELD, ObjectInfo, UploadSpec
 from broker.domain.policy import Destination, weaker
 from broker.domain.sessions import Facts, Session, begin
-from broker.ports import Bucket, Clock, Identity, Sessions
+from broker.ports import Bucket, Clock, Identity, Sessions, Tombstones
 
-Outcome = Literal["adopted", "known", "not-ours", "too-old"]
+Outcome = Literal["adopted", "known", "not-ours", "too-old"]  # known: by its record, or by its tombstone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +26,7 @@ class Adoption:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adopt:
     sessions: Sessions
+    tombstones: Tombstones
     identity: Identity
     sealer: CapsuleSealer
     clock: Clock
@@ -42,6 +43,8 @@ class Adopt:
             return Adoption(outcome="not-ours")
         if capsule.created_at <= created_after:
             return Adoption(outcome="too-old")
+        if await self.tombstones.find_many([capsule.id]) != [None]:
+            return Adoption(outcome="known")  # it came to nothing, and must not come to life again
         facts = _facts(capsule, key, bucket, info)
         session = begin(capsule.id, facts, facts.created_at)
         created = await self.sessions.create(session, look_at=self.clock.now(), idempotency=None)

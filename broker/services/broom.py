@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from broker.contract import State
-from broker.domain.objects import pin_of
+from broker.domain.objects import judge, pin_of
 from broker.domain.tombstones import permits_removal
 from broker.ports import Bucket, Clock, DueLook, ListedObject, Looking, UnfinishedUpload
 from broker.services.adopt import Adopt
@@ -45,11 +45,19 @@ class Broom:
             _log.warning("session.adopted", extra=extra)
         return adoption.outcome
 
-    async def settle_late(self, found: Finding[ListedObject]) -> bool:
-        """Bytes of an expired session whose event was lost are judged like those whose event came. True: accepted."""
-        if found.session is None:
+    async def settle_late(self, bucket: Bucket, found: Finding[ListedObject]) -> bool:
+        """Bytes of an expired session whose event was lost are taken like those whose event came. True: accepted.
+
+        What would not be taken is not even looked at: a look might remove it, and nobody counted that beforehand.
+        :raises Unavailable: the store or the ledger does not answer.
+        """
+        session, key = found.session, found.listed.key
+        info = await bucket.objects.head(key)
+        if session is None or info is None or self.adopt.capsule_on(key, bucket.destination, info) is None:
             return False
-        after = await self.look(DueLook(id=found.session.id, claim=UNCLAIMED, session=found.session))
+        if judge(session.facts.spec, info) is not None:
+            return False
+        after = await self.look(DueLook(id=session.id, claim=UNCLAIMED, session=session))
         return after is not None and after.state is State.VERIFIED
 
     async def remove(self, bucket: Bucket, found: Finding[ListedObject]) -> Removal:

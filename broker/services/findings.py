@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Generic, TypeVar
 
@@ -12,6 +12,10 @@ from broker.domain.policy import Destination
 from broker.domain.sessions import Session, tombstone_of
 from broker.domain.tombstones import Tombstone, permits_removal
 from broker.ports import ListedObject, Sessions, Tombstones, UnfinishedUpload
+
+SKEW = timedelta(
+    minutes=15
+)  # "Authenticating Requests": a store refuses clocks that are further off, so its own is not
 
 Listed = TypeVar("Listed", ListedObject, UnfinishedUpload)
 
@@ -70,7 +74,7 @@ class Find:
 
 
 def standing(found: Finding[ListedObject], place: Destination, *, floor: datetime, now: datetime) -> Standing:
-    """:param floor: an object that was written before it is too old to be adopted: it was minted even earlier."""
+    """:param floor: an object that was written well before it is too old to be adopted: it was minted even earlier."""
     listed, session = found.listed, found.session
     if found.session_id is None:
         return Standing.MARK if listed.key == mark_key(place.prefix) else Standing.FOREIGN
@@ -80,7 +84,7 @@ def standing(found: Finding[ListedObject], place: Destination, *, floor: datetim
         return _buried(found, found.tombstone, place, now)
     if session is not None:
         return Standing.LIVE
-    return Standing.FORGOTTEN if listed.last_modified <= floor else Standing.UNKNOWN
+    return Standing.FORGOTTEN if listed.last_modified <= floor - SKEW else Standing.UNKNOWN
 
 
 def is_of(session: Session, place: Destination, key: str) -> bool:

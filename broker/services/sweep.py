@@ -88,7 +88,8 @@ class Sweep:
                 stands = standing(found, place, floor=floor, now=self.clock.now())
                 _count(report, found, stands)
                 if stands is Standing.REMOVABLE and len(under_way.removable) < MOST:
-                    under_way.removable.append(found)
+                    # Without its record: whoever removes it asks again.
+                    under_way.removable.append(Finding(listed=found.listed, session_id=found.session_id))
                 elif stands is Standing.REMOVABLE:
                     report.is_partial = True
                 elif found.listed.is_latest and stands is Standing.UNKNOWN:
@@ -111,9 +112,8 @@ class Sweep:
                 report.not_ours.add(found.listed.size_bytes)
 
     async def _settle_late(self, under_way: _Pass, broom: Broom, late: Sequence[Finding[ListedObject]]) -> None:
-        for found, accepted in zip(
-            late, await at_once(AT_ONCE, [partial(broom.settle_late, found) for found in late]), strict=True
-        ):
+        answers = await at_once(AT_ONCE, [partial(broom.settle_late, under_way.bucket, found) for found in late])
+        for found, accepted in zip(late, answers, strict=True):
             if isinstance(accepted, Unavailable):
                 under_way.report.failed += 1
             elif accepted:

@@ -19,6 +19,7 @@ from broker.domain.tokens import Tokens
 from broker.doors.s3_event import S3EventDoor
 from broker.ledger.identity import MemoryIdentity
 from broker.ledger.memory import MemoryLedger
+from broker.ledger.tombstones import MemoryTombstones
 from broker.ports import ApiKeys, Clock, Ledger
 from broker.services.abort import Abort
 from broker.services.adopt import Adopt
@@ -187,7 +188,13 @@ def _use_cases(
         sessions=sessions,
         looks=ledger,
         assemble=assemble,
-        adopt=Adopt(sessions=sessions, identity=MemoryIdentity(), sealer=sealer, clock=clock),
+        adopt=Adopt(
+            sessions=sessions,
+            tombstones=MemoryTombstones(clock),
+            identity=MemoryIdentity(),
+            sealer=sealer,
+            clock=clock,
+        ),
         sealer=sealer,
         clock=clock,
         work=work,

@@ -297,3 +297,9 @@ def test_what_cannot_be_read_is_one_sentence(site: Site, argv: tuple[str, ...], 
     assert done.returncode == 2
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_store_that_does_not_answer_is_worth_another_try(site: Site) -> None:
+    done = site.run("sweep", BROKER_DESTINATIONS__DEFAULT__ENDPOINT="http://127.0.0.1:1")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("upload-broker: default: the store does not answer")

@@ -141,7 +141,7 @@ class House:
         self.assemble = Assemble(sessions=ledger, clock=clock)
         identity = Fused(self.ledger.identity, self.fuse, LedgerUnavailable)
         tombstones = Fused(self.ledger.tombstones, self.fuse, LedgerUnavailable)
-        self.adopt = Adopt(sessions=ledger, identity=identity, sealer=sealer, clock=clock)
+        self.adopt = Adopt(sessions=ledger, tombstones=tombstones, identity=identity, sealer=sealer, clock=clock)
         self.look = Look(
             buckets=buckets,
             sessions=ledger,
@@ -186,6 +186,11 @@ class House:
         self.recover = Recover(find=find, match=match, adopt=self.adopt, identity=identity, clock=clock)
 
     # --- disasters
+
+    def configure(self, place: Destination) -> None:
+        """Other terms for the same destination, as after a restart."""
+        self.place = place
+        self.buckets[place.name] = self._fused_bucket(place)
 
     def backup(self) -> MemoryLedger:
         """The ledger as it is now, to be put in place again later."""

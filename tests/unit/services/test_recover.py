@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from broker.contract import State
 from broker.domain.errors import StoreMismatch, StoreUnavailable
@@ -156,6 +157,36 @@ async def test_but_not_to_what_has_a_tombstone() -> None:
 
     assert (report.known.objects, report.adopted.objects) == (1, 0)
     assert await house.ledger.get(dead.id) is None
+
+
+async def test_nor_may_an_event_bring_to_life_what_has_a_tombstone() -> None:
+    """Its record went after a day; then an operator had records kept for a month."""
+    brief = replace(PLACE, policy=replace(PLACE.policy, retention=DAY))
+    house = await opened(brief)
+    (dead,) = await aborted_with_late_bytes(house)
+    await house.pass_time(2 * DAY)
+    assert await house.ledger.get(dead.id) is None
+    house.configure(PLACE)
+
+    await house.event(dead.facts.key)
+    await house.looks()
+
+    assert await house.ledger.get(dead.id) is None
+    assert dead.facts.key in house.bucket.stored
+
+
+async def test_the_clock_of_the_store_may_be_a_little_behind() -> None:
+    house = await opened()
+    begin = house.clock.now()
+    house.clock.advance(timedelta(seconds=1))
+    session = await house.uploaded()
+    house.bucket.tamper(session.facts.key, last_modified=begin - timedelta(minutes=10))
+    house.lose_ledger()
+    await take_over(house)
+
+    report = await recovered(house, created_after=begin)
+
+    assert report.adopted.objects == 1
 
 
 async def test_what_the_broker_never_signed_is_not_adopted() -> None:

@@ -13,9 +13,10 @@ from broker.domain.errors import StoreMismatch, StoreUnavailable
 from broker.domain.keys import new_session_id
 from broker.domain.objects import CAPSULE_FIELD
 from broker.domain.policy import Destination
-from broker.domain.sessions import Session, quiet_at
+from broker.domain.sessions import Change, Session, quiet_at, tombstone_of
 from broker.domain.tombstones import OUTLIVES
 from broker.services import sweep as module
+from broker.services.findings import Finding
 from broker.services.sweep_report import SweepReport
 from tests.unit.services.house import PLACE, WISH, Fuse, House, survive
 from tests.unit.services.parts import minted_in_parts
@@ -206,6 +207,21 @@ async def test_late_bytes_of_an_expired_session_are_accepted_where_they_are_welc
     assert (await house.leased()).id == minted.session.id
 
 
+@pytest.mark.parametrize("changes", [{"size_bytes": 5}, {"metadata": {}}], ids=["unfit", "not ours"])
+async def test_late_bytes_that_would_not_be_accepted_are_left(changes: dict[str, Any]) -> None:
+    """A look at them might delete, and no share was counted of that."""
+    house = await opened()
+    minted = await house.minted()
+    await house.pass_time(2 * DAY)
+    house.store_anyhow(minted.session, **changes)
+
+    report = await swept(house)
+
+    assert (report.late.objects, report.accepted.objects, report.removed.objects) == (1, 0, 0)
+    assert minted.session.facts.key in house.bucket.stored
+    assert (await house.session(minted.session.id)).state is State.EXPIRED
+
+
 async def test_and_their_object_outlives_record_and_tombstone() -> None:
     """The tombstone of the expiry is void: else a processed object would be deleted a month after its record."""
     house = await opened()
@@ -385,6 +401,55 @@ async def test_another_name_under_the_id_of_a_dead_session_stays() -> None:
         await forgotten(house)
 
 
+async def test_another_name_under_the_id_of_a_live_session_is_nobodys() -> None:
+    house = await opened()
+    session = await house.uploaded()
+    house.bucket.store(session.facts.key.replace("report.csv", "other.csv"), size_bytes=5)
+
+    report = await swept(house)
+
+    assert (report.live.objects, report.foreign.objects) == (1, 1)
+
+
+async def test_a_record_that_came_to_something_makes_a_tombstone_void() -> None:
+    """No way leads there; if one ever did, a finished object would be deleted."""
+    house = await opened()
+    (dead,) = await aborted_with_late_bytes(house)
+    live = await house.uploaded()
+    standing = house.ledger.tombstones._standing
+    standing[live.id] = standing[dead.id]
+
+    report = await swept(house)
+
+    assert house.bucket.removed == [dead.facts.key]
+    assert report.live.objects == 1
+
+
+async def test_whoever_removes_asks_again_whether_it_is_quiet() -> None:
+    house = await opened()
+    (session,) = await aborted_with_late_bytes(house)
+    (page,) = [page async for page in house.bucket.lister.objects() if page[0].key == session.facts.key]
+    found = Finding(listed=page[0], session_id=session.id)
+    tombstones = house.ledger.tombstones
+    later = replace(session, facts=replace(session.facts, requests_end_at=house.clock.now() + DAY))
+    tombstones.bury(Change(before=session, after=later, tombstone=tombstone_of(later, PLACE.policy)))
+    await house.forget(session)
+
+    assert await house.broom.remove(house.buckets[PLACE.name], found) == "left"
+    assert house.bucket.removed == []
+
+
+async def test_under_a_foreign_latest_version_our_own_older_one_goes_alone() -> None:
+    house = await opened(OVERWRITING, guarantees=UNCONDITIONAL, keeps_versions=True)
+    (session,) = await aborted_with_late_bytes(house)
+    foreign = house.bucket.store(session.facts.key, size_bytes=3)
+
+    report = await swept(house)
+
+    assert house.bucket.states(session.facts.key) == [foreign]
+    assert report.removed.objects == 1
+
+
 # --- five percent
 
 
@@ -412,6 +477,17 @@ async def test_a_share_is_counted_in_bytes_too() -> None:
 
     assert report.stopped is not None
     assert "11 of 311 objects (3.5%) with 100.0% of the bytes" in report.stopped
+    assert house.bucket.removed == []
+
+
+async def test_and_in_objects_however_small() -> None:
+    house = await opened()
+    await aborted_with_late_bytes(house, 11)
+    house.store_anyhow((await house.minted()).session, size_bytes=10**9)
+
+    report = await swept(house)
+
+    assert report.stopped is not None
     assert house.bucket.removed == []
 
 
@@ -624,6 +700,20 @@ async def test_a_sweep_that_stopped_aborts_no_upload_either() -> None:
 
     assert report.stopped is not None
     assert (report.uploads.over, report.uploads.aborted, len(house.bucket.uploads.unfinished)) == (1, 0, 1)
+
+
+async def test_an_upload_whose_key_was_misread_is_not_said_to_be_aborted() -> None:
+    """A store answers an abort under another key as if all were done."""
+    house = await opened()
+    (dead,) = await aborted_with_late_bytes(house)
+    upload_id = await house.bucket.uploads.open(dead.facts.key.replace(".csv", "%41.csv"), dead.facts.spec, "capsule")
+    await forgotten(house)
+    house.bucket.uploads.unfinished[upload_id].listed_as = dead.facts.key
+
+    report = await swept(house)
+
+    assert (report.uploads.over, report.uploads.aborted) == (1, 0)
+    assert upload_id in house.bucket.uploads.unfinished
 
 
 async def test_an_upload_that_is_aborted_only_at_the_second_try_is_not_counted_before() -> None:
