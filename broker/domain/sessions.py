@@ -279,17 +279,18 @@ def erase(session: Session, destination: Destination, now: datetime) -> Change:
         after = _moved(session, State.FAILED, now, reason=reason, erased_at=now)
     else:
         after = _revised(session, erased_at=now)
-    return Change(before=session, after=after, look_at=now)
+    return Change(before=session, after=after, look_at=now, tombstone=tombstone_of(after, destination.policy))
 
 
 def erased(session: Session, destination: Destination, now: datetime) -> Change:
     """The bytes of an erased session are gone. A look follows where a signed request could still bring them again."""
-    quiet = quiet_at(session, destination.policy, now)
+    after, quiet = _revised(session, is_removed=True), quiet_at(session, destination.policy, now)
     return Change(
         before=session,
-        after=_revised(session, is_removed=True),
+        after=after,
         look_at=quiet if now < quiet else None,
         keep_for=None if now < quiet else destination.policy.retention,
+        tombstone=tombstone_of(after, destination.policy),
     )
 
 
@@ -401,10 +402,12 @@ def quiet_at(session: Session, policy: Policy, now: datetime) -> datetime:
 
 
 def tombstone_of(session: Session, policy: Policy) -> Tombstone | None:
-    """What will remain of a session that came to nothing; None of any other."""
-    if session.state not in BURIED:
+    """What will remain of a session that came to nothing, or was erased: given up by its owner, whatever it came to."""
+    is_erased = session.facts.erased_at is not None
+    if session.state not in BURIED and not is_erased:
         return None
-    return Tombstone(state=session.state, quiet_at=quiet_at(session, policy, now=session.facts.requests_end_at))
+    state = State.ABORTED if is_erased else session.state
+    return Tombstone(state=state, quiet_at=quiet_at(session, policy, now=session.facts.requests_end_at))
 
 
 def in_flight_bytes(session: Session) -> int:

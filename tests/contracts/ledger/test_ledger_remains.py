@@ -26,7 +26,20 @@ from broker.contract import Reason, State
 from broker.dev.redis_server import RedisServer
 from broker.domain.errors import LedgerUnavailable
 from broker.domain.keys import new_session_id
-from broker.domain.sessions import Session, abort, expire, finish, quiet_at, reject, remint, removed, retry, verify
+from broker.domain.sessions import (
+    Session,
+    abort,
+    erase,
+    erased,
+    expire,
+    finish,
+    quiet_at,
+    reject,
+    remint,
+    removed,
+    retry,
+    verify,
+)
 from broker.domain.tombstones import OUTLIVES, Tombstone
 from broker.ledger.redis import RedisLedger
 from broker.ledger.tombstones import decode_tombstone, tombstone_key
@@ -109,6 +122,16 @@ async def test_a_removal_leaves_the_tombstone_standing(ledger: Twin) -> None:
     before = await tombstone(ledger, session)
     assert await ledger.apply(removed(change.after, DESTINATION))
     assert await tombstone(ledger, session) == before is not None
+
+
+async def test_what_its_owner_erased_leaves_the_tombstone_of_what_he_gave_up(ledger: Twin) -> None:
+    session = await verified(ledger)
+    change = erase(session, DESTINATION, NOW)
+    assert await ledger.apply(change)
+    before = await tombstone(ledger, session)
+    assert before == Tombstone(state=State.ABORTED, quiet_at=quiet_at(session, POLICY, now=NOW))
+    assert await ledger.apply(erased(change.after, DESTINATION, NOW + DAY))
+    assert await tombstone(ledger, session) == before
 
 
 async def test_a_tombstone_outlives_its_record(ledger: Twin) -> None:

@@ -110,6 +110,22 @@ async def test_when_the_tombstone_is_forgotten_too_they_stay_for_ever() -> None:
     assert report.forgotten.objects == 1
 
 
+@pytest.mark.parametrize("is_forgotten", [False, True], ids=["with a record", "with a tombstone alone"])
+async def test_what_its_owner_erased_goes_however_it_came_back(is_forgotten: bool) -> None:
+    house = await opened(KEEPING)
+    session = await house.uploaded()
+    await house.erase(session)
+    await house.pass_time(DAY)
+    if is_forgotten:
+        await forgotten(house)
+    house.store_anyhow(session)
+
+    report = await swept(house)
+
+    assert session.facts.key not in house.bucket.stored
+    assert report.removed.objects == 1
+
+
 async def test_nothing_goes_before_the_last_signed_request_is_over() -> None:
     house = await opened()
     minted = await house.minted()
