@@ -109,6 +109,11 @@ def look(config: Path | None, host: str | None, health_port: int | None, as_json
     show_default=True,
     help="More than this of all objects, or of their bytes, is never removed in a pass.",
 )
+@click.option(
+    "--alive-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Touched after each pass that left nothing undone, so that a health check can look at its age.",
+)
 @REPORT
 def sweep(
     config: Path | None,
@@ -116,6 +121,7 @@ def sweep(
     is_deleting: bool,
     every: str | None,
     max_percent: float,
+    alive_file: Path | None,
     as_json: bool,
 ) -> None:
     """Compare destinations (default: all) with the ledger, and report in objects and bytes.
@@ -140,6 +146,7 @@ def sweep(
             every=None if every is None else parse_duration(every, "--every"),
             at_most=max_percent / 100,
             as_json=as_json,
+            alive_file=alive_file,
         )
     )
 

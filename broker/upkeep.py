@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -53,9 +54,16 @@ def sweep(
     every: timedelta | None,
     at_most: float,
     as_json: bool,
+    alive_file: Path | None = None,
 ) -> int:
     """One pass, or one `every` so often until a signal. The exit code."""
-    tell: Callable[[SweepReport], None] = _print_json if as_json else _print_sweep
+    show: Callable[[SweepReport], None] = _print_json if as_json else _print_sweep
+
+    def tell(report: SweepReport) -> None:
+        show(report)
+        if alive_file and not (report.failed or report.stopped):
+            with suppress(OSError):  # its age tells
+                alive_file.touch()
 
     async def once(upkeep: Upkeep, bucket: Bucket) -> int:
         report = await upkeep.sweep(bucket, upkeep.broom if is_deleting else None, at_most=at_most)
@@ -69,6 +77,8 @@ def sweep(
         return OK
 
     async def run() -> int:
+        if alive_file:
+            _check_writable(alive_file)
         async with open_house(settings) as house:
             buckets = _chosen(house.upkeep, names)
             if every is not None:
@@ -102,6 +112,18 @@ def recover(
             return max([await _told(bucket, one(house.upkeep, bucket)) for bucket in buckets])
 
     return uvloop.run(run())
+
+
+def _check_writable(alive_file: Path) -> None:
+    """What an earlier process left there is no sign of this one's life.
+
+    :raises ConfigurationInvalid:
+    """
+    try:
+        alive_file.touch()
+        alive_file.unlink()
+    except OSError as exc:
+        raise ConfigurationInvalid(f"the alive file {alive_file} cannot be written: {exc.strerror}") from exc
 
 
 async def _until_signalled(work: Coroutine[Any, Any, None]) -> None:

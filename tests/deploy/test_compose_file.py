@@ -50,7 +50,7 @@ def test_it_obeys_the_schema_of_the_compose_specification(document: dict[str, An
 
 
 def test_everything_that_the_issue_asks_for_is_there(services: dict[str, dict[str, Any]]) -> None:
-    everywhere = {"broker-1", "broker-2", "looker", "consumer", "valkey"}
+    everywhere = {"broker-1", "broker-2", "looker", "sweeper", "consumer", "valkey"}
     assert compose_file.active({"services": services}, {"emulator"}).keys() >= everywhere | {"emulator"}
     assert services["consumer"]["deploy"]["replicas"] == 2
     assert "emulator" not in compose_file.active({"services": services}, {"versitygw"})
@@ -106,7 +106,7 @@ def test_the_consumer_holds_its_role_key_and_reaches_neither_ledger_nor_world(
 
 def test_only_those_who_use_the_ledger_reach_it_and_it_is_published_nowhere(document: dict[str, Any]) -> None:
     met = {name for name, each in document["services"].items() if "ledger" in compose_file.networks(each)}
-    assert met == {"valkey", "broker-1", "broker-2", "looker"}
+    assert met == {"valkey", "broker-1", "broker-2", "looker", "sweeper"}
     assert document["networks"]["ledger"]["internal"] is True
     assert "ports" not in document["services"]["valkey"]
 
@@ -136,7 +136,7 @@ def test_every_name_in_the_configuration_leads_somewhere_for_those_who_use_it(
     place = tomllib.loads((ROOT / "deploy" / name).read_text())["destinations"]["default"]
     running = compose_file.active(document, {profile})
     published = {text.rsplit(":", 2)[-2] for service in running.values() for text in service.get("ports", [])}
-    for who in ("broker-1", "broker-2", "looker"):
+    for who in ("broker-1", "broker-2", "looker", "sweeper"):
         assert urlsplit(place["endpoint"]).hostname in compose_file.names_seen_by(who, running), who
     assert urlsplit(place["consumer_endpoint"]).hostname in compose_file.names_seen_by("consumer", running)
     assert str(urlsplit(place["public_endpoint"]).port) in published

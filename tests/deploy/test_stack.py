@@ -62,6 +62,7 @@ def make(path: Path) -> Path:
     return path
 
 
+@pytest.mark.timeout(240)
 def test_every_service_becomes_healthy(stack: local.Stack) -> None:
     for replica in stack.all():
         replica.wait_healthy()

@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -274,13 +275,15 @@ def test_killed_in_the_middle_a_sweep_is_ended_by_the_next_one(site: Site) -> No
     assert {session["object"]["key"] for session in live} <= site.stored()
 
 
-def test_a_sweeper_that_stays_reports_every_pass_and_ends_when_told(site: Site) -> None:
-    argv = site.argv("sweep", "--every", "100ms", "--json")
+def test_a_sweeper_that_stays_reports_every_pass_and_ends_when_told(site: Site, tmp_path: Path) -> None:
+    alive = tmp_path / "alive"
+    argv = site.argv("sweep", "--every", "100ms", "--json", "--alive-file", str(alive))
     with subprocess.Popen(argv, env=site.env, stdout=subprocess.PIPE, text=True) as sweeper:
         assert sweeper.stdout is not None
         passes = [json.loads(sweeper.stdout.readline()) for _ in range(3)]
         sweeper.send_signal(signal.SIGTERM)
         assert sweeper.wait(SECONDS) == 0
+    assert alive.exists(), "touched after each pass"
     assert all(report["is_dry_run"] for report in passes)
     assert len({report["started_at"] for report in passes}) == 3
 
@@ -299,7 +302,10 @@ def test_what_cannot_be_read_is_one_sentence(site: Site, argv: tuple[str, ...], 
     assert "Traceback" not in done.stderr
 
 
-def test_a_store_that_does_not_answer_is_worth_another_try(site: Site) -> None:
-    done = site.run("sweep", BROKER_DESTINATIONS__DEFAULT__ENDPOINT="http://127.0.0.1:1")
+def test_a_store_that_does_not_answer_is_worth_another_try_and_no_sign_of_life(site: Site, tmp_path: Path) -> None:
+    alive = tmp_path / "alive"
+    alive.touch()
+    done = site.run("sweep", "--alive-file", str(alive), BROKER_DESTINATIONS__DEFAULT__ENDPOINT="http://127.0.0.1:1")
+    assert not alive.exists()
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("upload-broker: default: the store does not answer")
