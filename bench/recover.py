@@ -54,7 +54,7 @@ except ImportError as missing:
     sys.exit(f"bench/recover.py compares with boto3, which is not installed ({missing}): make install")
 
 BAR = 2.0
-TURNS = 3
+TURNS = 5
 SAMPLE = 2_000
 THREADS = 16
 BUCKET = "acme-uploads"
