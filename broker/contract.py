@@ -19,6 +19,7 @@ MAX_METADATA_BYTES = 4_096  # ours: stays in the ledger with the session
 MAX_OBJECT_METADATA_BYTES = 1_024  # S3 allows 2 KB of user metadata; the capsule takes the rest
 MAX_RESULT_BYTES = 65_536  # ours: a result is a receipt, not a data set
 MAX_LEASE_BATCH = 100  # ours: jobs handed out by one call
+MAX_BATCH = 1_000  # ours: sessions minted, asked about or listed by one call
 MAX_WAIT_SECONDS = 30  # ours: below the idle timeout of common load balancers (60 s)
 
 
@@ -416,6 +417,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     max_object_metadata_bytes: int
     max_result_bytes: int
     max_lease_batch: int
+    max_batch: int
     max_wait_seconds: int
 
 
@@ -453,3 +455,48 @@ class Problem(Struct, frozen=True, kw_only=True):
     request_id: str
     is_retryable: bool
     errors: list[FieldProblem] = []
+
+
+# --- many upload sessions at once ------------------------------------------------------------------------
+
+
+class BatchItem(CreateUploadSession, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a call of its own would carry: the body, and its Idempotency-Key."""
+
+    idempotency_key: Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[ -~]+$(?!\n)")] | None = None
+
+
+class CreateUploadSessions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `POST /upload-sessions/batch`. An item that is wrong spoils no other."""
+
+    sessions: Annotated[list[BatchItem], Meta(min_length=1, max_length=MAX_BATCH)]
+
+
+class SessionOrProblem(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One item's answer: `session` or `problem`, whose pointers lead into the body of the whole request.
+
+    `is_replayed`: the session is not new, the same request made it before.
+    """
+
+    session: UploadSession | msgspec.UnsetType = msgspec.UNSET
+    problem: Problem | msgspec.UnsetType = msgspec.UNSET
+    is_replayed: bool = False
+
+
+class SessionsOrProblems(Struct, frozen=True, kw_only=True):
+    """What became of each item, in the order of the request."""
+
+    sessions: list[SessionOrProblem]
+
+
+class StatusRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `POST /upload-sessions/status`."""
+
+    ids: Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(min_length=1, max_length=MAX_BATCH)]
+
+
+class SessionPage(Struct, frozen=True, kw_only=True):
+    """A page of one's own sessions, newest first; without `cursor` it is the last one."""
+
+    sessions: list[UploadSession]
+    cursor: str | msgspec.UnsetType = msgspec.UNSET

@@ -38,6 +38,7 @@ from broker.services.lease import LeaseJobs, RenewLease
 from broker.services.limits import Limits
 from broker.services.look import Look
 from broker.services.mint import Mint
+from broker.services.mint_batch import MintBatch
 from broker.services.notify import Notify
 from broker.services.open_upload import OpenUpload
 from broker.services.read import Read
@@ -46,8 +47,10 @@ from broker.services.remint import Remint
 from broker.services.revive import Revive
 from broker.services.store_marks import MarkStores, MatchStore, TakeOver
 from broker.services.survey import Survey
+from broker.services.survey_many import SurveyMany
 from broker.services.sweep import Sweep
 from broker.services.tell import FanOut, Tell
+from broker.services.turns import Turns
 from broker.services.watch import Watch
 from broker.settings import (
     CredentialSettings,
@@ -211,24 +214,30 @@ def _house(
     read = Read(buckets=buckets, clock=clock, ttl=settings.jobs.read_ttl)
     end = EndLease(buckets=buckets, sessions=sessions, tokens=tokens, clock=clock, work=work)
     doors = {name: _door(source) for name, source in settings.sources.items()}
+    mint = Mint(
+        buckets=buckets,
+        sessions=sessions,
+        remint=remint,
+        grant=grant,
+        open_upload=open_upload,
+        tokens=tokens,
+        clock=clock,
+        shards=ledger.shards,
+        limits=Limits(rates=ledger.rates),
+        trace=tracing,
+    )
+    turns = Turns()
     use_cases = UseCases(
         keys=known,
         tokens=tokens,
         clock=clock,
         sessions=ledger,
         schedule=ledger,
-        mint=Mint(
-            buckets=buckets,
-            sessions=sessions,
-            remint=remint,
-            grant=grant,
-            open_upload=open_upload,
-            tokens=tokens,
-            clock=clock,
-            shards=ledger.shards,
-            limits=Limits(rates=ledger.rates),
-            trace=tracing,
-        ),
+        mint=mint,
+        mint_batch=MintBatch(mint=mint, sessions=sessions, clock=clock, turns=turns),
+        survey_many=SurveyMany(sessions=ledger),
+        listings=ledger,
+        turns=turns,
         remint=remint,
         complete=Complete(sessions=sessions, looks=ledger, look=look, clock=clock),
         abort=Abort(buckets=buckets, sessions=sessions, clock=clock),

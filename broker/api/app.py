@@ -9,6 +9,7 @@ from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
 
 from broker.api.auth import Gate
+from broker.api.batches import Batches
 from broker.api.health import Health
 from broker.api.jobs import Jobs
 from broker.api.metrics import MetricsRoute
@@ -17,16 +18,19 @@ from broker.api.problems import refuse
 from broker.api.session_events import SessionEvents
 from broker.api.upload_sessions import UploadSessions
 from broker.domain.tokens import Tokens
-from broker.ports import ApiKeys, Clock, Listeners, Schedule, Sessions
+from broker.ports import ApiKeys, Clock, Listeners, Listings, Schedule, Sessions
 from broker.services.abort import Abort
 from broker.services.complete import Complete
 from broker.services.erase import Erase
 from broker.services.finish import FinishJob, ReleaseJob
 from broker.services.lease import LeaseJobs, RenewLease
 from broker.services.mint import Mint
+from broker.services.mint_batch import MintBatch
 from broker.services.read import Read
 from broker.services.remint import Remint
 from broker.services.survey import Survey
+from broker.services.survey_many import SurveyMany
+from broker.services.turns import Turns
 from broker.services.watch import Watch
 from broker.telemetry.scrape import Scrape
 from broker.telemetry.use_cases import Notifying
@@ -44,6 +48,10 @@ class UseCases:
     sessions: Sessions
     schedule: Schedule
     mint: Mint
+    mint_batch: MintBatch
+    survey_many: SurveyMany
+    listings: Listings
+    turns: Turns
     remint: Remint
     complete: Complete
     abort: Abort
@@ -75,11 +83,13 @@ def create_app(use_cases: UseCases, *, lifespan: Sequence[Lifespan] = ()) -> Lit
         tokens=do.tokens,
         keys=do.keys,
     )
+    batches = Batches(mint_batch=do.mint_batch, survey_many=do.survey_many, listings=do.listings, turns=do.turns)
     jobs = Jobs(lease=do.lease, renew=do.renew, finish=do.finish, release=do.release, keys=do.keys)
     notifications = Notifications(notify=do.notify)
     session_events = SessionEvents(watch=do.watch, listeners=do.listeners, clock=do.clock)
     routes = [
         *upload_sessions.routes(gate),
+        *batches.routes(gate),
         *session_events.routes(gate),
         *jobs.routes(gate),
         *notifications.routes(gate),

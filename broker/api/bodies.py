@@ -1,5 +1,6 @@
 """Request bodies: counted while they come in, decoded strictly, refused with a pointer to the field at fault."""
 
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -23,26 +24,58 @@ class JsonBody(Generic[T]):
 
     async def read(self, request: Request[Any, Any, Any]) -> T:
         """:raises BodyTooLarge, BodyTypeUnsupported, NotJson, InvalidInput:"""
-        body = await read_body(request)
+        body = await read_json(request)
         if not body and self._default is not None:
             return self._default
-        if not _is_json(request_headers(request.scope).get(b"content-type", b"")) and body:
-            raise BodyTypeUnsupported
-        return self._parsed(body)
+        return parsed(self._decode, body)
 
-    def _parsed(self, body: bytes) -> T:
-        try:
-            if not body.isascii():
-                body.decode()  # RFC 8259 section 8.1; a Raw member is not looked at by the decoder
-            wanted = self._decode(body)
-            fault = repeated_name(body)
-        except msgspec.ValidationError as broken:
-            fault = field_problem(str(broken))
-        except (ValueError, RecursionError) as broken:
-            fault = _explained(body, broken)
-        if fault is not None:
-            raise InvalidInput(_detail(fault), errors=(fault,))
-        return wanted
+
+def parsed(decode: Callable[[bytes], T], body: bytes, *, at: str = "") -> T:
+    """:param at: pointer to what `body` is a part of.
+    :raises NotJson, InvalidInput: naming the field.
+    """
+    wanted = decoded(decode, body, at=at)
+    need_distinct_names(body, at=at)
+    return wanted
+
+
+def decoded(decode: Callable[[bytes], T], body: bytes, *, at: str = "") -> T:
+    """The same, but that of two equal names the last one wins."""
+    try:
+        if not body.isascii():
+            body.decode()  # RFC 8259 section 8.1; a Raw member is not looked at by the decoder
+        return decode(body)
+    except msgspec.ValidationError as broken:
+        fault = field_problem(str(broken))
+    except (ValueError, RecursionError) as broken:
+        fault = _explained(body, broken)
+    raise _refusal(fault, at)
+
+
+def need_distinct_names(body: bytes, *, at: str = "") -> None:
+    """:raises InvalidInput: an object of `body`, which was decoded, gives a name twice."""
+    try:
+        fault = repeated_name(body)
+    except (ValueError, RecursionError) as broken:
+        fault = _explained(body, broken)
+    if fault is not None:
+        raise _refusal(fault, at)
+
+
+def _refusal(fault: FieldProblem, at: str) -> InvalidInput:
+    fault = msgspec.structs.replace(fault, pointer=at + fault.pointer)
+    return InvalidInput(_detail(fault), errors=(fault,))
+
+
+async def read_json(request: Request[Any, Any, Any]) -> bytes:
+    """What says that it is JSON, not parsed; perhaps nothing.
+
+    :raises BodyTooLarge, BodyTypeUnsupported:
+    """
+    body = await read_body(request)
+    if body and not _is_json(request_headers(request.scope).get(b"content-type", b"")):
+        raise BodyTypeUnsupported
+    return body
 
 
 async def read_body(request: Request[Any, Any, Any]) -> bytes:

@@ -10,8 +10,11 @@ import msgspec
 from broker.api.schemas import about
 from broker.contract import (
     Attempts,
+    BatchItem,
     Checksum,
     CreateUploadSession,
+    CreateUploadSessions,
+    FieldProblem,
     Guarantees,
     Job,
     JobState,
@@ -25,6 +28,7 @@ from broker.contract import (
     PartRequest,
     PartsGrant,
     PartsRequest,
+    Problem,
     PutUpload,
     Readiness,
     ReleaseRequest,
@@ -32,8 +36,12 @@ from broker.contract import (
     RenewRequest,
     ResultRequest,
     SessionEvent,
+    SessionOrProblem,
+    SessionPage,
+    SessionsOrProblems,
     SignedRequest,
     State,
+    StatusRequest,
     Step,
     StoredObject,
     UploadSession,
@@ -154,6 +162,46 @@ ABORTED_SESSION = msgspec.structs.replace(
 SESSION_EVENT = SessionEvent(id=_ID, state=State.VERIFIED, at=_at(4), epoch=0, is_final=False)
 
 ERASED_SESSION = msgspec.structs.replace(PROCESSED_SESSION, erased_at=_at(60))
+
+BATCH = CreateUploadSessions(
+    sessions=[
+        BatchItem(filename="one.csv", size_bytes=10_485_760, batch="2026-11-20", idempotency_key="2026-11-20/one.csv"),
+        BatchItem(filename="two.csv", size_bytes=10_485_760, destination="elsewhere"),
+    ]
+)
+_MISSING = Problem(
+    type="/problems/session-not-found",
+    title="No such upload session",
+    status=404,
+    code="session-not-found",
+    detail="There is no such upload session, or it belongs to another principal.",
+    request_id="5b3f0c9d2a7e4186",
+    is_retryable=False,
+)
+_ELSEWHERE = "There is no such destination, or this key may not use it."
+BATCH_ANSWERS = SessionsOrProblems(
+    sessions=[
+        SessionOrProblem(session=MINTED_SESSION),
+        SessionOrProblem(
+            problem=Problem(
+                type="/problems/unknown-destination",
+                title="The destination is unknown",
+                status=422,
+                code="unknown-destination",
+                detail=_ELSEWHERE,
+                request_id="5b3f0c9d2a7e4186",
+                is_retryable=False,
+                errors=[
+                    FieldProblem(pointer="/sessions/1/destination", code="unknown-destination", message=_ELSEWHERE)
+                ],
+            )
+        ),
+    ]
+)
+IDS = StatusRequest(ids=[_ID, "00aaaaaaaaaaaaaaaaaaaaaaaaaa"])
+_SUMMARY = msgspec.structs.replace(VERIFIED_SESSION, timeline=msgspec.UNSET)
+STATUSES = SessionsOrProblems(sessions=[SessionOrProblem(session=_SUMMARY), SessionOrProblem(problem=_MISSING)])
+PAGE = SessionPage(sessions=[_SUMMARY], cursor="MTk5YTU3ZGYwMDAuMDA")
 
 READ = SignedRequest(
     method="GET",

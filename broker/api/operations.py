@@ -8,8 +8,10 @@ from msgspec import Struct
 from broker.api import examples
 from broker.api.auth import Access, Everyone, KeyOf, SessionOfBearer, SessionOfKey, Visit, VisitOfBearer
 from broker.contract import (
+    MAX_BATCH,
     About,
     CreateUploadSession,
+    CreateUploadSessions,
     JobState,
     LeasedJobs,
     LeaseRequest,
@@ -23,7 +25,11 @@ from broker.contract import (
     RenewRequest,
     ResultRequest,
     SessionEvent,
+    SessionPage,
+    SessionsOrProblems,
     SignedRequest,
+    State,
+    StatusRequest,
     UploadSession,
 )
 from broker.domain import errors
@@ -51,6 +57,7 @@ GRANT_PROBLEMS = (
     errors.Overloaded,
     *STORE_PROBLEMS,
 )
+_LABEL = {"type": "string", "maxLength": 256}
 RETRY_AFTER = "Retry-After"
 REPLAYED = "Idempotency-Replayed"
 LOCATION = "Location"
@@ -150,6 +157,81 @@ CREATE: Operation[ApiKey] = Operation(
         errors.QuotaExceeded,
         *GRANT_PROBLEMS,
     ),
+)
+
+BATCH: Operation[ApiKey] = Operation(
+    id="createUploadSessions",
+    method="POST",
+    path="/upload-sessions/batch",
+    tag="upload sessions",
+    summary="Ask for permission to upload many objects",
+    text="Each item is answered in its place as a call of its own would be, its `idempotency_key` standing for the "
+    "header: the two find each other's sessions. An item that is wrong spoils no other. Of many uploads in parts each "
+    "gets a shorter first page.",
+    access=KeyOf(Role.MINT),
+    body=Body(kind=CreateUploadSessions, example=examples.BATCH),
+    replies=(
+        Reply(
+            status=200,
+            text="A session or a problem for each item, in order",
+            kind=SessionsOrProblems,
+            example=examples.BATCH_ANSWERS,
+        ),
+    ),
+    problems=BODY_PROBLEMS,
+)
+
+STATUSES: Operation[ApiKey] = Operation(
+    id="getUploadSessions",
+    method="POST",
+    path="/upload-sessions/status",
+    tag="upload sessions",
+    summary="Where many sessions stand",
+    text="In the order asked for, as the broker knows them: no store is asked how far uploads in parts are, and "
+    "timeline and result stand in the status of a single session.",
+    access=KeyOf(Role.MINT),
+    body=Body(kind=StatusRequest, example=examples.IDS),
+    replies=(
+        Reply(
+            status=200,
+            text="A session or a problem for each id, in order",
+            kind=SessionsOrProblems,
+            example=examples.STATUSES,
+        ),
+    ),
+    problems=BODY_PROBLEMS,
+)
+
+LISTING: Operation[ApiKey] = Operation(
+    id="listUploadSessions",
+    method="GET",
+    path="/upload-sessions",
+    tag="upload sessions",
+    summary="One's own sessions, newest first",
+    text="Filters are combined. A page may be short, or empty, and yet not the last: the last one has no `cursor`. "
+    "What is created meanwhile disturbs no page. Sessions that the broker has forgotten are gone.",
+    access=KeyOf(Role.MINT),
+    parameters=(
+        Parameter(
+            name="state",
+            place="query",
+            text="Only sessions in this state.",
+            schema={"type": "string", "enum": [state.value for state in State]},
+        ),
+        Parameter(name="batch", place="query", text="Only those minted with this label.", schema=_LABEL),
+        Parameter(name="owner", place="query", text="Only those minted with this label.", schema=_LABEL),
+        Parameter(
+            name="limit",
+            place="query",
+            text="At most so many.",
+            schema={"type": "integer", "minimum": 1, "maximum": MAX_BATCH, "default": 100},
+        ),
+        Parameter(
+            name="cursor", place="query", text="From the page before.", schema={"type": "string", "maxLength": 128}
+        ),
+    ),
+    replies=(Reply(status=200, text="A page", kind=SessionPage, example=examples.PAGE),),
+    problems=(errors.InvalidInput,),
 )
 
 GET_SESSION: Operation[Session] = Operation(
@@ -421,6 +503,9 @@ METRICS: Operation[ApiKey] = Operation(
 
 OPERATIONS: tuple[Operation[Any], ...] = (
     CREATE,
+    BATCH,
+    STATUSES,
+    LISTING,
     GET_SESSION,
     REMINT,
     PARTS,

@@ -4,6 +4,7 @@ import msgspec
 from msgspec import UNSET
 
 from broker.contract import (
+    MAX_BATCH,
     MAX_BODY_BYTES,
     MAX_LEASE_BATCH,
     MAX_METADATA_BYTES,
@@ -47,6 +48,18 @@ def status(session: Session, parts: PartsStatus | None = None) -> UploadSession:
     )
 
 
+def summary(session: Session) -> UploadSession:
+    """What fits into an answer about a thousand of them: no timeline and no result, which may be 64 KiB."""
+    facts = session.facts
+    return msgspec.structs.replace(
+        _declared(session, token=UNSET, upload=UNSET),
+        stored=facts.stored or UNSET,
+        attempts=session.attempts,
+        reason=facts.reason or UNSET,
+        erased_at=facts.erased_at or UNSET,
+    )
+
+
 def job_state(session: Session) -> JobState:
     return JobState(id=session.id, state=session.state)
 
@@ -84,6 +97,7 @@ def about(version: str) -> About:
             max_object_metadata_bytes=MAX_OBJECT_METADATA_BYTES,
             max_result_bytes=MAX_RESULT_BYTES,
             max_lease_batch=MAX_LEASE_BATCH,
+            max_batch=MAX_BATCH,
             max_wait_seconds=MAX_WAIT_SECONDS,
         ),
         strategies=["put", "multipart"],

@@ -65,6 +65,10 @@ class ApiKey(Struct, frozen=True, kw_only=True):
         if role not in self.roles and Role.ADMIN not in self.roles:
             raise Forbidden
 
+    def may_see(self, principal: str) -> bool:
+        """Whether sessions that `principal` minted exist for this key."""
+        return principal == self.id or Role.ADMIN in self.roles
+
     def may_use(self, destination: str) -> bool:
         return ANY_DESTINATION in self.destinations or destination in self.destinations
 

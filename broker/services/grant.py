@@ -18,14 +18,18 @@ class Grant:
 
     sealer: CapsuleSealer
 
-    async def first(self, session: Session, bucket: Bucket, *, now: datetime, ends: datetime) -> Upload:
-        """For a session that has nothing in the store yet."""
+    async def first(
+        self, session: Session, bucket: Bucket, *, now: datetime, ends: datetime, page: int = PAGE_OF_PARTS
+    ) -> Upload:
+        """For a session that has nothing in the store yet; of parts at most `page`."""
         multipart = session.facts.multipart
         if multipart is None:
             return await self._put(session, bucket, now=now, ends=ends)
-        return await self._page(session, bucket, range(1, multipart.part_count + 1), now=now, ends=ends)
+        return await self._page(session, bucket, range(1, multipart.part_count + 1)[:page], now=now, ends=ends)
 
-    async def again(self, session: Session, bucket: Bucket, *, now: datetime, ends: datetime) -> Upload:
+    async def again(
+        self, session: Session, bucket: Bucket, *, now: datetime, ends: datetime, page: int = PAGE_OF_PARTS
+    ) -> Upload:
         """For one that may have some parts there: the first page of what is missing.
 
         :raises CompletionInProgress: the upload is gone. The next look finds its object, or makes way for another.
@@ -37,7 +41,7 @@ class Grant:
         if stored is None:
             raise CompletionInProgress("the parts are not where they were sent; the broker looks what became of them")
         left = missing(multipart, session.facts.spec.size_bytes, stored)
-        return await self._page(session, bucket, left, now=now, ends=ends)
+        return await self._page(session, bucket, left[:page], now=now, ends=ends)
 
     async def parts(
         self, session: Session, bucket: Bucket, numbers: Sequence[int], *, now: datetime, ends: datetime
@@ -61,7 +65,7 @@ class Grant:
         self, session: Session, bucket: Bucket, numbers: Sequence[int], *, now: datetime, ends: datetime
     ) -> MultipartUpload:
         multipart, _ = rights_of(session, bucket)
-        parts = await self.parts(session, bucket, numbers[:PAGE_OF_PARTS], now=now, ends=ends)
+        parts = await self.parts(session, bucket, numbers, now=now, ends=ends)
         return MultipartUpload(part_size_bytes=multipart.part_size_bytes, part_count=multipart.part_count, parts=parts)
 
 

@@ -20,13 +20,13 @@ from broker.domain.errors import (
     UnknownDestination,
 )
 from broker.domain.keys import new_session_id, object_key, shard_for
-from broker.domain.multipart import Multipart, cut
+from broker.domain.multipart import PAGE_OF_PARTS, Multipart, cut
 from broker.domain.objects import UploadSpec, check_checksum, check_object_metadata
 from broker.domain.policy import admit, demand
 from broker.domain.principals import ApiKey
 from broker.domain.sessions import Facts, Session, begin
 from broker.domain.tokens import Tokens
-from broker.ports import Bucket, Buckets, Clock, Idempotency, Sessions, Trace
+from broker.ports import Bucket, Buckets, Clock, Created, Idempotency, NewSession, Sessions, Trace
 from broker.services.grant import Grant
 from broker.services.limits import Limits, quota_of
 from broker.services.open_upload import OpenUpload
@@ -46,6 +46,16 @@ class Minted:
     upload: Upload | None
     token: str
     is_replay: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A session that is about to be recorded. `upload` is None where the store must begin it first."""
+
+    api_key: ApiKey
+    new: NewSession
+    bucket: Bucket
+    upload: Upload | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +80,19 @@ class Mint:
         :raises Unavailable: ledger or credential; nothing was promised.
         """
         await self.limits.admit(api_key)
-        now = self.clock.now()
+        draft = await self.draft(api_key, wish, idempotency_key, self.clock.now())
+        new = draft.new
+        created = await self.sessions.create(
+            new.session, look_at=new.look_at, idempotency=new.idempotency, quota=quota_of(api_key)
+        )
+        return self.ready(draft, created) or await self.granted(draft, created)
+
+    # --- the same in three steps, for those who mint many; the ledger's is between the first and the second
+
+    async def draft(
+        self, api_key: ApiKey, wish: CreateUploadSession, idempotency_key: str | None, now: datetime
+    ) -> Draft:
+        """:raises InvalidInput, CredentialsUnavailable: as above."""
         bucket = _destination(self.buckets, api_key, wish.destination)
         spec = _admitted(wish, bucket, api_key)
         idempotency = _idempotency(api_key, wish, idempotency_key, bucket)
@@ -78,13 +100,31 @@ class Mint:
         look_at = now + bucket.destination.policy.first_look
         ends = session.facts.requests_end_at
         upload = None if session.facts.multipart else await self.grant.first(session, bucket, now=now, ends=ends)
-        created = await self.sessions.create(session, look_at=look_at, idempotency=idempotency, quota=quota_of(api_key))
+        new = NewSession(session=session, look_at=look_at, idempotency=idempotency)
+        return Draft(api_key=api_key, new=new, bucket=bucket, upload=upload)
+
+    def ready(self, draft: Draft, created: Created) -> Minted | None:
+        """What is complete once it is recorded: a PUT that no earlier request had made."""
+        if created.is_replay or draft.upload is None:
+            return None
+        session = draft.new.session
+        token = self.tokens.for_session(session.id, session.facts.expires_at, draft.api_key.generation)
+        return Minted(session=session, upload=draft.upload, token=token, is_replay=False)
+
+    async def granted(self, draft: Draft, created: Created, *, page: int = PAGE_OF_PARTS) -> Minted:
+        """What takes more: a session that an earlier request had made, or one whose upload the store must begin.
+
+        :param page: how many signed parts to hand out at once.
+        :raises Unavailable: the store; the session waits for another try.
+        """
         if created.is_replay:
-            return await self._replayed(created.session, api_key)
-        if upload is None:
-            session = await self.open_upload(session, bucket)
-            upload = await self.grant.first(session, bucket, now=now, ends=ends)
-        token = self.tokens.for_session(session.id, session.facts.expires_at, api_key.generation)
+            return await self._replayed(created.session, draft.api_key, page)
+        facts = draft.new.session.facts
+        session = await self.open_upload(draft.new.session, draft.bucket)
+        upload = await self.grant.first(
+            session, draft.bucket, now=facts.created_at, ends=facts.requests_end_at, page=page
+        )
+        token = self.tokens.for_session(session.id, facts.expires_at, draft.api_key.generation)
         return Minted(session=session, upload=upload, token=token, is_replay=False)
 
     def _begin(
@@ -123,11 +163,11 @@ class Mint:
             return randrange(self.shards)  # noqa: S311 - spreads load; the id's 128 bits are the secret ones
         return shard_for(api_key.id, idempotency_key, self.shards)
 
-    async def _replayed(self, session: Session, api_key: ApiKey) -> Minted:
+    async def _replayed(self, session: Session, api_key: ApiKey, page: int) -> Minted:
         """The session that stands, with *fresh* requests: secrets are never stored."""
         upload = None
         try:
-            session, upload = await self.remint(session)
+            session, upload = await self.remint(session, page=page)
         except SessionSettled:
             session = await self.sessions.get(session.id) or session
         token = self.tokens.for_session(session.id, session.facts.expires_at, api_key.generation)

@@ -14,6 +14,7 @@ from broker.domain.errors import (
     SessionNotFound,
     SessionSettled,
 )
+from broker.domain.multipart import PAGE_OF_PARTS
 from broker.domain.sessions import Session, is_completing, remint
 from broker.ports import Bucket, Buckets, Clock, Sessions
 from broker.services.grant import Grant
@@ -35,8 +36,8 @@ class Remint:
     open_upload: OpenUpload
     clock: Clock
 
-    async def __call__(self, session: Session) -> tuple[Session, Upload]:
-        """For every strategy; of a multipart the first page of what is missing.
+    async def __call__(self, session: Session, *, page: int = PAGE_OF_PARTS) -> tuple[Session, Upload]:
+        """For every strategy; of a multipart the first `page` of what is missing.
 
         :raises SessionSettled: it is not pending, or its deadline is over.
         :raises CompletionInProgress: its parts are being put together, or are gone from where they were.
@@ -44,7 +45,7 @@ class Remint:
         """
 
         async def sign(session: Session, bucket: Bucket, now: datetime, ends: datetime) -> Upload:
-            return await self.grant.again(session, bucket, now=now, ends=ends)
+            return await self.grant.again(session, bucket, now=now, ends=ends, page=page)
 
         return await self._granted(session, sign)
 

@@ -161,7 +161,7 @@ async def test_an_unknown_route_and_a_wrong_method_are_problems(world: World) ->
         }
     wrong = await world.client.put("/upload-sessions")
     assert (wrong.status_code, wrong.json()["code"]) == (405, "method-not-allowed")
-    assert set(wrong.headers["allow"].split(", ")) == {"OPTIONS", "POST"}
+    assert set(wrong.headers["allow"].split(", ")) == {"GET", "HEAD", "OPTIONS", "POST"}
 
 
 async def test_a_hostile_host_is_malformed(world: World) -> None:

@@ -32,11 +32,14 @@ from broker.services.lease import LeaseJobs, RenewLease
 from broker.services.limits import Limits
 from broker.services.look import Look
 from broker.services.mint import Mint
+from broker.services.mint_batch import MintBatch
 from broker.services.notify import Notify
 from broker.services.open_upload import OpenUpload
 from broker.services.read import Read
 from broker.services.remint import Remint
 from broker.services.survey import Survey
+from broker.services.survey_many import SurveyMany
+from broker.services.turns import Turns
 from broker.services.watch import Watch
 from broker.telemetry.ledger import CountedJobs, CountedSessions
 from broker.telemetry.metrics import Metrics
@@ -205,24 +208,30 @@ def _use_cases(
     read = Read(buckets=buckets, clock=clock)
     end = EndLease(buckets=buckets, sessions=sessions, tokens=tokens, clock=clock, work=work)
     door = S3EventDoor(destinations=("default",), tokens=(DOOR_TOKEN,))
+    mint = Mint(
+        buckets=buckets,
+        sessions=sessions,
+        remint=remint,
+        grant=grant,
+        open_upload=open_upload,
+        tokens=tokens,
+        clock=clock,
+        shards=ledger.shards,
+        limits=Limits(rates=cast("Any", ledger).rates),
+        trace=tracing,
+    )
+    turns = Turns()
     return UseCases(
         keys=keys,
         tokens=tokens,
         clock=clock,
         sessions=ledger,
         schedule=ledger,
-        mint=Mint(
-            buckets=buckets,
-            sessions=sessions,
-            remint=remint,
-            grant=grant,
-            open_upload=open_upload,
-            tokens=tokens,
-            clock=clock,
-            shards=ledger.shards,
-            limits=Limits(rates=cast("Any", ledger).rates),
-            trace=tracing,
-        ),
+        mint=mint,
+        mint_batch=MintBatch(mint=mint, sessions=sessions, clock=clock, turns=turns),
+        survey_many=SurveyMany(sessions=ledger),
+        listings=ledger,
+        turns=turns,
         remint=remint,
         complete=Complete(sessions=sessions, looks=ledger, look=look, clock=clock),
         abort=Abort(buckets=buckets, sessions=sessions, clock=clock),

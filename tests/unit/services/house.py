@@ -43,6 +43,7 @@ from broker.services.lease import LeaseJobs, RenewLease
 from broker.services.limits import Limits
 from broker.services.look import Look
 from broker.services.mint import Mint, Minted
+from broker.services.mint_batch import MintBatch
 from broker.services.notify import Notify
 from broker.services.open_upload import OpenUpload
 from broker.services.read import Read
@@ -50,6 +51,7 @@ from broker.services.recover import Recover
 from broker.services.remint import Remint
 from broker.services.store_marks import MarkStores, MatchStore
 from broker.services.sweep import Sweep
+from broker.services.turns import Turns
 from broker.telemetry.tracing import Tracing
 from broker.workers.bells import LocalBell
 from tests.clock import FrozenClock
@@ -166,6 +168,7 @@ class House:
             limits=Limits(rates=self.ledger.rates),
             trace=Tracing(),
         )
+        self.mint_batch = MintBatch(mint=self.mint, sessions=ledger, clock=clock, turns=Turns())
         self.complete = Complete(sessions=ledger, looks=ledger, look=self.look, clock=clock)
         self.abort = Abort(buckets=buckets, sessions=ledger, clock=clock)
         self.erase = Erase(buckets=buckets, sessions=ledger, sealer=sealer, clock=clock)
