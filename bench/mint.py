@@ -11,19 +11,14 @@ request was due, so a server that stalls cannot hide what it kept waiting (G. Te
 
 import hashlib
 import json
-import os
-import re
-import shutil
 import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -33,7 +28,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench._harness import Series, print_conditions, print_table, report, take_turns, wants_check
 from broker.dev.children import Child
-from broker.dev.redis_server import start_redis
 from broker.domain.errors import ConfigurationInvalid
 from broker.domain.principals import new_key_text
 
@@ -41,14 +35,31 @@ try:
     import boto3  # noqa: F401 - the peer needs it
     import fastapi  # noqa: F401 - the peer is one
     import psutil  # type: ignore[import-untyped]
-    import redis
     import uvloop
 
+    from bench._broker import (
+        ACCESS_KEY,
+        BUCKET,
+        ENDPOINT,
+        LOAD_CORE,
+        REGION,
+        SECRET_KEY,
+        SERVER_CORE,
+        cpu_seconds,
+        environment,
+        on_core,
+        process_of,
+        require_tools,
+        start_broker,
+        start_ledger,
+        version_of,
+        wrk,
+        wrk_script,
+    )
     from bench._paced import pace
 except ImportError as missing:
     sys.exit(f"bench/mint.py measures a peer that cannot run here ({missing}): make install-dev")
 
-ROOT = Path(__file__).resolve().parents[1]
 BAR = 3.0
 P99_BAR_MS = 10.0
 TURNS = 5
@@ -56,14 +67,11 @@ TURN_SECONDS = 4
 PACED_RUNS = 3
 PACED_ATTEMPTS = 8
 CONNECTIONS = 32
-SERVER_CORE, LOAD_CORE = 0, 1
 READY_SECONDS = 20.0
 LAG_LIMIT_MS = 3.0  # a generator that is later than this one time in a hundred measures itself
 
 PEER_OPTIONS = ("--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning")
 
-BUCKET, REGION, ENDPOINT = "acme-uploads", "eu-central-1", "http://127.0.0.1:9"  # nothing listens there, nobody calls
-ACCESS_KEY, SECRET_KEY = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"  # the documentation's
 BODY = json.dumps(
     {
         "filename": "quarterly report.csv",
@@ -88,15 +96,15 @@ class Side:
     cpu_us: list[float] = field(default_factory=list)
 
     def requests_per_second(self) -> float:
-        before = sum(self.process.cpu_times()[:2])
-        requests, rate = _wrk(self.port, self.script)
-        self.cpu_us.append((sum(self.process.cpu_times()[:2]) - before) / requests * 1e6)
+        before, url = cpu_seconds(self.process), f"http://127.0.0.1:{self.port}/upload-sessions"
+        requests, rate = wrk(url, self.script, connections=CONNECTIONS, seconds=TURN_SECONDS)
+        self.cpu_us.append((cpu_seconds(self.process) - before) / requests * 1e6)
         return rate
 
 
 def main() -> None:
     is_check = wants_check("POST /upload-sessions: the broker against FastAPI, boto3 and redis-py")
-    _require_tools()
+    require_tools("bench/mint.py")
     key = new_key_text("bench")
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-mint-")))
@@ -117,82 +125,30 @@ def main() -> None:
         sys.exit(1)
 
 
-def _require_tools() -> None:
-    for tool in ("wrk", "redis-server"):
-        if shutil.which(tool) is None:
-            sys.exit(f"bench/mint.py needs {tool}: install the Debian package {tool}")
-    if not {SERVER_CORE, LOAD_CORE} <= os.sched_getaffinity(0):
-        sys.exit("bench/mint.py needs two cores: one for the server, one for load and Redis")
-
-
 # --- both sides ------------------------------------------------------------------------------------------
 
 
 def _start_both(stack: ExitStack, directory: Path, key: str) -> tuple[Side, Side]:
-    os.sched_setaffinity(0, {LOAD_CORE})  # wrk, Redis and the paced load inherit it
-    server = start_redis(directory, executable=Path(str(shutil.which("redis-server"))))
-    stack.callback(server.stop)
-    with redis.Redis.from_url(server.url) as client:
-        # A rewrite forks and reads everything in the middle of somebody's turn; each write is appended all the same.
-        client.config_set("auto-aof-rewrite-percentage", 0)
-    script = _wrk_script(directory, key)
-    configured = ["--config", str(_broker_config(directory, server.url, key))]
-    broker = Child(
-        name="broker",
-        argv=[sys.executable, "-m", "broker", "serve", "--no-look", "--json", *configured, "--port", "0"],
-        env=_environment(BENCH_CAPSULE_KEY="c" * 48, BENCH_SECRET_KEY=SECRET_KEY),
-        directory=directory,
-    )
+    server = start_ledger(stack, directory)
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
+    script = wrk_script(directory, "mint", BODY, headers)
+    broker_port, broker = start_broker(stack, directory, server.url, key)
     port = _free_port()
     peer = Child(
         name="peer",
         argv=[sys.executable, "-m", "uvicorn", "bench.peers.fastapi_mint:app", "--port", str(port), *PEER_OPTIONS],
-        env=_environment(**_peer_settings(server.url.removesuffix("/0") + "/1", key)),
+        env=environment(**_peer_settings(server.url.removesuffix("/0") + "/1", key)),
         directory=directory,
         is_announced=False,
     )
-    with _on_core(SERVER_CORE):
-        stack.callback(broker.stop)
-        announced = broker.start()
+    with on_core(SERVER_CORE):
         stack.callback(peer.stop)
         peer.start()
     _wait_for(port, peer)
     return (
-        Side(name="broker", port=_port_of(announced["broker"]), process=_process(broker), script=script),
-        Side(name="peer", port=port, process=_process(peer), script=script),
+        Side(name="broker", port=broker_port, process=broker, script=script),
+        Side(name="peer", port=port, process=process_of(peer), script=script),
     )
-
-
-def _broker_config(directory: Path, redis_url: str, key: str) -> Path:
-    path = directory / "broker.toml"
-    path.write_text(f"""\
-[ledger]
-url = "{redis_url}"
-durability = "everysec"
-
-[server]
-log_level = "warning"
-
-[secrets]
-capsule_keys = [{{env = "BENCH_CAPSULE_KEY"}}]
-
-[destinations.default]
-provider = "s3"
-dialect = "aws"
-bucket = "{BUCKET}"
-region = "{REGION}"
-endpoint = "{ENDPOINT}"
-addressing = "path"
-
-[destinations.default.credentials.default]
-access_key_id = "{ACCESS_KEY}"
-secret_access_key = {{env = "BENCH_SECRET_KEY"}}
-
-[keys.bench]
-hash = "{hashlib.sha256(key.encode()).hexdigest()}"
-roles = ["mint"]
-""")
-    return path
 
 
 def _peer_settings(redis_url: str, key: str) -> dict[str, str]:
@@ -205,30 +161,6 @@ def _peer_settings(redis_url: str, key: str) -> dict[str, str]:
         "PEER_REDIS_URL": redis_url,
         "PEER_KEY_SHA256": hashlib.sha256(key.encode()).hexdigest(),
     }
-
-
-def _environment(**settings: str) -> dict[str, str]:
-    return {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **settings}
-
-
-@contextmanager
-def _on_core(core: int) -> Iterator[None]:
-    """What is started inside stays on this core."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
-
-
-def _process(child: Child) -> psutil.Process:
-    assert child.process is not None  # noqa: S101 - for the type checker
-    return psutil.Process(child.process.pid)
-
-
-def _port_of(url: str) -> int:
-    return cast("int", urlsplit(url).port)
 
 
 def _free_port() -> int:
@@ -277,29 +209,6 @@ def _post(port: int, key: str) -> dict[str, Any]:
 # --- at full speed ---------------------------------------------------------------------------------------
 
 
-def _wrk_script(directory: Path, key: str) -> Path:
-    path = directory / "mint.lua"
-    path.write_text(f"""\
-wrk.method = "POST"
-wrk.body = '{BODY}'
-wrk.headers["Content-Type"] = "application/json"
-wrk.headers["Authorization"] = "Bearer {key}"
-""")
-    return path
-
-
-def _wrk(port: int, script: Path) -> tuple[int, float]:
-    """One turn: how many requests, and how many a second."""
-    argv = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{TURN_SECONDS}s", "-s", str(script)]
-    done = subprocess.run(
-        [*argv, f"http://127.0.0.1:{port}/upload-sessions"], capture_output=True, text=True, timeout=60, check=False
-    )
-    requests, rate = re.search(r"(\d+) requests in", done.stdout), re.search(r"Requests/sec:\s+([\d.]+)", done.stdout)
-    if not requests or not rate or "Non-2xx" in done.stdout or "Socket errors" in done.stdout:
-        sys.exit(f"wrk was not answered as it should be:\n{done.stdout}{done.stderr}")
-    return int(requests[1]), float(rate[1])
-
-
 def _print(ours: Side, peer: Side, our_series: Series, peer_series: Series) -> None:
     print_table("POST /upload-sessions, 32 connections", [our_series, peer_series], unit="requests/s")
     cpu = [
@@ -308,17 +217,11 @@ def _print(ours: Side, peer: Side, our_series: Series, peer_series: Series) -> N
     print_table("CPU time of the server process", cpu, unit="µs a request")
     print_conditions(
         *("litestar", "msgspec", "fastapi", "pydantic", "boto3", "redis", "uvicorn", "uvloop"),
-        redis_server=_version_of("redis-server"),
-        wrk=_version_of("wrk"),
+        redis_server=version_of("redis-server"),
+        wrk=version_of("wrk"),
         durability="appendfsync everysec, no rewrite during turns",
         pinning=f"each server on core {SERVER_CORE}; wrk and Redis on core {LOAD_CORE}",
     )
-
-
-def _version_of(tool: str) -> str:
-    said = subprocess.run([tool, "--version"], capture_output=True, text=True, timeout=10, check=False).stdout
-    found = re.search(r"\d+\.\d+(\.\d+)?", said)
-    return found[0] if found else "unknown"
 
 
 # --- at a fixed rate -------------------------------------------------------------------------------------

@@ -43,6 +43,8 @@ def items_of(body: bytes) -> list[bytes]:
 def wish_of(item: bytes, place: int) -> Wish:
     """:raises NotJson, InvalidInput: naming the field by its pointer in the body of the whole request."""
     read = parsed(_decode_item, item, at=f"/sessions/{place}")
+    if read.idempotency_key is None:
+        return Wish(read, None)
     # As a call of its own would carry it: the two are the same request, so they must look the same.
     return Wish(CreateUploadSession(**{name: getattr(read, name) for name in _FIELDS}), read.idempotency_key)
 

@@ -4,7 +4,6 @@ A file name never steers the path. The id is its shard (two hex digits) and 128 
 that an attacker can name is never one that a session will get.
 """
 
-import base64
 import hashlib
 import re
 import secrets
@@ -16,9 +15,12 @@ SHARDS_LIMIT = 256  # two hex digits
 
 MARK_NAME = ".broker"  # ours: no session id, so no hint and no listing takes it for an upload
 
+_DIGITS = "abcdefghijklmnopqrstuvwxyz234567"
+_TWO_DIGITS = [one + two for one in _DIGITS for two in _DIGITS]
 _ID = re.compile(r"[0-9a-f]{2}[a-z2-7]{26}")
 # Separators, and characters that URL parsers, shells and terminals read as syntax.
 _UNSAFE = frozenset('/\\:*?"<>|\x7f')
+_UNSAFE_ASCII = re.compile(r"""[\x00-\x1f\x7f/\\:*?"<>|]""")  # the same and Cc: all that is unsafe in ASCII
 _EDGES = " ._"  # hidden files, trailing dots that file systems drop, and what our own replacements leave there
 # Cc control, Cf format (bidi overrides, zero width), Cs surrogate, Co private, Cn unassigned, Zl/Zp line breaks.
 _UNSAFE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
@@ -26,7 +28,13 @@ _UNSAFE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 def new_session_id(shard: int) -> str:
     """A fresh id on `shard` (0 … 255)."""
-    return f"{shard:02x}{base64.b32encode(secrets.token_bytes(16))[:26].decode().lower()}"
+    return f"{shard:02x}{_base32(secrets.token_bytes(16))}"
+
+
+def _base32(raw: bytes) -> str:
+    """RFC 4648 section 6 of 16 bytes, without padding, in lower case: `base64.b32encode` takes five times as long."""
+    bits = int.from_bytes(raw) << 2  # 26 digits of 5 bits are 130
+    return "".join([_TWO_DIGITS[bits >> shift & 1023] for shift in range(120, -1, -10)])
 
 
 def is_session_id(text: str) -> bool:
@@ -50,8 +58,11 @@ def safe_filename(filename: str) -> str:
     >>> safe_filename("../../etc/pass\u202ewd")
     'etc_pass_wd'
     """
-    text = unicodedata.normalize("NFC", filename)
-    text = "".join("_" if c in _UNSAFE or unicodedata.category(c) in _UNSAFE_CATEGORIES else c for c in text)
+    if filename.isascii():
+        text = _UNSAFE_ASCII.sub("_", filename)
+    else:
+        text = unicodedata.normalize("NFC", filename)
+        text = "".join("_" if c in _UNSAFE or unicodedata.category(c) in _UNSAFE_CATEGORIES else c for c in text)
     text = re.sub(r"\.\.+", ".", text).strip(_EDGES) or "file"
     return _bounded(text, MAX_FILENAME_BYTES)
 

@@ -10,6 +10,7 @@ from msgspec import Struct
 from broker.contract import CHECKSUM_ALGORITHMS, Checksum, Guarantees, Level, Reason, StoredObject
 from broker.domain.errors import ChecksumInvalid, MetadataInvalid
 
+_NOTHING_DECLARED = Checksum()
 CAPSULE_FIELD = "upload-session"  # the object metadata field that seals a session into its object
 
 _DIGEST_BYTES = {"sha256": 32, "crc32c": 4, "crc64nvme": 8, "md5": 16}
@@ -64,6 +65,8 @@ def stored_object(info: ObjectInfo) -> StoredObject:
 
 def declared(checksum: Checksum) -> dict[str, str]:
     """The digests that were declared, by algorithm."""
+    if checksum == _NOTHING_DECLARED:
+        return {}
     return {name: value for name in CHECKSUM_ALGORITHMS if (value := getattr(checksum, name)) is not None}
 
 

@@ -69,21 +69,32 @@ local function create(id, record, look_at, at, size, batch, owner, idempotency, 
   return 1
 end
 
--- Two looks at random for each new session, the few taken together: however records end, at most about half of an
--- index is stale. An id is random enough to throw the dice with.
+-- An id is 26 digits in base 32: random enough to throw dice with. Redis seeds math.random alike for every run.
+local function dice(id, first, last)
+  local thrown = 0
+  for place = first, last do
+    local digit = string.byte(id, place)
+    thrown = thrown * 32 + (digit >= 97 and digit - 97 or digit - 24)
+  end
+  return thrown
+end
+
+-- For each new session two looks, somewhere in the index; the few look seldom, at eight. However records end, at most
+-- about half of an index is stale.
 local function prune(index, entries)
-  local count = #entries / 2
-  if string.byte(entries[2], -2) % 4 >= count then
+  local count, id = #entries / 2, entries[2]
+  if dice(id, 3, 3) % 4 >= count then
     return
   end
-  local ids, keys = redis.call('ZRANDMEMBER', index, -2 * math.max(count, 4)), {}
-  for place, id in ipairs(ids) do
-    keys[place] = ARGV[2] .. id
+  local first = dice(id, 4, 11) % redis.call('ZCARD', index)
+  local ids, keys = redis.call('ZRANGE', index, first, first + 2 * math.max(count, 4) - 1), {}
+  for place, known in ipairs(ids) do
+    keys[place] = ARGV[2] .. known
   end
   if redis.call('EXISTS', unpack(keys)) < #keys then
-    for place, id in ipairs(ids) do
+    for place, known in ipairs(ids) do
       if redis.call('EXISTS', keys[place]) == 0 then
-        redis.call('ZREM', index, id)
+        redis.call('ZREM', index, known)
       end
     end
   end

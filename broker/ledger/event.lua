@@ -15,8 +15,11 @@ local function kept_from(stream)
   return math.max(from, now - HELD_MS)
 end
 
+local trimmed_from -- one script, one stream
+
 local function append_event(stream, id, state, epoch, at, ...)
+  trimmed_from = trimmed_from or kept_from(stream)
   redis.call(
-    'XADD', stream, 'MINID', '~', kept_from(stream), '*', 'id', id, 'state', state, 'epoch', epoch, 'at', at, ...
+    'XADD', stream, 'MINID', '~', trimmed_from, '*', 'id', id, 'state', state, 'epoch', epoch, 'at', at, ...
   )
 end

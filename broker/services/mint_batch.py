@@ -8,7 +8,6 @@ leave: sessions that their idempotency keys find.
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import NamedTuple
 
 from broker.contract import CreateUploadSession
@@ -22,9 +21,8 @@ from broker.services.turns import Turns, pieces
 
 DRAFTS_A_TURN = 16  # ours: under a millisecond of computing
 RECORDED_AT_ONCE = 32  # ours: what the ledger writes in one step, so that no single mint waits behind a thousand
+STRETCH = 256  # ours: recorded while the next one is signed; over 16 shards it still makes steps of 16
 CALLS_AT_ONCE = 16  # ours: uploads in parts begun at the store, or sessions minted again, side by side
-
-Answers = dict[int, Minted | BrokerError]
 
 
 class Wish(NamedTuple):
@@ -46,56 +44,58 @@ class MintBatch:
 
         Of many uploads in parts each gets a shorter first page, of at least one part.
         """
-        now = self.clock.now()
-        drawn: list[Draft | BrokerError] = []
-        for piece in pieces(wishes, DRAFTS_A_TURN):
-            async with self.turns.turn():
-                drawn += [await self._drawn(api_key, wish, now) for wish in piece]
-        drafts = {place: draft for place, draft in enumerate(drawn) if isinstance(draft, Draft)}
-        answers: Answers = {place: error for place, error in enumerate(drawn) if isinstance(error, BrokerError)}
-        created = await self._created(drafts)
-        answers |= await self._granted(drafts, created, page=_page_of_parts(len(wishes)))
-        return [answers[place] for place in range(len(wishes))]
+        now, rest = self.clock.now(), _Rest(mint=self.mint, sessions=self.sessions, page=_page_of_parts(len(wishes)))
+        async with asyncio.TaskGroup() as group:
+            for stretch in pieces(range(len(wishes)), STRETCH):
+                drafts: dict[int, Draft] = {}
+                for piece in pieces(stretch, DRAFTS_A_TURN):
+                    async with self.turns.turn():
+                        for place in piece:
+                            try:
+                                drafts[place] = await self.mint.draft(api_key, *wishes[place], now)
+                            except BrokerError as exc:
+                                rest.answers[place] = exc
+                group.create_task(rest.of(drafts))
+        return [rest.answers[place] for place in range(len(wishes))]
 
-    async def _drawn(self, api_key: ApiKey, wish: Wish, now: datetime) -> Draft | BrokerError:
-        try:
-            return await self.mint.draft(api_key, wish.body, wish.idempotency_key, now)
-        except BrokerError as exc:
-            return exc
+
+class _Rest:
+    """What one batch has left to do once its items are drafts, and what became of them."""
+
+    def __init__(self, *, mint: Mint, sessions: Sessions, page: int) -> None:
+        self.answers: dict[int, Minted | BrokerError] = {}
+        self._mint = mint
+        self._sessions = sessions
+        self._page = page
+        self._recording = asyncio.Lock()  # fair, so the first stretch is the first to be recorded
+        self._room = asyncio.Semaphore(CALLS_AT_ONCE)
+
+    async def of(self, drafts: Mapping[int, Draft]) -> None:
+        async with self._recording:
+            created = await self._created(drafts)
+        async with asyncio.TaskGroup() as group:
+            for place, made in created.items():
+                done = made if isinstance(made, BrokerError) else self._mint.ready(drafts[place], made)
+                if done is not None:
+                    self.answers[place] = done
+                elif isinstance(made, Created):
+                    group.create_task(self._grant(place, drafts[place], made))
 
     async def _created(self, drafts: Mapping[int, Draft]) -> dict[int, Created | BrokerError]:
         """Shard by shard, so that a step is full; on a shard in order, so that of twins the first one stands."""
         order = sorted(drafts, key=lambda place: shard_of(drafts[place].new.session.id))
         created: dict[int, Created | BrokerError] = {}
         for piece in pieces(order, RECORDED_AT_ONCE):
-            answers = await self.sessions.create_many([drafts[place].new for place in piece])
+            answers = await self._sessions.create_many([drafts[place].new for place in piece])
             created.update(zip(piece, answers, strict=True))
         return created
 
-    async def _granted(
-        self, drafts: Mapping[int, Draft], created: Mapping[int, Created | BrokerError], *, page: int
-    ) -> Answers:
-        """What was signed is handed out; the others take a call to the store or to the ledger each."""
-        room = asyncio.Semaphore(CALLS_AT_ONCE)
-
-        async def granted(draft: Draft, made: Created) -> Minted | BrokerError:
-            async with room:
-                try:
-                    return await self.mint.granted(draft, made, page=page)
-                except BrokerError as exc:
-                    return exc
-
-        answers: Answers = {place: made for place, made in created.items() if isinstance(made, BrokerError)}
-        left: list[tuple[int, Created]] = []
-        for place, made in created.items():
-            if isinstance(made, Created):
-                ready = self.mint.ready(drafts[place], made)
-                if ready is None:
-                    left.append((place, made))
-                else:
-                    answers[place] = ready
-        grants = await asyncio.gather(*(granted(drafts[place], made) for place, made in left))
-        return answers | dict(zip((place for place, _ in left), grants, strict=True))
+    async def _grant(self, place: int, draft: Draft, made: Created) -> None:
+        async with self._room:
+            try:
+                self.answers[place] = await self._mint.granted(draft, made, page=self._page)
+            except BrokerError as exc:
+                self.answers[place] = exc
 
 
 def _page_of_parts(items: int) -> int:

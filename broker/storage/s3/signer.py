@@ -8,6 +8,7 @@ s3:GetObjectVersion, for `read`.
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from urllib.parse import quote
 
 from broker.contract import Guarantees, SignedRequest
@@ -103,10 +104,16 @@ def _signed(
     now: datetime,
     ends: datetime,
 ) -> SignedRequest:
-    start, seconds = lifetime(now, ends, credential)
-    url = sigv4.presign(request, credential=credential, now=datetime.fromtimestamp(start, UTC), expires_seconds=seconds)
-    expires_at = datetime.fromtimestamp(start + seconds, UTC)
+    start, seconds, expires_at = _window(now, ends, credential.expires_at)
+    url = sigv4.presign(request, credential=credential, now=start, expires_seconds=seconds)
     return SignedRequest(method=request.method, url=url, headers=headers, expires_at=expires_at)
+
+
+@lru_cache(maxsize=64)  # a batch asks for the same one a thousand times
+def _window(now: datetime, ends: datetime, credential_ends: datetime | None) -> tuple[datetime, int, datetime]:
+    """As `lifetime`, and when it is over."""
+    start, seconds = _seconds(now, ends, credential_ends)
+    return datetime.fromtimestamp(start, UTC), seconds, datetime.fromtimestamp(start + seconds, UTC)
 
 
 def lifetime(now: datetime, ends: datetime, credential: Credential) -> tuple[int, int]:
@@ -115,11 +122,15 @@ def lifetime(now: datetime, ends: datetime, credential: Credential) -> tuple[int
     Everything is rounded down, so that no request works longer than it says. When less than a second is left, the
     request is dated back and dead on arrival: the store then refuses what the caller may not permit any more.
     """
+    return _seconds(now, ends, credential.expires_at)
+
+
+def _seconds(now: datetime, ends: datetime, credential_ends: datetime | None) -> tuple[int, int]:
     end = int(ends.timestamp())
-    if credential.expires_at is not None:
-        if credential.expires_at <= now:
+    if credential_ends is not None:
+        if credential_ends <= now:
             raise CredentialsUnavailable
-        end = min(end, int(credential.expires_at.timestamp()))
+        end = min(end, int(credential_ends.timestamp()))
     start = int(now.timestamp())
     seconds = min(max(end - start, 1), MAX_EXPIRES_SECONDS)
     return min(start, end - 1), seconds

@@ -17,9 +17,9 @@ import hmac
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final, TypeVar
-from urllib.parse import quote
 
 import msgspec
 
@@ -35,6 +35,7 @@ _MAX_REMEMBERED: Final = 256
 # S3 API Reference, sig-v4-header-based-auth, UriEncode(): these and no others stay as they are.
 _SAFE: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
 _SAFE_IN_PATH: Final = _SAFE + b"/"
+_PERCENT: Final = [f"%{byte:02X}" for byte in range(256)]
 _unsafe: Final = re.compile(r"[^A-Za-z0-9._~-]+")
 _unsafe_in_path: Final = re.compile(r"[^A-Za-z0-9._~/-]+")
 
@@ -239,9 +240,9 @@ def encode_path(text: str) -> str:
 
 
 def _quote_match(match: re.Match[str]) -> str:
-    # Only what needs it: `quote` goes byte by byte through the whole of a text that has one space in it. Most texts
-    # need nothing, which deleting the safe bytes tells three times faster than any regular expression.
-    return quote(match[0], safe="")
+    # Only what needs it. Most texts need nothing, which deleting the safe bytes tells three times faster than any
+    # regular expression.
+    return "".join([_PERCENT[byte] for byte in match[0].encode()])
 
 
 def _remember(memory: dict[_Key, _Value], key: _Key, value: _Value) -> None:
@@ -292,7 +293,12 @@ def _timestamp(now: datetime) -> str:
         if now.utcoffset() is None:
             raise ValueError("signing needs an aware datetime")
         now = now.astimezone(UTC)
-    # Percent formatting: half the time of an f-string or of strftime, and this runs for every signature.
+    return _spelled(now)
+
+
+@lru_cache(maxsize=16)  # a second has one, and every signature of that second asks for it
+def _spelled(now: datetime) -> str:
+    # Percent formatting: half the time of an f-string or of strftime.
     parts = (now.year, now.month, now.day, now.hour, now.minute, now.second)
     return "%04d%02d%02dT%02d%02d%02dZ" % parts  # noqa: UP031
 
