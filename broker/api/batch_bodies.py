@@ -51,6 +51,8 @@ def wish_of(item: bytes, place: int) -> Wish:
 
 def placed(error: BrokerError, place: int) -> BrokerError:
     """The same error about one item: its pointers lead into the body of the whole request."""
+    if not error.errors:
+        return error
     faults = tuple(replace(fault, pointer=f"/sessions/{place}{fault.pointer}") for fault in error.errors)
     return type(error)(error.detail, errors=faults)
 

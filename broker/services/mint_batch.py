@@ -15,7 +15,8 @@ from broker.domain.errors import BrokerError
 from broker.domain.keys import shard_of
 from broker.domain.multipart import MAX_PARTS_PER_CALL, PAGE_OF_PARTS
 from broker.domain.principals import ApiKey
-from broker.ports import Clock, Created, Sessions
+from broker.ports import Clock, Created, NewSession, Quota, Sessions
+from broker.services.limits import quota_of
 from broker.services.mint import Draft, Mint, Minted
 from broker.services.turns import Turns, pieces
 
@@ -42,11 +43,15 @@ class MintBatch:
     async def __call__(self, api_key: ApiKey, wishes: Sequence[Wish]) -> list[Minted | BrokerError]:
         """In order: what `Mint` would return or raise for each. Never raises for an item.
 
-        Of many uploads in parts each gets a shorter first page, of at least one part.
+        Of many uploads in parts each gets a shorter first page, of at least one part. A key that may not have so many
+        at this moment gets the first of them.
+        :raises LedgerUnavailable: it does not say how many the key may have.
         """
-        now, rest = self.clock.now(), _Rest(mint=self.mint, sessions=self.sessions, page=_page_of_parts(len(wishes)))
+        admitted, refusal = await self.mint.limits.admit_some(api_key, len(wishes))
+        now, quota, page = self.clock.now(), quota_of(api_key), _page_of_parts(len(wishes))
+        rest = _Rest(mint=self.mint, sessions=self.sessions, quota=quota, page=page)
         async with asyncio.TaskGroup() as group:
-            for stretch in pieces(range(len(wishes)), STRETCH):
+            for stretch in pieces(range(admitted), STRETCH):
                 drafts: dict[int, Draft] = {}
                 for piece in pieces(stretch, DRAFTS_A_TURN):
                     async with self.turns.turn():
@@ -56,16 +61,18 @@ class MintBatch:
                             except BrokerError as exc:
                                 rest.answers[place] = exc
                 group.create_task(rest.of(drafts))
-        return [rest.answers[place] for place in range(len(wishes))]
+        refused = [] if refusal is None else [refusal] * (len(wishes) - admitted)
+        return [*(rest.answers[place] for place in range(admitted)), *refused]
 
 
 class _Rest:
     """What one batch has left to do once its items are drafts, and what became of them."""
 
-    def __init__(self, *, mint: Mint, sessions: Sessions, page: int) -> None:
+    def __init__(self, *, mint: Mint, sessions: Sessions, quota: Quota | None, page: int) -> None:
         self.answers: dict[int, Minted | BrokerError] = {}
         self._mint = mint
         self._sessions = sessions
+        self._quota = quota
         self._page = page
         self._recording = asyncio.Lock()  # fair, so the first stretch is the first to be recorded
         self._room = asyncio.Semaphore(CALLS_AT_ONCE)
@@ -86,9 +93,14 @@ class _Rest:
         order = sorted(drafts, key=lambda place: shard_of(drafts[place].new.session.id))
         created: dict[int, Created | BrokerError] = {}
         for piece in pieces(order, RECORDED_AT_ONCE):
-            answers = await self._sessions.create_many([drafts[place].new for place in piece])
-            created.update(zip(piece, answers, strict=True))
+            created.update(zip(piece, await self._recorded([drafts[place].new for place in piece]), strict=True))
         return created
+
+    async def _recorded(self, news: Sequence[NewSession]) -> Sequence[Created | BrokerError]:
+        try:
+            return await self._sessions.create_many(news, quota=self._quota)
+        except BrokerError as exc:
+            return [exc] * len(news)
 
     async def _grant(self, place: int, draft: Draft, made: Created) -> None:
         async with self._room:
