@@ -45,9 +45,9 @@ class StoredPart(Struct, frozen=True, kw_only=True):
 
 def cut(size_bytes: int, preferred_part_bytes: int) -> Multipart:
     """The preferred part size, or the smallest whole number of MiB with which 10,000 parts suffice."""
-    fewest = -(-size_bytes // MAX_PARTS)
-    needed = max(preferred_part_bytes, MIN_PART_BYTES, -(-fewest // _MIB) * _MIB)
-    part_size = min(needed, MAX_PART_BYTES)
+    fewest, part_size = -(-size_bytes // MAX_PARTS), max(preferred_part_bytes, MIN_PART_BYTES)
+    if part_size < fewest:
+        part_size = min(-(-fewest // _MIB) * _MIB, MAX_PART_BYTES)
     return Multipart(part_size_bytes=part_size, part_count=max(1, -(-size_bytes // part_size)))
 
 

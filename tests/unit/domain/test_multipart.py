@@ -71,6 +71,7 @@ def test_a_part_grows_only_where_ten_thousand_of_the_preferred_size_do_not_suffi
     ("size_bytes", "preferred", "part_size_bytes", "part_count"),
     [
         (1, 16 * MIB, 16 * MIB, 1),
+        ((9 * MIB + 1) * MAX_PARTS, 9 * MIB + 1, 9 * MIB + 1, MAX_PARTS),
         (16 * MIB, 16 * MIB, 16 * MIB, 1),
         (16 * MIB + 1, 16 * MIB, 16 * MIB, 2),
         (16 * MIB * 10_000, 16 * MIB, 16 * MIB, 10_000),
