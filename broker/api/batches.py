@@ -57,7 +57,7 @@ class Batches:
         wishes: dict[int, Wish] = {}
         answers: dict[int, Minted | BrokerError] = {}
         for piece in readable(items):
-            async with self.turns.turn():
+            async with self.turns:
                 for place in piece:
                     try:
                         wishes[place] = wish_of(items[place], place)
@@ -69,7 +69,7 @@ class Batches:
         _tell_trouble(made, request_id(request.scope))
         told: list[bytes] = []
         for places in pieces(range(len(items)), ANSWERS_A_TURN):
-            async with self.turns.turn():
+            async with self.turns:
                 told += [_told(answers[place], request_id(request.scope)) for place in places]
         return _joined(told)
 
@@ -78,7 +78,7 @@ class Batches:
         missing = _encode(SessionOrProblem(problem=problem(SessionNotFound(), request_id(request.scope))))
         told: list[bytes] = []
         async for found in self.survey_many(api_key, wish.ids):
-            async with self.turns.turn():
+            async with self.turns:
                 told += [
                     missing if session is None else _encode(SessionOrProblem(session=summary(session)))
                     for session in found

@@ -24,6 +24,9 @@ from broker.domain.tokens import derive
 MAX_CAPSULE_BYTES = 512  # ours: S3 allows 2 KB of user metadata, half of which is the client's
 
 
+_NO_DIGESTS: tuple[bytes | None, ...] = (None,) * len(CHECKSUM_ALGORITHMS)
+
+
 class Capsule(Struct, frozen=True, kw_only=True, array_like=True):
     """What a lost session can be rebuilt from. `metadata` is left out where it would not fit."""
 
@@ -48,11 +51,15 @@ def capsule_of(session_id: str, facts: Facts) -> Capsule:
         expires_at=facts.expires_at,
         size_bytes=facts.spec.size_bytes,
         content_type=facts.spec.content_type,
-        digests=tuple(base64.b64decode(given[name]) if name in given else None for name in CHECKSUM_ALGORITHMS),
+        digests=_digests(given) if given else _NO_DIGESTS,
         owner=facts.owner,
         batch=facts.batch,
         metadata=facts.metadata,
     )
+
+
+def _digests(given: dict[str, str]) -> tuple[bytes | None, ...]:
+    return tuple(base64.b64decode(given[name]) if name in given else None for name in CHECKSUM_ALGORITHMS)
 
 
 def spec_of(capsule: Capsule, *, filename: str, object_metadata: dict[str, str]) -> UploadSpec:

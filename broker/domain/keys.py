@@ -63,7 +63,9 @@ def safe_filename(filename: str) -> str:
     else:
         text = unicodedata.normalize("NFC", filename)
         text = "".join("_" if c in _UNSAFE or unicodedata.category(c) in _UNSAFE_CATEGORIES else c for c in text)
-    text = re.sub(r"\.\.+", ".", text).strip(_EDGES) or "file"
+    if ".." in text:
+        text = re.sub(r"\.\.+", ".", text)
+    text = text.strip(_EDGES) or "file"
     return _bounded(text, MAX_FILENAME_BYTES)
 
 

@@ -238,7 +238,7 @@ def _admitted(wish: CreateUploadSession, bucket: Bucket, api_key: ApiKey) -> Upl
 
 
 def _bounded(metadata: dict[str, str], limit_bytes: int, pointer: str) -> None:
-    if sum(len(name.encode()) + len(value.encode()) for name, value in metadata.items()) > limit_bytes:
+    if metadata and len("".join([*metadata, *metadata.values()]).encode()) > limit_bytes:
         raise _too_large(pointer, limit_bytes)
 
 

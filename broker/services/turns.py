@@ -5,26 +5,26 @@ batch, however many batches are under way; and those take turns in the order in 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
 class Turns:
-    """One for each process."""
+    """One for each process. `async with turns:` is one turn: what is done inside should take half a millisecond."""
 
-    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # fair: first come, first served
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()  # fair: first come, first served
 
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """What is done inside should take about a millisecond."""
-        async with self._lock:
-            yield
+    async def __aenter__(self) -> None:
+        await self._lock.acquire()
+
+    async def __aexit__(self, *_: object) -> None:
+        try:
             await asyncio.sleep(0)
+        finally:
+            self._lock.release()
 
 
 def pieces(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

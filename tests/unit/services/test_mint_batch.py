@@ -108,7 +108,7 @@ async def test_turns_are_short_and_shared_by_all_in_the_order_they_came() -> Non
 
     async def work(name: str) -> None:
         for _ in range(3):
-            async with turns.turn():
+            async with turns:
                 taken.append(name)
 
     await asyncio.gather(work("a"), work("b"), work("c"))
@@ -126,7 +126,7 @@ async def test_between_turns_the_loop_serves_others() -> None:
 
     other = asyncio.ensure_future(others())
     for number in range(10):
-        async with turns.turn():
+        async with turns:
             assert served >= number
     other.cancel()
 
@@ -134,9 +134,9 @@ async def test_between_turns_the_loop_serves_others() -> None:
 async def test_a_turn_that_fails_makes_way() -> None:
     turns = Turns()
     with pytest.raises(RuntimeError):
-        async with turns.turn():
+        async with turns:
             raise RuntimeError
-    async with asyncio.timeout(1), turns.turn():
+    async with asyncio.timeout(1), turns:
         pass
 
 
