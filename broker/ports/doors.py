@@ -1,0 +1,43 @@
+"""Notifications come in: a door authenticates the sender of an envelope and turns it into hints."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """One notification as it came in."""
+
+    headers: Mapping[str, str]  # names in lower case
+    query: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hint:
+    """Somebody says that something happened to an object. Worth a look, never belief."""
+
+    bucket: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """What an authentic envelope held. `malformed` counts records that could not be read."""
+
+    hints: Sequence[Hint]
+    malformed: int = 0
+    ignored: int = 0
+
+
+class Door(Protocol):
+    @property
+    def destinations(self) -> Sequence[str]:
+        """The destinations about which this source may speak."""
+
+    def open(self, envelope: Envelope) -> Opened:
+        """Authenticates the sender, then reads its records; never raises for a malformed body.
+
+        :raises NotAuthentic:
+        """

@@ -1,0 +1,63 @@
+"""Looks that are due, and how they are claimed.
+
+A claim lasts a while; the look comes back unless it was settled or put off, so that a process that dies delays it, no
+more.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from broker.domain.sessions import Session
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stray:
+    """An object under a session-shaped key whose session the ledger does not know."""
+
+    destination: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueLook:
+    """One claimed look. `claim` is what the schedule said after claiming; an event that comes meanwhile changes it."""
+
+    id: str
+    claim: int
+    session: Session | None
+    stray: Stray | None = None
+
+    @property
+    def destination(self) -> str:
+        """Where it leads; empty when neither session nor object is known."""
+        if self.session:
+            return self.session.facts.destination
+        return self.stray.destination if self.stray else ""
+
+
+class Looking(Protocol):
+    """One look at one session, by whoever does it."""
+
+    async def __call__(self, due: DueLook) -> Session | None:
+        """The session as it stands afterwards, or None where there is none."""
+
+
+class Looks(Protocol):
+    """When a session must be looked at next. Events, hints, reconciliation and deadlines are this one schedule."""
+
+    async def hint(self, session_id: str, stray: Stray | None, *, now: datetime) -> bool:
+        """Moves the next look to now, because the bucket told. True if that changed the schedule.
+
+        Settled sessions ignore it. An unknown id is scheduled with `stray`, if one is given, so that its capsule can
+        be read.
+        """
+
+    async def claim(self, limit: int, *, now: datetime, hold: timedelta) -> list[DueLook]:
+        """Up to `limit` looks that are due. Each comes back after `hold` unless it is settled or postponed."""
+
+    async def claim_one(self, session_id: str, *, now: datetime, hold: timedelta, every: timedelta) -> DueLook | None:
+        """This session's look, whether due or not; None when it was claimed this way less than `every` ago."""
+
+    async def postpone(self, look: DueLook, until: datetime | None) -> None:
+        """Puts a claimed look off, or drops it (None); unless an event came since, which then stands."""
