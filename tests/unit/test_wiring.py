@@ -11,7 +11,7 @@ from broker.domain.errors import ConfigurationInvalid
 from broker.domain.objects import Pin
 from broker.domain.policy import Policy
 from broker.settings import CredentialSettings, DestinationSettings, RightSettings, Secret
-from broker.wiring import _bucket
+from broker.wiring.s3 import s3_bucket
 
 READER = CredentialSettings(access_key_id="READER", secret_access_key=Secret(env="TEST_SECRET"))
 WRITER = CredentialSettings(access_key_id="WRITER", secret_access_key=Secret(env="TEST_SECRET"))
@@ -19,7 +19,7 @@ WRITER = CredentialSettings(access_key_id="WRITER", secret_access_key=Secret(env
 
 async def open_destination(settings: DestinationSettings) -> None:
     async with aiohttp.ClientSession() as http:
-        _bucket("eu", settings, http, SystemClock())
+        s3_bucket("eu", settings, http, SystemClock())
 
 
 def destination(dialect: str, rights: RightSettings, *, accepts: bool) -> DestinationSettings:
@@ -72,7 +72,7 @@ async def test_clients_and_consumers_are_each_sent_to_their_own_address() -> Non
     )
     now = datetime.now(UTC)
     async with aiohttp.ClientSession() as http:
-        bucket = _bucket("eu", settings, http, SystemClock())
+        bucket = s3_bucket("eu", settings, http, SystemClock())
         signers = [signer for signer in (bucket.get, bucket.consumer_get) if signer is not None]
         urls = [(await each.sign_get("k", Pin(etag="e"), filename="f", now=now, ends=now)).url for each in signers]
 

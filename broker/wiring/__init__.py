@@ -1,0 +1,23 @@
+"""The roof: the only place that knows which adapter exists. Resources open on one AsyncExitStack.
+
+- `house` – everything together: `open_house` for a process, `open_revive` for an operator.
+- `providers` – which adapter serves a destination or a source; `s3` puts the one of S3 together.
+- `ledger`, `keys`, `webhooks` – from the settings of each to what the use cases take.
+"""
+
+from broker.wiring.house import House, Upkeep, open_house, open_revive
+from broker.wiring.keys import ConfiguredKeys, api_keys_of
+from broker.wiring.ledger import open_ledger
+from broker.wiring.webhooks import ConfiguredWebhook, webhooks_of
+
+__all__ = [
+    "ConfiguredKeys",
+    "ConfiguredWebhook",
+    "House",
+    "Upkeep",
+    "api_keys_of",
+    "open_house",
+    "open_ledger",
+    "open_revive",
+    "webhooks_of",
+]

@@ -1,0 +1,229 @@
+"""The house: ledger, stores and use cases put together, behind what counts and traces them."""
+
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import aiohttp
+
+from broker.api.app import UseCases
+from broker.clock import SystemClock
+from broker.domain.capsule import CapsuleSealer
+from broker.domain.errors import ConfigurationInvalid
+from broker.domain.tokens import Tokens
+from broker.ledger.redis import RedisLedger
+from broker.ports import Bucket, Clock
+from broker.services.abort import Abort
+from broker.services.adopt import Adopt
+from broker.services.assemble import Assemble
+from broker.services.broom import Broom
+from broker.services.complete import Complete
+from broker.services.erase import Erase
+from broker.services.findings import Find
+from broker.services.finish import EndLease, FinishJob, ReleaseJob
+from broker.services.grant import Grant
+from broker.services.lease import LeaseJobs, RenewLease
+from broker.services.limits import Limits
+from broker.services.look import Look
+from broker.services.mint import Mint
+from broker.services.mint_batch import MintBatch
+from broker.services.notify import Notify
+from broker.services.open_upload import OpenUpload
+from broker.services.read import Read
+from broker.services.recover import Recover
+from broker.services.remint import Remint
+from broker.services.revive import Revive
+from broker.services.store_marks import MarkStores, MatchStore, TakeOver
+from broker.services.survey import Survey
+from broker.services.survey_many import SurveyMany
+from broker.services.sweep import Sweep
+from broker.services.turns import Turns
+from broker.services.watch import Watch
+from broker.settings import Settings
+from broker.telemetry.exporting import open_tracing
+from broker.telemetry.ledger import CountedJobs, CountedSessions
+from broker.telemetry.metrics import Metrics
+from broker.telemetry.scrape import Scrape
+from broker.telemetry.stores import timed
+from broker.telemetry.tracing import Tracing
+from broker.telemetry.use_cases import CountedLook, CountedNotify
+from broker.telemetry.webhooks import CountedDeliveries
+from broker.wiring.keys import ConfiguredKeys, api_keys_of
+from broker.wiring.ledger import open_ledger
+from broker.wiring.providers import buckets_of, doors_of
+from broker.wiring.webhooks import open_teller, webhooks_of
+from broker.workers.bells import Chime, LocalBell
+from broker.workers.looker import Looker
+from broker.workers.marker import Marker
+from broker.workers.relay import Relay
+from broker.workers.tail import FarBell, Tail
+
+POOL_CONNECTIONS = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upkeep:
+    """What an operator, or a sweeper in his place, does to destinations."""
+
+    buckets: Mapping[str, Bucket]
+    sweep: Sweep
+    broom: Broom
+    recover: Recover
+    take_over: TakeOver
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class House:
+    """What a process can run: the routes' use cases, looker and relay that share their bells, who marks the stores."""
+
+    use_cases: UseCases
+    tracing: Tracing
+    looker: Looker
+    tail: Tail
+    relay: Relay
+    marker: Marker
+    upkeep: Upkeep
+
+
+@asynccontextmanager
+async def open_house(settings: Settings) -> AsyncIterator[House]:
+    """:raises ConfigurationInvalid: a setting that is missing, contradictory or would lose data."""
+    clock = SystemClock()
+    async with AsyncExitStack() as stack:
+        news = Chime()
+        ledger = await open_ledger(settings.ledger, stack, news=news.ring)
+        http = await stack.enter_async_context(
+            aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=POOL_CONNECTIONS), cookie_jar=aiohttp.DummyCookieJar()
+            )
+        )
+        buckets = buckets_of(settings.destinations, http, clock)
+        metrics = Metrics(destinations=settings.destinations, sources=settings.sources, webhooks=settings.webhooks)
+        deliveries = CountedDeliveries(deliveries=ledger.webhooks, metrics=metrics)
+        tellers = [await open_teller(hook, ledger, deliveries, clock, news, stack) for hook in webhooks_of(settings)]
+        tracing = open_tracing(os.environ, stack)
+        yield _house(settings, ledger, buckets, clock, metrics, Relay(tellers=tellers), tracing)
+
+
+@asynccontextmanager
+async def open_revive(settings: Settings) -> AsyncIterator[tuple[RedisLedger, Revive]]:
+    """What it takes to give failed jobs another chance: ledger and stores, and nothing that serves.
+
+    :raises ConfigurationInvalid: as `open_house`.
+    """
+    clock = SystemClock()
+    async with AsyncExitStack() as stack:
+        ledger = await open_ledger(settings.ledger, stack)
+        http = await stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
+        buckets = buckets_of(settings.destinations, http, clock)
+        yield ledger, Revive(buckets=buckets, sessions=ledger, clock=clock)
+
+
+def _house(
+    settings: Settings,
+    ledger: RedisLedger,
+    buckets: Mapping[str, Bucket],
+    clock: Clock,
+    metrics: Metrics,
+    relay: Relay,
+    tracing: Tracing,
+) -> House:
+    keys = tuple(secret.reveal_key() for secret in settings.secrets.capsule_keys)
+    if not keys:
+        raise ConfigurationInvalid("secrets.capsule_keys: at least one key is needed (`openssl rand -base64 48`)")
+    sealer, tokens = CapsuleSealer(keys), Tokens(keys)
+    buckets = {name: timed(bucket, metrics, tracing) for name, bucket in buckets.items()}
+    sessions = CountedSessions(sessions=ledger, metrics=metrics, tracing=tracing)
+    jobs = CountedJobs(jobs=ledger, metrics=metrics)
+    due = LocalBell()
+    known = ConfiguredKeys(configured=api_keys_of(settings.keys), ledger=ledger.api_keys)
+    tail = Tail(events=ledger, keys=known, shards=ledger.shards, limit=settings.server.max_listeners)
+    metrics.listened(lambda: tail.count)
+    work = FarBell(near=LocalBell(), tail=tail)
+    assemble = Assemble(sessions=sessions, clock=clock)
+    adopt = Adopt(sessions=sessions, tombstones=ledger.tombstones, identity=ledger.identity, sealer=sealer, clock=clock)
+    look = CountedLook(
+        look=Look(
+            buckets=buckets,
+            sessions=sessions,
+            looks=ledger,
+            assemble=assemble,
+            adopt=adopt,
+            sealer=sealer,
+            clock=clock,
+            work=work,
+        ),
+        metrics=metrics,
+        tracing=tracing,
+    )
+    grant = Grant(sealer=sealer)
+    open_upload = OpenUpload(sessions=sessions, sealer=sealer, clock=clock)
+    remint = Remint(buckets=buckets, sessions=sessions, grant=grant, open_upload=open_upload, clock=clock)
+    read = Read(buckets=buckets, clock=clock, ttl=settings.jobs.read_ttl)
+    end = EndLease(buckets=buckets, sessions=sessions, tokens=tokens, clock=clock, work=work)
+    doors = doors_of(settings.sources)
+    mint = Mint(
+        buckets=buckets,
+        sessions=sessions,
+        remint=remint,
+        grant=grant,
+        open_upload=open_upload,
+        tokens=tokens,
+        clock=clock,
+        shards=ledger.shards,
+        limits=Limits(rates=ledger.rates),
+        trace=tracing,
+    )
+    turns = Turns()
+    use_cases = UseCases(
+        keys=known,
+        tokens=tokens,
+        clock=clock,
+        sessions=ledger,
+        schedule=ledger,
+        mint=mint,
+        mint_batch=MintBatch(mint=mint, sessions=sessions, clock=clock, turns=turns),
+        survey_many=SurveyMany(sessions=ledger),
+        listings=ledger,
+        turns=turns,
+        remint=remint,
+        complete=Complete(sessions=sessions, looks=ledger, look=look, clock=clock),
+        abort=Abort(buckets=buckets, sessions=sessions, clock=clock),
+        erase=Erase(buckets=buckets, sessions=sessions, sealer=sealer, clock=clock),
+        survey=Survey(buckets=buckets),
+        read=read,
+        lease=LeaseJobs(
+            jobs=jobs,
+            sessions=sessions,
+            read=read,
+            tokens=tokens,
+            clock=clock,
+            work=work,
+            duration=settings.jobs.lease,
+        ),
+        renew=RenewLease(jobs=jobs, read=read, tokens=tokens, clock=clock, duration=settings.jobs.lease),
+        finish=FinishJob(end_lease=end),
+        release=ReleaseJob(end_lease=end),
+        notify=CountedNotify(
+            notify=Notify(doors=doors, buckets=buckets, looks=ledger, clock=clock, due=due),
+            sources=doors,
+            metrics=metrics,
+        ),
+        watch=Watch(sessions=ledger, buckets=buckets, clock=clock),
+        listeners=tail,
+        scrape=Scrape(metrics=metrics, schedule=ledger, deliveries=ledger.webhooks, clock=clock),
+    )
+    looker = Looker(looks=ledger, look=look, stores=len(buckets), clock=clock, due=due)
+    marker = Marker(mark=MarkStores(buckets=buckets, identity=ledger.identity, clock=clock))
+    find, match = Find(sessions=sessions, tombstones=ledger.tombstones), MatchStore(identity=ledger.identity)
+    upkeep = Upkeep(
+        buckets=buckets,
+        sweep=Sweep(find=find, match=match, adopt=adopt, clock=clock),
+        broom=Broom(find=find, look=look, adopt=adopt, clock=clock),
+        recover=Recover(find=find, match=match, adopt=adopt, identity=ledger.identity, clock=clock),
+        take_over=TakeOver(identity=ledger.identity),
+    )
+    return House(
+        use_cases=use_cases, tracing=tracing, looker=looker, tail=tail, relay=relay, marker=marker, upkeep=upkeep
+    )
