@@ -302,6 +302,12 @@ def request_of(upload: Upload | None) -> SignedRequest:
     return upload.request
 
 
+async def other_capsule(house: House) -> str:
+    """The capsule of another session, as a forger would copy it."""
+    other = await house.minted()
+    return request_of(other.upload).headers[f"x-amz-meta-{CAPSULE_FIELD}"]
+
+
 def parts_of(upload: Upload | None) -> MultipartUpload:
     assert isinstance(upload, MultipartUpload)
     return upload
