@@ -5,6 +5,9 @@ import hashlib
 import hmac
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+
+from broker.domain.macs import Mac
 
 _MAC_BYTES = 18  # 144 bits, no base64 padding
 _EPOCH_START = datetime(1970, 1, 1, tzinfo=UTC)
@@ -26,15 +29,15 @@ class Tokens:
     """
 
     def __init__(self, keys: Sequence[bytes]) -> None:
-        self._session_keys = [derive(key, b"session-token") for key in keys]
-        self._lease_keys = [derive(key, b"lease-token") for key in keys]
+        self._session_keys = [Mac(derive(key, b"session-token")) for key in keys]
+        self._lease_keys = [Mac(derive(key, b"lease-token")) for key in keys]
 
     def for_session(self, session_id: str, expires_at: datetime, generation: int) -> str:
         """A capability for this session alone, which ends with it.
 
         :param generation: of the key by whose right it is minted; the token says it.
         """
-        end = f"{int(expires_at.timestamp()):x}.{generation:x}"
+        end = _end(expires_at, generation)
         return f"us_{end}_{_mac(self._session_keys[0], f'{session_id}|{end}')}"
 
     def opens_session(self, token: str, session_id: str, now: datetime) -> bool:
@@ -66,17 +69,22 @@ class Tokens:
         return _EPOCH_START + timedelta(milliseconds=int(at, 16))
 
 
+@lru_cache(maxsize=64)  # a batch has one
+def _end(expires_at: datetime, generation: int) -> str:
+    return f"{int(expires_at.timestamp()):x}.{generation:x}"
+
+
 def _milliseconds(at: datetime) -> int:
     return (at - _EPOCH_START) // timedelta(milliseconds=1)
 
 
-def _mac(key: bytes, text: str) -> str:
+def _mac(key: Mac, text: str) -> str:
     """Of any text: ids and expiries come from outside, too, and not all of what can be sent is valid Unicode."""
-    mac = hmac.digest(key, text.encode(errors="surrogatepass"), hashlib.sha256)
+    mac = key.digest(text.encode(errors="surrogatepass"))
     return base64.urlsafe_b64encode(mac[:_MAC_BYTES]).decode()
 
 
-def _is_genuine(keys: Sequence[bytes], text: str, mac: str) -> bool:
+def _is_genuine(keys: Sequence[Mac], text: str, mac: str) -> bool:
     """Compared as bytes: `compare_digest` refuses non-ASCII text, and an attacker may send some."""
     given = mac.encode(errors="replace")
     return any([hmac.compare_digest(_mac(key, text).encode(), given) for key in keys])  # noqa: C419 - every key, always

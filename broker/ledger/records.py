@@ -7,6 +7,7 @@ with defaults. The first byte names the schema: a broker refuses what a newer on
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from struct import Struct as Layout
 
 import msgspec
@@ -132,6 +133,7 @@ def event_in(cursor: str, flat: Sequence[bytes]) -> Event:
     )
 
 
+@lru_cache(maxsize=256)  # one moment stands in the records of a whole batch, and several times in each
 def milliseconds(at: datetime) -> int:
     """Unix milliseconds, in integers: a float of a timestamp would lose one now and then."""
     since = at - _EPOCH_START

@@ -178,6 +178,8 @@ class RedisLedger:
         self, items: Sequence[NewSession], *, quota: Quota | None = None
     ) -> list[Created | BrokerError]:
         chunks = creation.chunks(items)
+        if len(chunks) == 1:
+            return await self._create(items, quota)
         answers: dict[int, Created | BrokerError] = {}
         if quota is None and len(chunks) > 1:
             done = await asyncio.gather(*(self._create([items[place] for place in chunk], None) for chunk in chunks))
@@ -327,7 +329,7 @@ class RedisLedger:
         except FOREIGN as exc:
             raise translated(exc) from exc
 
-    async def _create(self, items: Sequence[NewSession], quota: Quota | None) -> Sequence[Created | BrokerError]:
+    async def _create(self, items: Sequence[NewSession], quota: Quota | None) -> list[Created | BrokerError]:
         """A chunk: of one shard, in one script. What the ledger cannot do it cannot do for any of them."""
         shard, principal = _SHARDS[shard_of(items[0].session.id)], items[0].session.facts.principal
         keys = (shard.due, shard.events, shard.own + principal, shard.usage + principal)

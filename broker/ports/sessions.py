@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from msgspec import Struct
+
 from broker.contract import State
 from broker.domain.errors import BrokerError
 from broker.domain.sessions import Change, Session
@@ -23,16 +25,14 @@ class Idempotency:
     keep_for: timedelta
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Created:
+class Created(Struct, frozen=True, kw_only=True):
     """`session` is the one that holds now: the new one, or the one that the same request made before."""
 
     session: Session
     is_replay: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewSession:
+class NewSession(Struct, frozen=True, kw_only=True):
     """A session that begins, its first look, and how to know the request that asks for it when it is sent again."""
 
     session: Session

@@ -7,6 +7,7 @@ from random import randrange
 from typing import Literal
 
 import msgspec
+from msgspec import Struct
 
 from broker.contract import MAX_METADATA_BYTES, MAX_OBJECT_METADATA_BYTES, CreateUploadSession, Guarantees, Upload
 from broker.domain.errors import (
@@ -38,8 +39,7 @@ Strategy = Literal["auto", "put", "multipart"]
 _canonical = msgspec.json.Encoder(order="deterministic").encode
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Minted:
+class Minted(Struct, frozen=True, kw_only=True):
     """`upload` is None when a replayed session has settled since: there is nothing left to send."""
 
     session: Session
@@ -48,8 +48,7 @@ class Minted:
     is_replay: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
+class Draft(Struct, frozen=True, kw_only=True):
     """A session that is about to be recorded. `upload` is None where the store must begin it first."""
 
     api_key: ApiKey

@@ -4,6 +4,7 @@ Decorators of ports: they promise what the port promises. A new way to change a 
 checker says so, because these are handed to the use cases in place of the ledger.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,16 +26,17 @@ class CountedSessions:
         self, session: Session, *, look_at: datetime, idempotency: Idempotency | None, quota: Quota | None = None
     ) -> Created:
         created = await self.sessions.create(session, look_at=look_at, idempotency=idempotency, quota=quota)
-        self._begun(created)
+        if not created.is_replay:
+            self.metrics.begun(*_kind(created))
         return created
 
     async def create_many(
         self, items: Sequence[NewSession], *, quota: Quota | None = None
     ) -> list[Created | BrokerError]:
         made = await self.sessions.create_many(items, quota=quota)
-        for each in made:
-            if isinstance(each, Created):
-                self._begun(each)
+        kinds = Counter([_kind(each) for each in made if isinstance(each, Created) and not each.is_replay])
+        for (destination, strategy), count in kinds.items():
+            self.metrics.begun(destination, strategy, count)
         return made
 
     async def get(self, session_id: str) -> Session | None:
@@ -53,10 +55,6 @@ class CountedSessions:
             self.metrics.applied(change)
         return is_applied
 
-    def _begun(self, created: Created) -> None:
-        if not created.is_replay:
-            self.metrics.begun(created.session)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CountedJobs:
@@ -71,3 +69,8 @@ class CountedJobs:
 
     async def renew(self, session_id: str, epoch: int, *, until: datetime) -> Session | None:
         return await self.jobs.renew(session_id, epoch, until=until)
+
+
+def _kind(created: Created) -> tuple[str, str]:
+    facts = created.session.facts
+    return facts.destination, "multipart" if facts.multipart else "put"

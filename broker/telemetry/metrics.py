@@ -56,7 +56,7 @@ class Metrics:
 
         self._requests = Times("broker_http_request_seconds", "Requests answered.", HTTP_BUCKETS, registry=registry)
         self._begun = counter("broker_upload_sessions_total", "Sessions minted or adopted.", "destination", "strategy")
-        self._begins: dict[tuple[str, bool], Counter] = {}
+        self._begins: dict[tuple[str, str], Counter] = {}
         self._uploads = counter("broker_uploads_total", "Sessions settled by a look.", "destination", "outcome")
         self._verified = histogram(
             "broker_upload_verified_seconds", "From mint to verified.", UPLOAD_BUCKETS, "destination"
@@ -124,15 +124,12 @@ class Metrics:
 
     # --- sessions and jobs
 
-    def begun(self, session: Session) -> None:
-        """The ledger has a new session."""
-        facts = session.facts
-        known = (facts.destination, facts.multipart is None)
-        child = self._begins.get(known)
+    def begun(self, destination: str, strategy: str, count: int = 1) -> None:
+        """The ledger has new sessions."""
+        child = self._begins.get((destination, strategy))
         if child is None:
-            strategy = "multipart" if facts.multipart else "put"
-            child = self._begins[known] = self._begun.labels(self._name(facts.destination), strategy)
-        child.inc()
+            child = self._begins[destination, strategy] = self._begun.labels(self._name(destination), strategy)
+        child.inc(count)
 
     def applied(self, change: Change) -> None:
         """The ledger took a change."""

@@ -41,11 +41,9 @@ class S3PutSigner:
         self, key: str, spec: UploadSpec, capsule: str, *, now: datetime, ends: datetime
     ) -> SignedRequest:
         credential = await self.credentials.current(now)
-        headers = {
-            **object_headers(spec, capsule),
-            "if-none-match": "*",
-            **self.dialect.bound_checksums(spec.checksum),
-        }
+        headers = object_headers(spec, capsule)
+        headers["if-none-match"] = "*"
+        headers |= self.dialect.bound_checksums(spec.checksum)
         request = UnsignedRequest(
             method="PUT",
             origin=self.endpoint.origin,

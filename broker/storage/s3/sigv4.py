@@ -9,7 +9,8 @@ their makers against exactly those bytes. One difference is deliberate: botocore
 added it. Here whatever the caller names is signed.
 
 The broker signs several requests for each upload, so what only credential, day or the set of header names determine
-is computed once: signing key (four HMACs), scope, sorted and encoded names.
+is computed once: signing key (four HMACs), scope, sorted and encoded names; and once for all requests of a second that
+live equally long – those of a batch – what the query says of them.
 """
 
 import hashlib
@@ -22,6 +23,8 @@ from types import MappingProxyType
 from typing import Final, TypeVar
 
 import msgspec
+
+from broker.domain.macs import Mac
 
 UNSIGNED_PAYLOAD: Final = "UNSIGNED-PAYLOAD"
 EMPTY_SHA256: Final = hashlib.sha256(b"").hexdigest()
@@ -81,9 +84,17 @@ class _Scope(msgspec.Struct, frozen=True, kw_only=True):
     """What credential and day determine."""
 
     text: str
-    mac: hmac.HMAC  # keyed, nothing fed yet: copying it costs less than keying another
+    mac: Mac
     query_head: str
     query_token: str
+
+
+class _Window(msgspec.Struct, frozen=True, kw_only=True):
+    """What scope, moment, lifetime and header names determine: how a query ends, in its two spellings."""
+
+    url_query: str
+    canonical_query: str
+    mac: Mac  # has begun with all that stands before the digest
 
 
 class _Names(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,7 +110,7 @@ class PartSeries:
 
     __slots__ = ("_canonical", "_mac", "_url")
 
-    def __init__(self, *, canonical: tuple[str, str, str], mac: hmac.HMAC, url: tuple[str, str]) -> None:
+    def __init__(self, *, canonical: tuple[str, str, str], mac: Mac, url: tuple[str, str]) -> None:
         self._canonical = canonical
         self._mac = mac
         self._url = url
@@ -107,23 +118,22 @@ class PartSeries:
     def url(self, number: int, size_bytes: int) -> str:
         """Return the URL that permits a PUT of `size_bytes` as part `number`."""
         head, middle, tail = self._canonical
-        digest = hashlib.sha256(f"{head}{number}{middle}{size_bytes}{tail}".encode()).hexdigest()
-        mac = self._mac.copy()
-        mac.update(digest.encode())
+        signature = _signature(f"{head}{number}{middle}{size_bytes}{tail}", self._mac)
         before, after = self._url
-        return f"{before}{number}{after}{mac.hexdigest()}"
+        return f"{before}{number}{after}{signature}"
 
 
 class SigV4:
     """Signs for one region and service, with any credential."""
 
-    __slots__ = ("_names", "_region", "_scopes", "_service")
+    __slots__ = ("_names", "_region", "_scopes", "_service", "_windows")
 
     def __init__(self, *, region: str, service: str = "s3") -> None:
         self._region = region
         self._service = service
         self._scopes: dict[tuple[Credential, str], _Scope] = {}
         self._names: dict[tuple[str, ...], _Names] = {}
+        self._windows: dict[tuple[Credential, str, int, str], _Window] = {}
 
     def presign(self, request: UnsignedRequest, *, credential: Credential, now: datetime, expires_seconds: int) -> str:
         """Return the URL that permits `request` for `expires_seconds` from `now` (aware) on.
@@ -131,15 +141,10 @@ class SigV4:
         :raises ValueError: a lifetime outside 1 to `MAX_EXPIRES_SECONDS`, a naive `now`, an ill-spelled header name.
         """
         _check_expires(expires_seconds)
-        timestamp = _timestamp(now)
-        scope = self._scope(credential, timestamp[:8])
         headers = {**request.headers, "host": request.host}
         names = self._signed_names(headers)
-        head = f"{scope.query_head}{timestamp}&X-Amz-Expires={expires_seconds}"
-        signed = f"&X-Amz-SignedHeaders={names.encoded}"
-        # Two spellings: botocore's URL ends with the token, the canonical form is sorted by name.
-        url_query = f"{head}{signed}{scope.query_token}"
-        canonical_query = f"{head}{scope.query_token}{signed}"
+        window = self._window(credential, _timestamp(now), expires_seconds, names)
+        url_query, canonical_query = window.url_query, window.canonical_query
         if request.query:
             pairs = _encoded_pairs(request.query)
             url_query = f"{'&'.join(pairs)}&{url_query}"
@@ -148,7 +153,7 @@ class SigV4:
             f"{request.method}\n{request.path}\n{canonical_query}\n"
             f"{_canonical_headers(headers, names)}\n\n{names.text}\n{UNSIGNED_PAYLOAD}"
         )
-        signature = _signature(canonical, timestamp, scope)
+        signature = _signature(canonical, window.mac)
         return f"{request.origin}{request.path}?{url_query}&X-Amz-Signature={signature}"
 
     def part_series(
@@ -172,15 +177,13 @@ class SigV4:
         head = f"{scope.query_head}{timestamp}&X-Amz-Expires={expires_seconds}"
         signed = "&X-Amz-SignedHeaders=content-length%3Bhost"
         upload = f"&uploadId={encode(upload_id)}"
-        mac = scope.mac.copy()
-        mac.update(_before_digest(timestamp, scope))
         return PartSeries(
             canonical=(
                 f"PUT\n{path}\n{head}{scope.query_token}{signed}&partNumber=",
                 f"{upload}\ncontent-length:",
                 f"\nhost:{host}\n\ncontent-length;host\n{UNSIGNED_PAYLOAD}",
             ),
-            mac=mac,
+            mac=scope.mac.after(_before_digest(timestamp, scope)),
             url=(
                 f"{origin}{path}?partNumber=",
                 f"{upload}&{head}{signed}{scope.query_token}&X-Amz-Signature=",
@@ -207,9 +210,10 @@ class SigV4:
             f"{request.method}\n{request.path}\n{_canonical_query(_encoded_pairs(request.query))}\n"
             f"{_canonical_headers(to_sign, names)}\n\n{names.text}\n{payload_sha256}"
         )
+        signature = _signature(canonical, scope.mac.after(_before_digest(timestamp, scope)))
         headers["authorization"] = (
             f"{_ALGORITHM} Credential={credential.access_key}/{scope.text}, "
-            f"SignedHeaders={names.text}, Signature={_signature(canonical, timestamp, scope)}"
+            f"SignedHeaders={names.text}, Signature={signature}"
         )
         return headers
 
@@ -219,6 +223,14 @@ class SigV4:
             scope = _derive_scope(credential, day, self._region, self._service)
             _remember(self._scopes, (credential, day), scope)
         return scope
+
+    def _window(self, credential: Credential, timestamp: str, expires_seconds: int, names: _Names) -> _Window:
+        key = (credential, timestamp, expires_seconds, names.text)
+        window = self._windows.get(key)
+        if window is None:
+            window = _window_of(self._scope(credential, timestamp[:8]), timestamp, expires_seconds, names)
+            _remember(self._windows, key, window)
+        return window
 
     def _signed_names(self, headers: Mapping[str, str]) -> _Names:
         key = tuple(headers)
@@ -260,9 +272,20 @@ def _derive_scope(credential: Credential, day: str, region: str, service: str) -
     token = credential.session_token
     return _Scope(
         text=text,
-        mac=hmac.new(key, digestmod="sha256"),
+        mac=Mac(key),
         query_head=f"X-Amz-Algorithm={_ALGORITHM}&X-Amz-Credential={owner}&X-Amz-Date=",
         query_token="" if token is None else f"&X-Amz-Security-Token={encode(token)}",
+    )
+
+
+def _window_of(scope: _Scope, timestamp: str, expires_seconds: int, names: _Names) -> _Window:
+    head = f"{scope.query_head}{timestamp}&X-Amz-Expires={expires_seconds}"
+    signed = f"&X-Amz-SignedHeaders={names.encoded}"
+    # Two spellings: botocore's URL ends with the token, the canonical form is sorted by name.
+    return _Window(
+        url_query=f"{head}{signed}{scope.query_token}",
+        canonical_query=f"{head}{scope.query_token}{signed}",
+        mac=scope.mac.after(_before_digest(timestamp, scope)),
     )
 
 
@@ -303,12 +326,9 @@ def _spelled(now: datetime) -> str:
     return "%04d%02d%02dT%02d%02d%02dZ" % parts  # noqa: UP031
 
 
-def _signature(canonical_request: str, timestamp: str, scope: _Scope) -> str:
-    digest = hashlib.sha256(canonical_request.encode()).hexdigest()
-    mac = scope.mac.copy()
-    mac.update(_before_digest(timestamp, scope))
-    mac.update(digest.encode())
-    return mac.hexdigest()
+def _signature(canonical_request: str, mac: Mac) -> str:
+    """:param mac: one that has begun with `_before_digest`."""
+    return mac.hexdigest(hashlib.sha256(canonical_request.encode()).hexdigest().encode())
 
 
 def _before_digest(timestamp: str, scope: _Scope) -> bytes:
