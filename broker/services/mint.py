@@ -159,7 +159,7 @@ class Mint:
 
     def _shard(self, api_key: ApiKey, idempotency_key: str | None) -> int:
         if idempotency_key is None:
-            return randrange(self.shards)  # noqa: S311 - spreads load; the id's 128 bits are the secret ones
+            return randrange(self.shards)  # noqa: S311 - spreads load; the id's 130 bits are the secret ones
         return shard_for(api_key.id, idempotency_key, self.shards)
 
     async def _replayed(self, session: Session, api_key: ApiKey, page: int) -> Minted:

@@ -248,7 +248,12 @@ def encode(text: str) -> str:
 
 def encode_path(text: str) -> str:
     """Percent-encode a path once: S3 keeps `/`, `//`, `.` and `..` as they stand, so must the signature."""
-    return _unsafe_in_path.sub(_quote_match, text) if text.encode().translate(None, _SAFE_IN_PATH) else text
+    unsafe = text.encode().translate(None, _SAFE_IN_PATH)
+    if not unsafe:
+        return text
+    if not unsafe.strip(b" "):  # what most names of files have, if anything: a fifth of what the expression takes
+        return text.replace(" ", "%20")
+    return _unsafe_in_path.sub(_quote_match, text)
 
 
 def _quote_match(match: re.Match[str]) -> str:
@@ -298,6 +303,10 @@ def _ordered_names(names: Iterable[str]) -> _Names:
 
 
 def _canonical_headers(headers: Mapping[str, str], names: _Names) -> str:
+    lines = [f"{name}:{headers[name]}" for name in names.ordered]
+    text = "\n".join(lines)
+    if text.split() == lines:  # no blanks anywhere
+        return text
     # "Trimall": spaces around a value go, those inside fold to one.
     return "\n".join([f"{name}:{' '.join(headers[name].split())}" for name in names.ordered])
 

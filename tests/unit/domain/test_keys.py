@@ -126,6 +126,11 @@ def test_ids_are_never_the_same() -> None:
     assert len({new_session_id(7) for _ in range(10_000)}) == 10_000
 
 
+def test_every_place_of_an_id_takes_every_digit() -> None:
+    ids = [new_session_id(7) for _ in range(2_000)]
+    assert [len({one[place] for one in ids}) for place in range(2, 28)] == [32] * 26
+
+
 @given(st.text(), st.text(max_size=255), st.integers(1, SHARDS_LIMIT))
 def test_a_repeated_request_finds_its_shard_again(principal: str, key: str, shards: int) -> None:
     try:

@@ -285,6 +285,16 @@ def test_an_ill_spelled_header_name_is_refused(name: str) -> None:
         )
 
 
+@pytest.mark.parametrize("value", ["a b ", " a b", "a \t b", "a\nb", "\na b\n"])
+def test_blanks_around_a_value_go_and_those_inside_fold_to_one(value: str) -> None:
+    def signed(value: str) -> str:
+        request = example_request(headers={"content-type": "text/csv", "x-amz-meta-note": value})
+        return SigV4(region=REGION).presign(request, credential=EXAMPLE, now=NOW, expires_seconds=60)
+
+    assert signed(value) == signed("a b")
+    assert signed("a ") == signed("a")
+
+
 def test_memory_stays_bounded_however_many_credentials_and_metadata_names_pass() -> None:
     signer = SigV4(region=REGION)
     for number in range(600):
@@ -295,7 +305,7 @@ def test_memory_stays_bounded_however_many_credentials_and_metadata_names_pass()
             expires_seconds=60,
         )
 
-    assert max(len(signer._scopes), len(signer._names)) <= 256
+    assert max(len(signer._scopes), len(signer._names), len(signer._windows)) <= 256
 
 
 def test_secrets_are_masked_in_repr() -> None:
