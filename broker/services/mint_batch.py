@@ -20,7 +20,7 @@ from broker.services.limits import quota_of
 from broker.services.mint import Draft, Mint, Minted
 from broker.services.turns import Turns, pieces
 
-DRAFTS_A_TURN = 8  # ours: some 0.3 ms of computing
+DRAFTS_A_TURN = 8  # ours: some 0.2 ms of computing
 RECORDED_AT_ONCE = 32  # ours: what the ledger writes in one step, so that no single mint waits behind a thousand
 STRETCH = 256  # ours: recorded while the next one is signed; over 16 shards it still makes steps of 16
 CALLS_AT_ONCE = 16  # ours: uploads in parts begun at the store, or sessions minted again, side by side
