@@ -86,8 +86,14 @@ local function prune(index, entries)
   if dice(id, 3, 3) % 4 >= count then
     return
   end
-  local first = dice(id, 4, 11) % redis.call('ZCARD', index)
-  local ids, keys = redis.call('ZRANGE', index, first, first + 2 * math.max(count, 4) - 1), {}
+  local size, keys = redis.call('ZCARD', index), {}
+  local first, wanted = dice(id, 4, 11) % size, math.min(2 * math.max(count, 4), size)
+  local ids = redis.call('ZRANGE', index, first, first + wanted - 1)
+  if #ids < wanted then -- goes on at the beginning, so that no place is looked at more seldom than another
+    for _, known in ipairs(redis.call('ZRANGE', index, 0, wanted - #ids - 1)) do
+      ids[#ids + 1] = known
+    end
+  end
   for place, known in ipairs(ids) do
     keys[place] = ARGV[2] .. known
   end
