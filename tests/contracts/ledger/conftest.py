@@ -52,6 +52,14 @@ def own_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Redis
     found.stop()
 
 
+@pytest.fixture
+async def wire(server: RedisServer) -> AsyncIterator[Wire]:
+    """For looking behind the ledger's back."""
+    wire = Wire(server.url)
+    yield wire
+    await wire.close()
+
+
 async def empty(server: RedisServer) -> None:
     wire = Wire(server.url)
     await wire.call("FLUSHALL")

@@ -15,6 +15,7 @@ from broker.domain.keys import new_session_id
 from broker.domain.objects import ObjectInfo, UploadSpec
 from broker.domain.policy import Destination, Policy
 from broker.domain.sessions import Facts, Session, begin, verify
+from broker.ledger.wire import Wire
 from broker.ports import Event, Idempotency, Ledger, NewSession, Stray
 
 PRINCIPAL = "app"
@@ -94,3 +95,10 @@ async def eventually(happened: Callable[[], Awaitable[bool]], *, within: float =
     while not await happened():
         assert time.monotonic() < end, f"did not happen within {within} s"
         await asyncio.sleep(0.01)
+
+
+async def used_memory(wire: Wire) -> int:
+    """Without what a busy machine leaves waiting: writes for a slow disk, and clients' buffers."""
+    lines = [line.partition(":") for line in (await wire.call("INFO", "memory")).decode().splitlines()]
+    told = {name: value for name, _, value in lines}
+    return int(told["used_memory"]) - int(told["mem_aof_buffer"]) - int(told["mem_clients_normal"])

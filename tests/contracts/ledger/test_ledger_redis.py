@@ -25,6 +25,7 @@ from ledger_samples import (
     eventually,
     leased,
     states_of,
+    used_memory,
     verified,
 )
 from msgspec.structs import replace
@@ -51,14 +52,6 @@ async def ledger(server: RedisServer) -> AsyncIterator[RedisLedger]:
     ledger = RedisLedger(server.url)
     yield ledger
     await ledger.close()
-
-
-@pytest.fixture
-async def wire(server: RedisServer) -> AsyncIterator[Wire]:
-    """For looking behind the ledger's back."""
-    wire = Wire(server.url)
-    yield wire
-    await wire.close()
 
 
 @pytest.fixture
@@ -284,13 +277,6 @@ async def test_every_key_of_a_shard_carries_its_hash_tag(server: RedisServer, wi
 
 
 # --- memory, streams, keys
-
-
-async def used_memory(wire: Wire) -> int:
-    """Without what a busy machine leaves waiting: writes for a slow disk, and clients' buffers."""
-    lines = [line.partition(":") for line in (await wire.call("INFO", "memory")).decode().splitlines()]
-    told = {name: value for name, _, value in lines}
-    return int(told["used_memory"]) - int(told["mem_aof_buffer"]) - int(told["mem_clients_normal"])
 
 
 @pytest.mark.parametrize("is_idempotent", [False, True], ids=["without a key", "with an idempotency key"])

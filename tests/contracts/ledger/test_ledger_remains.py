@@ -18,6 +18,7 @@ from ledger_samples import (
     created,
     eventually,
     leased,
+    used_memory,
     verified,
 )
 from msgspec.structs import replace
@@ -174,13 +175,6 @@ async def redis(server: RedisServer) -> AsyncIterator[RedisLedger]:
     await ledger.close()
 
 
-@pytest.fixture
-async def wire(server: RedisServer) -> AsyncIterator[Wire]:
-    wire = Wire(server.url)
-    yield wire
-    await wire.close()
-
-
 async def test_a_tombstone_stands_thirty_days_longer_than_the_record(redis: RedisLedger, wire: Wire) -> None:
     session = await created(redis)
     await redis.apply(abort(session, DESTINATION, NOW))
@@ -190,20 +184,16 @@ async def test_a_tombstone_stands_thirty_days_longer_than_the_record(redis: Redi
 
 
 async def test_a_tombstone_takes_few_bytes(redis: RedisLedger, wire: Wire) -> None:
-    async def used_memory() -> int:
-        lines = (await wire.call("INFO", "memory")).decode().splitlines()
-        return next(int(line.partition(":")[2]) for line in lines if line.startswith("used_memory:"))
-
     count = 16_384  # a power of two: tables of Redis double
     sessions = [a_session() for _ in range(count)]
     change = abort(sessions[0], DESTINATION, NOW)
     await redis.apply(change)
-    before = await used_memory()
+    before = await used_memory(wire)
     value = b"\x01\x07" + b"\0" * 8
     for start in range(0, count, 512):
         keys = [tombstone_key(session.id) for session in sessions[start : start + 512]]
         await asyncio.gather(*(wire.call("SET", key, value, "PX", 86_400_000) for key in keys))
-    each = (await used_memory() - before) / count
+    each = (await used_memory(wire) - before) / count
     assert each <= MOST_BYTES, f"{each:.0f} bytes a tombstone"
 
 

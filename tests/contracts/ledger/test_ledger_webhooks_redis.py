@@ -6,8 +6,14 @@ from collections.abc import AsyncIterator
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from ledger_samples import DAY, DESTINATION, HOLD, NOW, created
-from test_ledger_redis import used_memory
+from ledger_samples import (
+    DAY,
+    DESTINATION,
+    HOLD,
+    NOW,
+    created,
+    used_memory,
+)
 from test_ledger_webhooks import HOOK, an_attempt, claimed, fanned_out, registered
 
 from broker.dev.redis_server import RedisServer
@@ -26,13 +32,6 @@ async def ledger(server: RedisServer) -> AsyncIterator[RedisLedger]:
     ledger = RedisLedger(server.url)
     yield ledger
     await ledger.close()
-
-
-@pytest.fixture
-async def wire(server: RedisServer) -> AsyncIterator[Wire]:
-    wire = Wire(server.url)
-    yield wire
-    await wire.close()
 
 
 async def server_now(wire: Wire) -> int:
