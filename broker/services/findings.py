@@ -13,9 +13,8 @@ from broker.domain.sessions import Session, tombstone_of
 from broker.domain.tombstones import Tombstone, permits_removal
 from broker.ports import ListedObject, Sessions, Tombstones, UnfinishedUpload
 
-SKEW = timedelta(
-    minutes=15
-)  # "Authenticating Requests": a store refuses clocks that are further off, so its own is not
+# "Authenticating Requests": a store refuses clocks that are further off, so its own is not.
+SKEW = timedelta(minutes=15)
 
 Listed = TypeVar("Listed", ListedObject, UnfinishedUpload)
 

@@ -14,6 +14,7 @@ from broker.domain.errors import BrokerError
 from broker.domain.webhooks import Webhook
 from broker.ports import Bell, Clock, Deliveries, Delivery
 from broker.services.tell import FanOut, Tell
+from broker.workers.in_flight import InFlight
 from broker.workers.rounds import rounds
 
 _log = logging.getLogger("broker.relay")
@@ -21,7 +22,6 @@ _log = logging.getLogger("broker.relay")
 IDLE = timedelta(milliseconds=250)  # another process settles without ringing our bell
 MARGIN = timedelta(seconds=5)  # a claim outlives its POST by this; clocks of processes may differ by less
 MOST = 50  # ours: claims at once; a result may have 64 KiB
-DRAIN = timedelta(seconds=2)  # cut off, a delivery is told again; most end within milliseconds
 
 
 @dataclass(slots=True, kw_only=True)
@@ -41,7 +41,7 @@ class Teller:
     news: Bell
     bell: Bell
     places: int
-    _running: set[asyncio.Task[None]] = field(default_factory=set)
+    _running: InFlight = field(default_factory=InFlight)
     _paused_until: datetime | None = None
 
     @property
@@ -55,7 +55,7 @@ class Teller:
         finally:
             feeding.cancel()
             await asyncio.gather(feeding, return_exceptions=True)
-            await self._drain()
+            await self._running.drain()
 
     async def _feed(self) -> None:
         """From the stream into the queue, a page a shard."""
@@ -74,11 +74,9 @@ class Teller:
         hold = self.tell.timeout + MARGIN
         claimed = await self.deliveries.claim(self.webhook.name, min(free, MOST), now=now, hold=hold) if free else []
         for delivery in claimed:
-            task = asyncio.create_task(self._take(delivery))
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
+            self._running.start(self._take(delivery))
         if not free:
-            await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+            await self._running.one_ends()
         elif not claimed:
             await self.bell.wait(IDLE)
 
@@ -98,17 +96,6 @@ class Teller:
                 _log.warning("webhook.paused", extra={"webhook": self.webhook.name, "seconds": seconds})
             if told.has_next:
                 self.bell.ring()
-
-    async def _drain(self) -> None:
-        """Lets deliveries end that are on their way, then cuts them off."""
-        running = [*self._running]
-        try:
-            if running:
-                await asyncio.wait(running, timeout=DRAIN.total_seconds())
-        finally:
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

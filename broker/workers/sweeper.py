@@ -14,9 +14,8 @@ from broker.services.sweep_report import SweepReport
 
 _log = logging.getLogger("broker.sweeper")
 
-SOON = timedelta(
-    minutes=1
-)  # after a pass that was refused or broken off: at a first start the stores are not marked yet
+# After a pass that was refused or broken off: at a first start the stores are not marked yet.
+SOON = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

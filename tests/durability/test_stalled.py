@@ -11,7 +11,8 @@ import pytest
 
 from broker.dev.redis_server import RedisServer
 from broker.workers.bells import LocalBell
-from broker.workers.looker import LONGEST_BACKOFF, Looker
+from broker.workers.looker import Looker
+from broker.workers.rounds import LONGEST_BACKOFF
 from tests.api.world import DOOR_TOKEN, WISH, World, event
 from tests.durability.clients import is_away, ready, until
 

@@ -183,7 +183,7 @@ async def test_a_look_that_is_on_its_way_ends_when_the_looker_is_told_to() -> No
 
 
 async def test_a_look_that_hangs_is_cut_off_and_comes_back_to_the_next_looker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("broker.workers.looker.DRAIN", timedelta(milliseconds=20))
+    monkeypatch.setattr("broker.workers.in_flight.DRAIN", timedelta(milliseconds=20))
     house = House()
     slow = Slow(house.bucket)
     await sent(house, 3)

@@ -245,7 +245,7 @@ async def test_a_delivery_that_is_on_its_way_ends_when_the_relay_is_told_to(rela
 async def test_a_delivery_that_hangs_is_cut_off_and_told_again_by_the_next_relay(
     relays: Relays, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("broker.workers.relay.DRAIN", timedelta(seconds=0.05))
+    monkeypatch.setattr("broker.workers.in_flight.DRAIN", timedelta(seconds=0.05))
     async with receiving(manners=[hang]) as receiver:
         teller = await relays.teller("crm", receiver)
         await uploaded(relays.house, 1)
