@@ -31,6 +31,7 @@ from broker.services.mint_batch import MintBatch
 from broker.services.notify import Notify
 from broker.services.open_upload import OpenUpload
 from broker.services.read import Read
+from broker.services.record_hints import RecordHints
 from broker.services.recover import Recover
 from broker.services.remint import Remint
 from broker.services.revive import Revive
@@ -163,6 +164,7 @@ def _house(
     read = Read(buckets=buckets, clock=clock, ttl=settings.jobs.read_ttl)
     end = EndLease(buckets=buckets, sessions=sessions, tokens=tokens, clock=clock, work=work)
     doors = doors_of(settings.sources)
+    record = RecordHints(buckets=buckets, looks=ledger, clock=clock, due=due)
     mint = Mint(
         buckets=buckets,
         sessions=sessions,
@@ -206,7 +208,7 @@ def _house(
         finish=FinishJob(end_lease=end),
         release=ReleaseJob(end_lease=end),
         notify=CountedNotify(
-            notify=Notify(doors=doors, buckets=buckets, looks=ledger, clock=clock, due=due),
+            notify=Notify(doors=doors, record=record),
             sources=doors,
             metrics=metrics,
         ),

@@ -36,6 +36,7 @@ from broker.services.mint_batch import MintBatch
 from broker.services.notify import Notify
 from broker.services.open_upload import OpenUpload
 from broker.services.read import Read
+from broker.services.record_hints import RecordHints
 from broker.services.remint import Remint
 from broker.services.survey import Survey
 from broker.services.survey_many import SurveyMany
@@ -245,7 +246,9 @@ def _use_cases(
         finish=FinishJob(end_lease=end),
         release=ReleaseJob(end_lease=end),
         notify=CountedNotify(
-            notify=Notify(doors={"bucket": door}, buckets=buckets, looks=ledger, clock=clock, due=due),
+            notify=Notify(
+                doors={"bucket": door}, record=RecordHints(buckets=buckets, looks=ledger, clock=clock, due=due)
+            ),
             sources=("bucket",),
             metrics=metrics,
         ),

@@ -47,6 +47,7 @@ from broker.services.mint_batch import MintBatch
 from broker.services.notify import Notify
 from broker.services.open_upload import OpenUpload
 from broker.services.read import Read
+from broker.services.record_hints import RecordHints
 from broker.services.recover import Recover
 from broker.services.remint import Remint
 from broker.services.store_marks import MarkStores, MatchStore
@@ -180,7 +181,8 @@ class House:
         end = EndLease(buckets=buckets, sessions=ledger, tokens=tokens, clock=clock, work=self.work)
         self.finish, self.release = FinishJob(end_lease=end), ReleaseJob(end_lease=end)
         door = S3EventDoor(destinations=(self.place.name,), tokens=(DOOR_TOKEN,))
-        self.notify = Notify(doors={"events": door}, buckets=buckets, looks=ledger, clock=clock, due=self.due)
+        self.record = RecordHints(buckets=buckets, looks=ledger, clock=clock, due=self.due)
+        self.notify = Notify(doors={"events": door}, record=self.record)
 
         find, match = Find(sessions=ledger, tombstones=tombstones), MatchStore(identity=identity)
         self.mark = MarkStores(buckets=buckets, identity=identity, clock=clock)

@@ -8,7 +8,7 @@ import msgspec
 from broker.contract import NotificationReceipt
 from broker.domain.keys import new_session_id
 from broker.ports import Envelope
-from broker.services.notify import AT_ONCE
+from broker.services.record_hints import AT_ONCE
 from tests.unit.services.house import DOOR_TOKEN, Fuse, House
 
 

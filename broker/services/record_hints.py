@@ -1,0 +1,54 @@
+"""Record hints: what an authentic sender told becomes due looks, durable before anybody says that it was taken.
+
+By whichever way it came: pushed to a route (`notify`) or fetched from a mailbox (`collect`).
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from broker.contract import NotificationReceipt
+from broker.domain.keys import session_id_in
+from broker.ports import Bell, Buckets, Clock, Hint, Looks, Opened, Stray
+
+AT_ONCE = 64  # ours: hints of one notification on their way to the ledger
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordHints:
+    buckets: Buckets
+    looks: Looks
+    clock: Clock
+    due: Bell
+
+    async def __call__(self, destinations: Sequence[str], opened: Opened) -> NotificationReceipt:
+        """:param destinations: about which its source may speak.
+        :raises LedgerUnavailable: nothing, or only a part, was recorded; it must come again.
+        """
+        matched = [found for hint in opened.hints if (found := self._match(destinations, hint)) is not None]
+        await self._hint([*dict.fromkeys(matched)], self.clock.now())
+        if matched:
+            self.due.ring()
+        return NotificationReceipt(
+            accepted=len(matched),
+            ignored=opened.ignored + len(opened.hints) - len(matched),
+            malformed=opened.malformed,
+        )
+
+    async def _hint(self, matched: Sequence[tuple[str, Stray]], now: datetime) -> None:
+        """Some at a time: a notification of thousands must not keep every connection to the ledger busy."""
+        for start in range(0, len(matched), AT_ONCE):
+            chunk = matched[start : start + AT_ONCE]
+            await asyncio.gather(*(self.looks.hint(session_id, stray, now=now) for session_id, stray in chunk))
+
+    def _match(self, destinations: Sequence[str], hint: Hint) -> tuple[str, Stray] | None:
+        """The session that a hint speaks of: only of buckets and prefixes about which this source may speak."""
+        for name in destinations:
+            bucket = self.buckets.get(name)
+            if bucket is None or bucket.destination.bucket != hint.bucket:
+                continue
+            session_id = session_id_in(bucket.destination.prefix, hint.key)
+            if session_id is not None:
+                return session_id, Stray(destination=name, key=hint.key)
+        return None
