@@ -124,12 +124,32 @@ class DestinationSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     accept_unsigned_headers: bool = False
 
 
-class SourceSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class _Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
     """A sender of bucket events, and the destinations about which it may speak."""
 
-    kind: Literal["s3_event"] = "s3_event"
-    tokens: Annotated[tuple[Secret, ...], Meta(min_length=1)]
     destinations: Annotated[tuple[str, ...], Meta(min_length=1)]
+
+
+class S3EventSource(_Source, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="s3_event"):
+    """A store that calls us, with a secret of its own."""
+
+    tokens: Annotated[tuple[Secret, ...], Meta(min_length=1)]
+
+
+class SqsSource(_Source, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="sqs"):
+    """A queue that we ask. Who may write to it is its policy's business.
+
+    :param pollers: how many ask side by side, in each process.
+    """
+
+    queue_url: str
+    region: str | None = None
+    endpoint: str | None = None
+    credentials: CredentialSettings = CredentialSettings()
+    pollers: Annotated[int, Meta(ge=1, le=64)] = 2
+
+
+SourceSettings = S3EventSource | SqsSource
 
 
 KeyHash = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
@@ -220,6 +240,7 @@ def load(path: Path | None, environ: Mapping[str, str], *, default_path: Path = 
     """
     raw = _read(path or (default_path if default_path.exists() else None))
     _override(raw, environ)
+    _name_kinds(raw)
     _parse_durations(raw)
     try:
         settings = msgspec.convert(raw, Settings)
@@ -293,6 +314,14 @@ def _value(text: str) -> Any:
         return msgspec.json.decode(text)
     except msgspec.DecodeError:
         return text
+
+
+def _name_kinds(raw: dict[str, Any]) -> None:
+    """A source that says no kind is what there was before there were kinds."""
+    sources = raw.get("sources")
+    for source in sources.values() if isinstance(sources, dict) else ():
+        if isinstance(source, dict):
+            source.setdefault("kind", "s3_event")
 
 
 def _parse_durations(raw: dict[str, Any]) -> None:

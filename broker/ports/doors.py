@@ -16,10 +16,18 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hint:
-    """Somebody says that something happened to an object. Worth a look, never belief."""
+    """Somebody says that something happened to an object. Worth a look, never belief.
+
+    :param is_removed: it went, or a delete marker covers it; otherwise it came.
+    :param version: the one that the sender names, empty when it names none; of a delete marker, the marker's own.
+    :param sequencer: puts what is said of one key in order, as hexadecimal digits; empty when the sender counts none.
+    """
 
     bucket: str
     key: str
+    is_removed: bool = False
+    version: str = ""
+    sequencer: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +44,7 @@ class Door(Protocol):
     def destinations(self) -> Sequence[str]:
         """The destinations about which this source may speak."""
 
-    def open(self, envelope: Envelope) -> Opened:
+    async def open(self, envelope: Envelope) -> Opened:
         """Authenticates the sender, then reads its records; never raises for a malformed body.
 
         :raises NotAuthentic:

@@ -25,7 +25,7 @@ class Notify:
         door = self.doors.get(source)
         if door is None:
             raise SourceNotFound
-        opened = door.open(envelope)
+        opened = await door.open(envelope)
         receipt = await self.record(door.destinations, opened)
         if opened.malformed:
             _log.warning("notification.malformed", extra={"source": source, "count": opened.malformed})

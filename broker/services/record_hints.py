@@ -44,6 +44,8 @@ class RecordHints:
 
     def _match(self, destinations: Sequence[str], hint: Hint) -> tuple[str, Stray] | None:
         """The session that a hint speaks of: only of buckets and prefixes about which this source may speak."""
+        if hint.is_removed:
+            return None
         for name in destinations:
             bucket = self.buckets.get(name)
             if bucket is None or bucket.destination.bucket != hint.bucket:

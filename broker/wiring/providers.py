@@ -6,16 +6,10 @@ import aiohttp
 
 from broker.doors.s3_event import S3EventDoor
 from broker.ports import Bucket, Clock, Door
-from broker.settings import DestinationSettings, SourceSettings
+from broker.settings import DestinationSettings, S3EventSource, SourceSettings, SqsSource
 from broker.wiring.s3 import s3_bucket
 
-
-def _s3_event_door(source: SourceSettings) -> Door:
-    return S3EventDoor(destinations=source.destinations, tokens=tuple(secret.reveal() for secret in source.tokens))
-
-
 BUCKETS: Mapping[str, Callable[[str, DestinationSettings, aiohttp.ClientSession, Clock], Bucket]] = {"s3": s3_bucket}
-DOORS: Mapping[str, Callable[[SourceSettings], Door]] = {"s3_event": _s3_event_door}
 
 
 def buckets_of(
@@ -26,4 +20,15 @@ def buckets_of(
 
 
 def doors_of(sources: Mapping[str, SourceSettings]) -> dict[str, Door]:
-    return {name: DOORS[source.kind](source) for name, source in sources.items()}
+    """Of those that come to us; a queue has none, we go to it."""
+    doors = {name: _door_of(source) for name, source in sources.items()}
+    return {name: door for name, door in doors.items() if door is not None}
+
+
+def _door_of(source: SourceSettings) -> Door | None:
+    match source:
+        case S3EventSource():
+            tokens = tuple(secret.reveal() for secret in source.tokens)
+            return S3EventDoor(destinations=source.destinations, tokens=tokens)
+        case SqsSource():
+            return None

@@ -14,7 +14,7 @@ import jsonschema
 import pytest
 import yaml
 
-from broker.settings import load
+from broker.settings import S3EventSource, load
 from tests.deploy import compose_file
 from tests.deploy.compose_file import Refused, interpolate
 
@@ -151,7 +151,9 @@ def test_the_configuration_loads_with_the_environment_of_the_brokers(
     assert settings.keys["app"].hash == said["BROKER_KEYS__APP__HASH"]
     for variable, value in said.items():
         monkeypatch.setenv(variable, value)
-    for secret in (*settings.secrets.capsule_keys, *settings.sources["store"].tokens):
+    store = settings.sources["store"]
+    assert isinstance(store, S3EventSource)
+    for secret in (*settings.secrets.capsule_keys, *store.tokens):
         assert secret.reveal()
     rights = settings.destinations["default"].credentials
     for right in filter(None, (rights.default, rights.write)):

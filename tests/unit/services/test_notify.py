@@ -28,10 +28,8 @@ class Counting(Fuse):
             self.running -= 1
 
 
-async def notified(house: House, keys: list[str]) -> NotificationReceipt:
-    records = [
-        {"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": "acme"}, "object": {"key": key}}} for key in keys
-    ]
+async def notified(house: House, keys: list[str], name: str = "ObjectCreated:Put") -> NotificationReceipt:
+    records = [{"eventName": name, "s3": {"bucket": {"name": "acme"}, "object": {"key": key}}} for key in keys]
     body = msgspec.json.encode({"Records": records})
     return await house.notify("events", Envelope(headers={}, query={"token": DOOR_TOKEN}, body=body))
 
@@ -52,3 +50,9 @@ async def test_what_is_said_twice_is_recorded_once_and_counted_as_accepted() -> 
     key = f"uploads/{new_session_id(0)}/a.csv"
     receipt = await notified(house, [key] * 500)
     assert (receipt.accepted, house.fuse.calls) == (500, 1)
+
+
+async def test_a_removal_is_no_reason_to_look_yet() -> None:
+    house = House()
+    receipt = await notified(house, [f"uploads/{new_session_id(0)}/a.csv"], name="ObjectRemoved:Delete")
+    assert (receipt.accepted, receipt.ignored, house.fuse.calls) == (0, 1, 0)
