@@ -20,6 +20,7 @@ MAX_OBJECT_METADATA_BYTES = 1_024  # S3 allows 2 KB of user metadata; the capsul
 MAX_RESULT_BYTES = 65_536  # ours: a result is a receipt, not a data set
 MAX_LEASE_BATCH = 100  # ours: jobs handed out by one call
 MAX_BATCH = 1_000  # ours: sessions minted, asked about or listed by one call
+MAX_COPIES = 16  # ours: destinations of one upload; their record is read and written as one
 MAX_WAIT_SECONDS = 30  # ours: below the idle timeout of common load balancers (60 s)
 
 
@@ -96,21 +97,29 @@ _PLAIN = r"^[^\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]*$(
 Plain = Annotated[str, Meta(pattern=_PLAIN)]
 Label = Annotated[str, Meta(max_length=256, pattern=_PLAIN)]
 DestinationName = Annotated[str, Meta(min_length=1, max_length=64, pattern=_PLAIN)]
+Destinations = Annotated[
+    list[DestinationName], Meta(min_length=2, max_length=MAX_COPIES, extra_json_schema={"uniqueItems": True})
+]
 
 
 class CreateUploadSession(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Body of `POST /upload-sessions`."""
+    """Body of `POST /upload-sessions`.
+
+    `destination` is `default` where neither it nor `destinations` is given. `destinations` makes a copy in each of
+    them: the client sends the same bytes to all, and there is one job.
+    """
 
     filename: Filename
     size_bytes: SizeBytes
     content_type: ContentType = "application/octet-stream"
-    destination: DestinationName = "default"
+    destination: DestinationName | msgspec.UnsetType = msgspec.UNSET
     checksum: Checksum = Checksum()
     metadata: dict[Plain, Plain] = {}
     object_metadata: dict[str, str] = {}
     owner: Label | None = None
     batch: Label | None = None
     strategy: Literal["auto", "put", "multipart"] = "auto"
+    destinations: Destinations | msgspec.UnsetType = msgspec.UNSET
 
 
 class ObjectRef(Struct, frozen=True, kw_only=True):
@@ -144,9 +153,10 @@ Upload = PutUpload | MultipartUpload
 
 
 class PartsRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Body of `POST /upload-sessions/{id}/parts`."""
+    """Body of `POST /upload-sessions/{id}/parts`. `destination` names the copy that they are parts of."""
 
     numbers: Annotated[list[Annotated[int, Meta(ge=1, le=10_000)]], Meta(min_length=1, max_length=1_000)]
+    destination: DestinationName | None = None
 
 
 class PartsGrant(Struct, frozen=True, kw_only=True):
@@ -201,19 +211,40 @@ class StoredObject(Struct, frozen=True, kw_only=True, omit_defaults=True):
     last_modified: datetime | None = None
 
 
+class Copy(Struct, frozen=True, kw_only=True):
+    """One destination of a fan-out; `upload` and `parts` as in a session.
+
+    `problem` says why nothing is there, or why there is no `upload`: `POST …/upload` that names this destination mints
+    it again, alone.
+    """
+
+    destination: str
+    state: State
+    object: ObjectRef
+    guarantees: Guarantees
+    upload: Upload | msgspec.UnsetType = msgspec.UNSET
+    parts: PartsStatus | msgspec.UnsetType = msgspec.UNSET
+    stored: StoredObject | msgspec.UnsetType = msgspec.UNSET
+    problem: Reason | msgspec.UnsetType = msgspec.UNSET
+
+    def __repr__(self) -> str:
+        return f"Copy(destination={self.destination!r}, state={self.state.value!r})"
+
+
 class UploadSession(Struct, frozen=True, kw_only=True):
     """An upload session as its owner sees it. `upload` and `token` come with a mint only.
 
     `parts` stands in the status of a pending multipart upload, while the store says what it has: absent, it says
-    nothing, and nothing need be sent again.
+    nothing, and nothing need be sent again. A fan-out has `copies`, and what stands in each of them – `object`,
+    `guarantees`, `upload`, `parts` – nowhere else.
     """
 
     id: str
     state: State
     created_at: datetime
     expires_at: datetime
-    object: ObjectRef
-    guarantees: Guarantees
+    object: ObjectRef | msgspec.UnsetType = msgspec.UNSET
+    guarantees: Guarantees | msgspec.UnsetType = msgspec.UNSET
     filename: str
     size_bytes: int
     content_type: str
@@ -230,6 +261,7 @@ class UploadSession(Struct, frozen=True, kw_only=True):
     result: Any = msgspec.UNSET  # whatever JSON the consumer reported
     reason: Reason | msgspec.UnsetType = msgspec.UNSET
     erased_at: datetime | msgspec.UnsetType = msgspec.UNSET
+    copies: list[Copy] | msgspec.UnsetType = msgspec.UNSET
 
     def __repr__(self) -> str:
         return f"UploadSession(id={self.id!r}, state={self.state.value!r})"
@@ -252,7 +284,13 @@ class SessionEvent(Struct, frozen=True, kw_only=True):
 
 
 class RemintUpload(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Body of `POST /upload-sessions/{id}/upload`; empty is fine."""
+    """Body of `POST /upload-sessions/{id}/upload`; empty is fine, but for a fan-out: one copy is minted again."""
+
+    destination: DestinationName | None = None
+
+
+class CompleteUpload(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `POST /upload-sessions/{id}/completion`; empty is fine: of a fan-out all copies are looked at."""
 
     destination: DestinationName | None = None
 

@@ -33,6 +33,7 @@ from uploader.client import BrokerClient
 from uploader.errors import SessionLost, UploaderError, WaitTimedOut
 from uploader.orders import LOST, REACHED, Order, UploadResult
 from uploader.parts import Cut, PartsTransfer
+from uploader.places import places_of
 from uploader.retry import RetryPolicy
 from uploader.sender import Sender
 from uploader.single import PutTransfer
@@ -146,7 +147,7 @@ class Upload:
             events.Minted(
                 file=self.file,
                 session_id=session.id,
-                key=session.object.key,
+                key=places_of(session)[0].key,
                 size_bytes=session.size_bytes,
                 expires_at=session.expires_at,
                 is_replay=is_replay,
@@ -280,12 +281,13 @@ class Upload:
             self.bookmark.forget()
 
     def _result(self, session: UploadSession, sent: Sent, elapsed: timedelta, sending: timedelta) -> UploadResult:
+        place = places_of(session)[0]
         return UploadResult(
             session_id=session.id,
             state=session.state,
-            destination=session.object.destination,
-            bucket=session.object.bucket,
-            key=session.object.key,
+            destination=place.destination,
+            bucket=place.bucket,
+            key=place.key,
             filename=session.filename,
             size_bytes=session.size_bytes,
             checksum=session.checksum or Checksum(),

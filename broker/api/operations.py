@@ -10,6 +10,7 @@ from broker.api.auth import Access, Everyone, KeyOf, SessionOfBearer, SessionOfK
 from broker.contract import (
     MAX_BATCH,
     About,
+    CompleteUpload,
     CreateUploadSession,
     CreateUploadSessions,
     JobState,
@@ -268,7 +269,7 @@ PARTS: Operation[Session] = Operation(
     access=SessionOfBearer(),
     body=Body(kind=PartsRequest, example=examples.PARTS),
     replies=(Reply(status=200, text="Fresh requests", kind=PartsGrant, example=examples.GRANTED_PARTS),),
-    problems=(*BODY_PROBLEMS, errors.NotMultipart, *GRANT_PROBLEMS),
+    problems=(*BODY_PROBLEMS, errors.UnknownDestination, errors.NotMultipart, *GRANT_PROBLEMS),
 )
 
 COMPLETE: Operation[Session] = Operation(
@@ -280,6 +281,7 @@ COMPLETE: Operation[Session] = Operation(
     text="A hint: the broker looks at the bucket, at most once a second for one session, and believes only that. Parts "
     "are put together when they are all there at their sizes, and by nobody else.",
     access=SessionOfBearer(),
+    body=Body(kind=CompleteUpload, is_required=False, example=CompleteUpload(destination="default")),
     replies=(
         Reply(status=200, text="Settled", kind=UploadSession, example=examples.VERIFIED_SESSION),
         Reply(
@@ -290,7 +292,7 @@ COMPLETE: Operation[Session] = Operation(
             example=examples.PENDING_SESSION,
         ),
     ),
-    problems=STORE_PROBLEMS,
+    problems=(*BODY_PROBLEMS, errors.UnknownDestination, *STORE_PROBLEMS),
 )
 
 ABORT: Operation[Session] = Operation(

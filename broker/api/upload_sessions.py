@@ -13,7 +13,7 @@ from broker.api.bodies import JsonBody
 from broker.api.mounting import mount
 from broker.api.operations import ABORT, COMPLETE, CONTENT, CREATE, ERASE, GET_SESSION, PARTS, REMINT
 from broker.api.schemas import minted, status
-from broker.contract import CreateUploadSession, PartsGrant, PartsRequest, RemintUpload, State
+from broker.contract import CompleteUpload, CreateUploadSession, PartsGrant, PartsRequest, RemintUpload, State
 from broker.domain.errors import InvalidInput, UnknownDestination
 from broker.domain.principals import ApiKey
 from broker.domain.sessions import Session
@@ -30,6 +30,7 @@ from broker.services.survey import Survey
 _CREATE = JsonBody(CreateUploadSession)
 _REMINT = JsonBody(RemintUpload, default=RemintUpload())
 _PARTS = JsonBody(PartsRequest)
+_COMPLETE = JsonBody(CompleteUpload, default=CompleteUpload())
 _REPLAYED = (b"idempotency-replayed", b"true")
 _RETRY_AFTER: Headers = ((b"retry-after", b"1"),)  # Complete takes one look a second
 
@@ -72,8 +73,7 @@ class UploadSessions:
 
     async def _remint(self, request: Request[Any, Any, Any], session: Session) -> Answer:
         wish = await _REMINT.read(request)
-        if wish.destination not in {None, session.facts.destination}:
-            raise UnknownDestination.at("/destination", "this session has no copy there")
+        _need_copy(session, wish.destination)
         session, upload = await self.remint(session)
         return json_answer(200, minted(session, await self._token(session), upload))
 
@@ -84,9 +84,11 @@ class UploadSessions:
 
     async def _parts(self, request: Request[Any, Any, Any], session: Session) -> Answer:
         wish = await _PARTS.read(request)
+        _need_copy(session, wish.destination)
         return json_answer(200, PartsGrant(parts=await self.remint.parts(session, wish.numbers)))
 
-    async def _complete(self, _: Request[Any, Any, Any], session: Session) -> Answer:
+    async def _complete(self, request: Request[Any, Any, Any], session: Session) -> Answer:
+        _need_copy(session, (await _COMPLETE.read(request)).destination)
         session = await self.complete(session)
         if session.state is State.PENDING:
             return json_answer(202, status(session), headers=_RETRY_AFTER)
@@ -105,6 +107,12 @@ class UploadSessions:
         if _wants_redirect(request):
             return redirect((await self.read.as_redirect(session)).url)
         return json_answer(200, await self.read(session))
+
+
+def _need_copy(session: Session, destination: str | None) -> None:
+    """:raises UnknownDestination: the session has no copy there."""
+    if destination not in {None, session.facts.destination}:
+        raise UnknownDestination.at("/destination", "this session has no copy there")
 
 
 def _idempotency_key(request: Request[Any, Any, Any]) -> str | None:

@@ -34,6 +34,7 @@ from broker.services.open_upload import OpenUpload
 from broker.services.remint import Remint
 
 MAX_PUT_BYTES = 5 * 2**30  # S3 PutObject: "up to 5 GB" in a single operation, and so with GCS and R2
+DEFAULT = "default"  # the destination of those who name none
 IDEMPOTENCY_AT_LEAST = timedelta(hours=24)
 Strategy = Literal["auto", "put", "multipart"]
 _canonical = msgspec.json.Encoder(order="deterministic").encode
@@ -92,7 +93,9 @@ class Mint:
         self, api_key: ApiKey, wish: CreateUploadSession, idempotency_key: str | None, now: datetime
     ) -> Draft:
         """:raises InvalidInput, CredentialsUnavailable: as above."""
-        bucket = _destination(self.buckets, api_key, wish.destination)
+        if wish.destinations:
+            raise InvalidInput.at("/destinations", "fan-out is not available yet")
+        bucket = _destination(self.buckets, api_key, wish.destination or DEFAULT)
         spec = _admitted(wish, bucket, api_key)
         idempotency = _idempotency(api_key, wish, idempotency_key, bucket)
         session = self._begin(api_key, wish, spec, bucket, idempotency_key, now)
@@ -255,6 +258,13 @@ def _idempotency(
     scope = f"{api_key.id}\0POST /upload-sessions\0{idempotency_key}"
     return Idempotency(
         key=hashlib.sha256(scope.encode()).hexdigest()[:32],
-        body=hashlib.sha256(_canonical(wish)).hexdigest()[:32],
+        body=hashlib.sha256(_canonical(_spelled_out(wish))).hexdigest()[:32],
         keep_for=max(bucket.destination.policy.deadline, IDEMPOTENCY_AT_LEAST),
     )
+
+
+def _spelled_out(wish: CreateUploadSession) -> CreateUploadSession:
+    """Who names the default destination asks for the same as who names none."""
+    if wish.destination or wish.destinations:
+        return wish
+    return msgspec.structs.replace(wish, destination=DEFAULT)
