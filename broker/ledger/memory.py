@@ -229,6 +229,8 @@ class MemoryLedger:
             return False
         if session is not None and session.state not in LOOKED_AT:
             return False
+        if session is not None and stray is not None and session.facts.destination != stray.destination:
+            return False
         if session is None and stray is not None:
             shard.strays.put(session_id, stray, until=self._now() + KEPT_MS)
         if session is not None:

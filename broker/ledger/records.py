@@ -44,6 +44,7 @@ _EPOCH_START = datetime(1970, 1, 1, tzinfo=UTC)
 
 _encode_facts = msgspec.msgpack.Encoder().encode
 _decode_facts = msgspec.msgpack.Decoder(Facts).decode
+_encode_text = msgspec.msgpack.Encoder().encode
 _encode_stray = msgspec.msgpack.Encoder().encode
 _decode_reason = msgspec.json.Decoder(Reason).decode
 _decode_stray = msgspec.msgpack.Decoder(tuple[str, str]).decode
@@ -107,6 +108,11 @@ def table(states: frozenset[State]) -> bytes:
 
 def encode_stray(stray: Stray) -> bytes:
     return _encode_stray((stray.destination, stray.key))
+
+
+def encode_text(text: str) -> bytes:
+    """As it stands in a record's facts."""
+    return _encode_text(text)
 
 
 def decode_stray(data: bytes) -> Stray:

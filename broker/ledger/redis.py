@@ -36,6 +36,7 @@ from broker.ledger.records import (
     duration,
     encode,
     encode_stray,
+    encode_text,
     event_in,
     mark,
     milliseconds,
@@ -239,8 +240,8 @@ class RedisLedger:
         if shard not in self._own:
             return False  # of nobody's making: nobody would ever claim it
         keys = (shard.session + session_id, shard.due, shard.stray + session_id)
-        found = b"" if stray is None else encode_stray(stray)
-        words = (session_id, milliseconds(now), _LOOKED_AT, found, STRAY_KEPT_MS, HEARD_AT)
+        found, place = (b"", b"") if stray is None else (encode_stray(stray), encode_text(stray.destination))
+        words = (session_id, milliseconds(now), _LOOKED_AT, found, STRAY_KEPT_MS, HEARD_AT, place, SCHEMA)
         return bool(await self._run(scripts.HINT, keys, words))
 
     async def claim(self, limit: int, *, now: datetime, hold: timedelta) -> list[DueLook]:

@@ -49,8 +49,9 @@ class Looks(Protocol):
     async def hint(self, session_id: str, stray: Stray | None, *, now: datetime) -> bool:
         """Moves the next look to now, because the bucket told. True if that changed the schedule.
 
-        Settled sessions ignore it. An unknown id is scheduled with `stray`, if one is given, so that its capsule can
-        be read.
+        Settled sessions ignore it, and so does one of another destination than `stray` names: two buckets may have the
+        same name, and who may speak of one may not speak of the other. An unknown id is scheduled with `stray`, if one
+        is given, so that its capsule can be read.
         """
 
     async def claim(self, limit: int, *, now: datetime, hold: timedelta) -> list[DueLook]:

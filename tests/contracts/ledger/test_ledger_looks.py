@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -164,6 +165,21 @@ async def test_a_hint_about_a_settled_session_changes_nothing(ledger: Ledger) ->
     await ledger.apply(finish(job, State.PROCESSED, NOW, POLICY))
     assert not await ledger.hint(session.id, STRAY, now=NOW)
     assert await ledger.next_due() is None
+
+
+@pytest.mark.parametrize("principal", ["a", "p" * 31, "p" * 32, "p" * 64], ids=len)
+@pytest.mark.parametrize("name", ["d", "default", "d" * 31, "d" * 32, "d" * 200, "défaut"])
+async def test_a_hint_moves_a_session_of_its_own_destination_alone(ledger: Ledger, principal: str, name: str) -> None:
+    session = a_session(principal=principal, destination=name, metadata={"destination": "elsewhere"})
+    await ledger.create(session, look_at=NOW + HOLD, idempotency=None)
+    for other in ("elsewhere", f"{name}s", name[:-1], principal, session.facts.bucket, ""):
+        assert not await ledger.hint(session.id, replace(STRAY, destination=other), now=NOW)
+        record = await ledger.get(session.id)
+        assert record is not None
+        assert not record.progress.is_heard
+    assert await ledger.claim(5, now=NOW, hold=HOLD) == []
+    assert await ledger.hint(session.id, replace(STRAY, destination=name), now=NOW)
+    assert [look.id for look in await ledger.claim(5, now=NOW, hold=HOLD)] == [session.id]
 
 
 async def test_a_hint_about_an_unknown_id_without_its_object_is_nothing(ledger: Ledger) -> None:
