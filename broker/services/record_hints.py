@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 
 from broker.contract import NotificationReceipt
 from broker.domain.keys import session_id_in
@@ -26,8 +27,8 @@ class RecordHints:
         """:param destinations: about which its source may speak.
         :raises LedgerUnavailable: nothing, or only a part, was recorded; it must come again.
         """
-        matched = [found for hint in opened.hints if (found := self._match(destinations, hint)) is not None]
-        await self._hint([*dict.fromkeys(matched)], self.clock.now())
+        matched = [found for hint in opened.hints if (found := self._match(destinations, hint))]
+        await self._hint([*dict.fromkeys(chain.from_iterable(matched))], self.clock.now())
         if matched:
             self.due.ring()
         return NotificationReceipt(
@@ -42,15 +43,17 @@ class RecordHints:
             chunk = matched[start : start + AT_ONCE]
             await asyncio.gather(*(self.looks.hint(session_id, stray, now=now) for session_id, stray in chunk))
 
-    def _match(self, destinations: Sequence[str], hint: Hint) -> tuple[str, Stray] | None:
-        """The session that a hint speaks of: only of buckets and prefixes about which this source may speak."""
-        if hint.is_removed:
-            return None
-        for name in destinations:
+    def _match(self, destinations: Sequence[str], hint: Hint) -> list[tuple[str, Stray]]:
+        """The session that a hint speaks of: only of buckets and prefixes about which this source may speak.
+
+        Where several of these are named alike, at several stores, the ledger knows which one the session is of.
+        """
+        found: list[tuple[str, Stray]] = []
+        for name in () if hint.is_removed else destinations:
             bucket = self.buckets.get(name)
             if bucket is None or bucket.destination.bucket != hint.bucket:
                 continue
             session_id = session_id_in(bucket.destination.prefix, hint.key)
             if session_id is not None:
-                return session_id, Stray(destination=name, key=hint.key)
-        return None
+                found.append((session_id, Stray(destination=name, key=hint.key)))
+        return found

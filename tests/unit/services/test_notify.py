@@ -1,13 +1,15 @@
 """Notify: an authentic envelope, however large, becomes hints."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import msgspec
+import pytest
 
 from broker.contract import NotificationReceipt
 from broker.domain.keys import new_session_id
-from broker.ports import Envelope
+from broker.ports import Envelope, Hint, Opened
 from broker.services.record_hints import AT_ONCE
 from tests.unit.services.house import DOOR_TOKEN, Fuse, House
 
@@ -56,3 +58,32 @@ async def test_a_removal_is_no_reason_to_look_yet() -> None:
     house = House()
     receipt = await notified(house, [f"uploads/{new_session_id(0)}/a.csv"], name="ObjectRemoved:Delete")
     assert (receipt.accepted, receipt.ignored, house.fuse.calls) == (0, 1, 0)
+
+
+PLACES = [
+    (("default",), "acme", "uploads", True),
+    (("twin",), "acme", "uploads", False),  # a bucket of the same name at another store
+    (("twin", "default"), "acme", "uploads", True),
+    (("default", "twin"), "acme", "uploads", True),
+    (("default",), "other", "uploads", False),
+    (("default",), "acme", "elsewhere", False),
+    (("default",), "acme", "uploads/uploads", False),
+    (("default",), "acme/uploads", "", False),
+    (("gone",), "acme", "uploads", False),
+    ((), "acme", "uploads", False),
+]
+
+
+@pytest.mark.parametrize(("spoken_of", "bucket", "prefix", "is_moved"), PLACES)
+async def test_a_source_moves_sessions_of_its_own_destinations_alone(
+    spoken_of: tuple[str, ...], bucket: str, prefix: str, is_moved: bool
+) -> None:
+    house = House()
+    house.buckets["twin"] = replace(
+        house.buckets["default"], destination=msgspec.structs.replace(house.place, name="twin")
+    )
+    minted = await house.minted()
+    hint = Hint(bucket=bucket, key=f"{prefix}/{minted.session.id}/report.csv".removeprefix("/"))
+    await house.record(spoken_of, Opened(hints=[hint]))
+    due = await house.ledger.claim(5, now=house.clock.now(), hold=house.place.policy.first_look)
+    assert [look.id for look in due] == ([minted.session.id] if is_moved else [])
