@@ -11,11 +11,12 @@ from datetime import UTC, datetime, timedelta
 
 from broker.contract import State, UploadSession
 from uploader import events
-from uploader.client import BrokerClient, Notify
+from uploader.client import BrokerClient
 from uploader.errors import BrokerRefused, Unreachable, UploaderError
 from uploader.resume import Note, Page
 from uploader.retry import RetryPolicy
-from uploader.source import FileSource
+from uploader.source import Origin
+from uploader.voice import Voice
 
 USEFUL = frozenset({State.PENDING, State.VERIFIED, State.PROCESSING, State.PROCESSED})
 ABORT_TIMEOUT = timedelta(seconds=5)
@@ -29,11 +30,10 @@ class Bookmark:
     """
 
     page: Page
-    source: FileSource
+    origin: Origin
     broker: BrokerClient
     retry: RetryPolicy
-    observer: events.Observer
-    notify: Notify
+    voice: Voice
     is_left: bool = field(init=False, default=False)
 
     async def take_up(self) -> UploadSession | None:
@@ -48,7 +48,7 @@ class Bookmark:
         session = await self._ask(note)
         if (why := self._objection(note, session)) is not None:
             await self._abort(note, session)
-            self.observer.on_event(events.NotResumed(file=self.source.name, session_id=note.session_id, why=why))
+            self.voice.tell(events.NotResumed(file=self.voice.file, session_id=note.session_id, why=why))
             self.forget()
             return None
         if session is not None:
@@ -59,9 +59,9 @@ class Bookmark:
         """Leave a note of a session that has just been minted."""
         note = Note(
             broker=str(self.broker.url),
-            path=str(self.source.path.absolute()),
-            size_bytes=self.source.size_bytes,
-            mtime_ns=self.source.seen.st_mtime_ns,
+            path=str(self.origin.path.absolute()),
+            size_bytes=self.origin.seen.st_size,
+            mtime_ns=self.origin.seen.st_mtime_ns,
             session_id=session.id,
             expires_at=session.expires_at,
         )
@@ -78,7 +78,7 @@ class Bookmark:
         """Why this session is not the one to go on with."""
         if session is None:
             return "the broker does not know it any more"
-        if not note.is_of(self.source.seen):
+        if not note.is_of(self.origin.seen):
             return "the file changed"
         if session.state not in USEFUL:
             return f"it is {session.state.value}"
@@ -99,28 +99,28 @@ class Bookmark:
         attempt = 0
         while True:
             attempt += 1
-            session = await self.broker.get(note.session_id, self.notify)
+            session = await self.broker.get(note.session_id, self.voice.retrying)
             if session.state is not State.PENDING or session.parts:
                 return session
             if self.retry.is_last(attempt):
                 raise Unreachable("the store does not say which parts it has", session_id=note.session_id)
             delay = self.retry.delay(attempt)
-            self.notify("ask", "the store does not say which parts it has", delay, attempt)
+            self.voice.retrying("ask", "the store does not say which parts it has", delay, attempt)
             await asyncio.sleep(delay.total_seconds())
-            await self.broker.complete(note.session_id, self.notify)  # it may be there as a whole
+            await self.broker.complete(note.session_id, self.voice.retrying)  # it may be there as a whole
 
     async def _abort(self, note: Note, session: UploadSession | None) -> None:
         if session is None or session.state is not State.PENDING:
             return
         with suppress(UploaderError, TimeoutError):
             async with asyncio.timeout(ABORT_TIMEOUT.total_seconds()):
-                await self.broker.abort(note.session_id, self.notify)
+                await self.broker.abort(note.session_id, self.voice.retrying)
 
     def _tell(self, session: UploadSession) -> None:
         parts = session.parts or None
-        self.observer.on_event(
+        self.voice.tell(
             events.Resumed(
-                file=self.source.name,
+                file=self.voice.file,
                 session_id=session.id,
                 stored_parts=parts.stored_count if parts else 0,
                 part_count=parts.part_count if parts else 0,

@@ -51,6 +51,7 @@ class NotResumed(Event, frozen=True, kw_only=True, tag="upload.not-resumed"):
 class Reminted(Event, frozen=True, kw_only=True, tag="upload.reminted"):
     session_id: str
     why: str
+    destination: str | None = None
 
 
 class Sent(Event, frozen=True, kw_only=True, tag="upload.sent"):
@@ -59,6 +60,7 @@ class Sent(Event, frozen=True, kw_only=True, tag="upload.sent"):
     seconds: float
     attempts: int
     parts: int = 0
+    destination: str | None = None
 
 
 class Retrying(Event, frozen=True, kw_only=True, tag="upload.retrying"):
@@ -69,11 +71,15 @@ class Retrying(Event, frozen=True, kw_only=True, tag="upload.retrying"):
     delay_seconds: float
     attempt: int
     session_id: str | None = None
+    destination: str | None = None
 
 
 class StateSeen(Event, frozen=True, kw_only=True, tag="upload.state"):
+    """Of the session, or of its copy at `destination`."""
+
     session_id: str
     state: str
+    destination: str | None = None
 
 
 class Progressed(Event, frozen=True, kw_only=True, tag="upload.progressed"):

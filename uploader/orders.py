@@ -53,7 +53,7 @@ class Order:
 
     source: Source
     wanted: CreateUploadSession
-    algorithm: Algorithm = "sha256"
+    algorithms: tuple[Algorithm, ...] = ("sha256",)
     wait: Wait = "verified"
     timeout: timedelta = timedelta(minutes=10)
     keeps_session: bool = False

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from broker.contract import PartRequest, State, UploadSession
-from uploader import events
-from uploader.client import BrokerClient, Notify
+from broker.contract import PartRequest
 from uploader.errors import BrokerRefused, StoreRefused, Unreachable, UploaderError
+from uploader.events import Meter
 from uploader.grants import Granted, Grants
+from uploader.place import Place
 from uploader.retry import RetryPolicy
 from uploader.sender import MAX_REFUSALS, Answer, Next, Sender
 from uploader.source import Slice, Source
@@ -48,7 +48,7 @@ class Cut:
 
 @dataclass(slots=True, kw_only=True)
 class PartsTransfer:
-    """One session's parts. Memory is bounded by `jobs`, whatever the file's size.
+    """One object's parts. Memory is bounded by `jobs`, whatever the file's size.
 
     :ivar jobs: parts under way at a time.
     :ivar attempts: PUTs of parts so far.
@@ -56,28 +56,23 @@ class PartsTransfer:
     :ivar sent_at: when it had taken the last part, on the monotonic clock.
     """
 
-    session_id: str
+    place: Place
     cut: Cut
     source: Source
-    broker: BrokerClient
     sender: Sender
     retry: RetryPolicy
-    meter: events.Meter
-    observer: events.Observer
-    notify: Notify
+    meter: Meter
     jobs: int
     attempts: int = field(init=False, default=0)
     sent_bytes: int = field(init=False, default=0)
     sent_parts: int = field(init=False, default=0)
     sent_at: float = field(init=False, default_factory=time.monotonic)
 
-    async def run(
-        self, left: Sequence[int], first: Sequence[PartRequest] = ()
-    ) -> tuple[UploadSession, timedelta | None]:
+    async def run(self, left: Sequence[int] = (), first: Sequence[PartRequest] = ()) -> timedelta | None:
         """Send these parts, ask for the completion, and send what is missing all the same.
 
         :param left: none of them is fine: then it is asked only.
-        :returns: the session, settled or with nothing missing, and when to ask again.
+        :returns: when to ask again; the object is settled then, or nothing of it is missing.
         :raises UploaderError: a part is refused, or the file changed; the others are stopped.
         """
         fruitless = 0
@@ -85,40 +80,37 @@ class PartsTransfer:
             try:
                 await self._send_all(left, first)
             except UploadVanished:
-                self._tell_again("the store does not know the upload any more")
+                self.place.voice.reminted("the store does not know the upload any more")
             except BrokerRefused as exc:
                 if exc.problem.code != "session-settled":
                     raise
-            session, pause, missing = await self._complete()
+            pause, missing = await self._complete()
             if not missing:
-                return session, pause
+                return pause
             fruitless += not set(left).isdisjoint(missing)
             if fruitless >= MAX_FRUITLESS:
                 raise Unreachable(f"{len(missing)} parts are missing although the store took them {fruitless} times")
             left, first = missing, ()
 
-    async def _complete(self) -> tuple[UploadSession, timedelta | None, list[int]]:
+    async def _complete(self) -> tuple[timedelta | None, list[int]]:
         """What is missing, the broker says; the store's answers to single parts are no proof."""
-        session, pause = await self.broker.complete(self.session_id, self.notify)
-        if session.state is not State.PENDING:
-            return session, pause, []
-        seen = await self.broker.get(self.session_id, self.notify)
-        return seen, pause, seen.parts.missing if seen.parts and seen.state is State.PENDING else []
+        pause = await self.place.complete()
+        if self.place.is_pending:
+            await self.place.look()
+        parts = self.place.standing.parts
+        return pause, parts.missing if parts and self.place.is_pending else []
 
     async def _send_all(self, left: Sequence[int], first: Sequence[PartRequest]) -> None:
         if not left:
             return
         left_bytes = sum(self.cut.size_of(number) for number in left)
         self.meter.begin("sending", self.cut.size_bytes - left_bytes)
-        grants = Grants(self._ask, left, first)
+        grants = Grants(self.place.parts, left, first)
         try:
             await _together([self._work(grants) for _ in range(min(self.jobs, len(left)))])
         finally:
             self.sent_at = time.monotonic()
             self.meter.begin("waiting", self.meter.done_bytes)
-
-    async def _ask(self, numbers: Sequence[int]) -> list[PartRequest]:
-        return await self.broker.parts(self.session_id, numbers, self.notify)
 
     async def _work(self, grants: Grants) -> None:
         while (granted := await grants.next()) is not None:
@@ -128,7 +120,7 @@ class PartsTransfer:
             self.sent_bytes += part.size_bytes
             self.sent_parts += 1
 
-    async def _send(self, granted: Granted, grants: Grants, lane: events.Meter) -> None:
+    async def _send(self, granted: Granted, grants: Grants, lane: Meter) -> None:
         """Until the store has taken this part."""
         attempts = refusals = 0
         number = granted.part.number
@@ -147,7 +139,7 @@ class PartsTransfer:
                 case Next.REPEAT if not self.retry.is_last(attempts):
                     delay = self.retry.delay(attempts, answer.retry_after)
                     lane.done_bytes = 0
-                    self.notify(f"send part {number}", str(answer), delay, attempts)
+                    self.place.voice.retrying(f"send part {number}", str(answer), delay, attempts)
                     await asyncio.sleep(delay.total_seconds())
                 case Next.REMINT if refusals < MAX_REFUSALS:
                     refusals += 1
@@ -156,11 +148,8 @@ class PartsTransfer:
                     raise _given_up(number, answer, attempts)
 
     async def _renew(self, grants: Grants, granted: Granted, why: str) -> Granted:
-        self._tell_again(why)
+        self.place.voice.reminted(why)
         return await grants.renew(granted)
-
-    def _tell_again(self, why: str) -> None:
-        self.observer.on_event(events.Reminted(file=self.meter.file, session_id=self.session_id, why=why))
 
 
 async def _together(work: Sequence[Coroutine[Any, Any, None]]) -> None:

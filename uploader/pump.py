@@ -35,6 +35,7 @@ class Pump:
         self._source = source
         self._meter = meter
         self._stall = stall
+        self._held = memoryview(b"")  # what was read and is not sent yet
         self._is_stopped = threading.Event()
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLOUT)
@@ -82,7 +83,10 @@ class Pump:
         return sent
 
     def _send_memory(self, offset: int, count: int) -> int:
-        return self._socket.send(self._source.read(offset, count))
+        self._held = self._held or self._source.read(offset, count)
+        sent = self._socket.send(self._held)
+        self._held = self._held[sent:]
+        return sent
 
     def _wait(self) -> None:
         if not self._poll.poll(self._stall.total_seconds() * 1000):

@@ -6,7 +6,7 @@ from broker.contract import UploadSession
 from uploader.download import DownloadResult
 from uploader.events import Downloaded, Finished
 from uploader.orders import UploadResult
-from uploader.places import places_of
+from uploader.place import objects_of
 from uploader.progress import rate_text, size_text
 
 
@@ -58,7 +58,7 @@ def status_text(session: UploadSession) -> str:
     lines = [
         f"{session.id} {session.state.value}",
         f"  {session.filename}, {size_text(session.size_bytes)}, {session.content_type}",
-        *(f"  {place.destination}: {place.bucket}/{place.key}" for place in places_of(session)),
+        *(f"  {place.destination}: {place.bucket}/{place.key}" for place in objects_of(session)),
     ]
     if session.parts:
         parts = session.parts

@@ -9,7 +9,7 @@ share a session; the kernel opens the lock of a process that was killed.
 import fcntl
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Struct
 
 from broker.contract import CreateUploadSession
-from uploader.checksums import Algorithm
+from uploader.checksums import Algorithm, spelled
 
 MAX_NOTE_BYTES = 1 << 16  # a path is at most 4 KiB
 
@@ -85,10 +85,10 @@ class Notes:
 
     directory: Path
 
-    def page(self, broker: str, path: Path, wanted: CreateUploadSession, algorithm: Algorithm) -> Page:
+    def page(self, broker: str, path: Path, wanted: CreateUploadSession, algorithms: Sequence[Algorithm]) -> Page:
         """The place for this upload: the same broker, file and declaration have the same one."""
         declared = msgspec.json.encode(msgspec.structs.replace(wanted, size_bytes=0), order="deterministic")
-        parts = (broker.encode(), os.fsencode(path.resolve()), algorithm.encode(), declared)
+        parts = (broker.encode(), os.fsencode(path.resolve()), spelled(algorithms).encode(), declared)
         name = hashlib.sha256(b"\0".join(parts)).hexdigest()[:32]
         return Page(self.directory / f"{name}.json")
 

@@ -26,7 +26,8 @@ from uploader.orders import Order, UploadResult, Wait
 from uploader.resume import Notes
 from uploader.retry import RetryPolicy
 from uploader.sender import Sender
-from uploader.source import FileSource, MemorySource, Source, open_source
+from uploader.source import MemorySource, Source, open_source
+from uploader.voice import Voice
 
 Strategy = Literal["auto", "put", "multipart"]
 
@@ -144,7 +145,7 @@ class Uploader:
             order = Order(
                 source=source,
                 wanted=wanted,
-                algorithm=chosen(checksum, source.size_bytes),
+                algorithms=chosen(checksum, source.size_bytes),
                 wait=wait,
                 timeout=timeout,
                 keeps_session=keep_session,
@@ -193,22 +194,22 @@ class Uploader:
         return await asyncio.get_running_loop().run_in_executor(self._executor, open_source, Path(file))
 
     def _upload(self, order: Order, observer: Observer) -> Upload:
+        origin, voice = order.source.origin, Voice(file=order.source.name, observer=observer)
         upload = Upload(
             order=order,
             broker=self._broker,
             sender=self._sender,
             executor=self._executor,
             retry=self._retry,
-            observer=observer,
+            voice=voice,
         )
-        if self._notes is not None and isinstance(order.source, FileSource):
+        if self._notes is not None and origin is not None:
             upload.bookmark = Bookmark(
-                page=self._notes.page(str(self._url), order.source.path, order.wanted, order.algorithm),
-                source=order.source,
+                page=self._notes.page(str(self._url), origin.path, order.wanted, order.algorithms),
+                origin=origin,
                 broker=self._broker,
                 retry=self._retry,
-                observer=observer,
-                notify=upload.notify,
+                voice=voice,
             )
         return upload
 

@@ -1,13 +1,14 @@
 """An upload by one PUT, sent until the store has taken it or says that something is there already."""
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from broker.contract import PutUpload, SignedRequest, State, UploadSession
-from uploader import events
-from uploader.client import BrokerClient, Notify
+from broker.contract import PutUpload, SignedRequest
 from uploader.errors import StoreRefused, Unreachable, UploaderError
+from uploader.events import Meter
+from uploader.place import Place
 from uploader.retry import RetryPolicy
 from uploader.sender import EXPIRY_MARGIN, MAX_REFUSALS, Answer, Next, Sender
 from uploader.source import SMALL_FILE_BYTES, Source
@@ -15,46 +16,61 @@ from uploader.source import SMALL_FILE_BYTES, Source
 
 @dataclass(slots=True, kw_only=True)
 class PutTransfer:
-    """One session's bytes.
+    """One object's bytes.
 
     :ivar attempts: PUTs so far.
+    :ivar sent_bytes: what the store has taken, from us or before.
+    :ivar sent_at: when it had, on the monotonic clock.
     """
 
+    place: Place
     source: Source
-    broker: BrokerClient
     sender: Sender
     retry: RetryPolicy
-    meter: events.Meter
-    observer: events.Observer
-    notify: Notify
+    meter: Meter
     attempts: int = field(init=False, default=0)
+    sent_bytes: int = field(init=False, default=0)
+    sent_at: float = field(init=False, default_factory=time.monotonic)
 
-    async def run(self, session: UploadSession) -> Answer:
+    async def run(self) -> Answer:
         """:raises UploaderError: the store refuses, or the file changed."""
-        request = _request(session)
+        answer = await self._send()
+        self.sent_at = time.monotonic()
+        self.sent_bytes = self.source.size_bytes
+        return answer
+
+    async def _send(self) -> Answer:
+        request = self._request()
         refusals = 0
         while True:
             # Never before the first attempt: with a clock that is fast, every request seems to be expired.
             if self.attempts and request.expires_at - datetime.now(UTC) < EXPIRY_MARGIN:
-                request = await self._remint(session, "the signed request is about to expire")
+                request = await self._remint("the signed request is about to expire")
             self.attempts += 1
             answer = await self.sender.send(request, self.source, self.meter)
             match answer.next:
                 case Next.CONFIRM:
                     return answer
-                case Next.REPEAT if self._may_be_there(answer) and await self._is_there(session):
+                case Next.REPEAT if self._may_be_there(answer) and await self._is_there():
                     return answer
                 case Next.REPEAT if not self.retry.is_last(self.attempts):
                     await self._pause(answer)
                 case Next.REMINT if refusals < MAX_REFUSALS:
                     refusals += 1
-                    request = await self._remint(session, f"the store says {answer}")
+                    request = await self._remint(f"the store says {answer}")
                 case _:
                     raise _given_up(answer, self.attempts)
 
-    async def _remint(self, session: UploadSession, why: str) -> SignedRequest:
-        self.observer.on_event(events.Reminted(file=self.meter.file, session_id=session.id, why=why))
-        return _request(await self.broker.remint(session.id, self.notify))
+    def _request(self) -> SignedRequest:
+        standing = self.place.standing
+        if not isinstance(standing.upload, PutUpload):
+            raise Unreachable(f"the broker gives no signed request for what is {standing.state.value}")
+        return standing.upload.request
+
+    async def _remint(self, why: str) -> SignedRequest:
+        self.place.voice.reminted(why)
+        await self.place.remint()
+        return self._request()
 
     def _may_be_there(self, answer: Answer) -> bool:
         """Every byte left and only the answer is missing.
@@ -65,24 +81,18 @@ class PutTransfer:
         is_worth_asking = size > SMALL_FILE_BYTES or self.retry.is_last(self.attempts)
         return answer.status == 0 and self.meter.done_bytes == size and is_worth_asking
 
-    async def _is_there(self, session: UploadSession) -> bool:
+    async def _is_there(self) -> bool:
         """Ask the broker before gigabytes are sent again; it looks at once, and a second time after a moment."""
-        seen, pause = await self.broker.complete(session.id, self.notify)
-        if seen.state is State.PENDING:
+        pause = await self.place.complete()
+        if self.place.is_pending:
             await asyncio.sleep((pause or self.retry.first_delay).total_seconds())
-            seen = await self.broker.get(session.id, self.notify)
-        return seen.state is not State.PENDING
+            await self.place.look()
+        return not self.place.is_pending
 
     async def _pause(self, answer: Answer) -> None:
         delay = self.retry.delay(self.attempts, answer.retry_after)
-        self.notify("send", str(answer), delay, self.attempts)
+        self.place.voice.retrying("send", str(answer), delay, self.attempts)
         await asyncio.sleep(delay.total_seconds())
-
-
-def _request(session: UploadSession) -> SignedRequest:
-    if not isinstance(session.upload, PutUpload):
-        raise Unreachable(f"the broker gives no signed request for a session that is {session.state.value}")
-    return session.upload.request
 
 
 def _given_up(answer: Answer, attempts: int) -> UploaderError:

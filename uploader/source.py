@@ -15,6 +15,26 @@ from uploader.errors import FileChanged, FileUnusable
 SMALL_FILE_BYTES = 1 << 20  # ours: read once into memory, so that the hash and the body are the same read
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The file that bytes come from, and what it looked like when it was opened."""
+
+    path: Path
+    seen: os.stat_result = field(repr=False)
+
+    def check(self) -> None:
+        """:raises FileChanged: it is no longer what it was."""
+        try:
+            now = self.path.stat()
+        except OSError as exc:
+            raise FileChanged(f"{self.path}: the file vanished while it was read ({exc.strerror})") from exc
+        if now.st_size != self.seen.st_size:
+            verb = "grew" if now.st_size > self.seen.st_size else "shrank"
+            raise FileChanged(f"{self.path}: the file {verb} while it was read")
+        if _identity(now) != _identity(self.seen):
+            raise FileChanged(f"{self.path}: the file was replaced or written while it was read")
+
+
 class Source(Protocol):
     """Bytes of a known length, readable again from any offset, from any thread."""
 
@@ -31,6 +51,10 @@ class Source(Protocol):
     @property
     def offset_bytes(self) -> int:
         """Where in that descriptor the first byte is."""
+
+    @property
+    def origin(self) -> Origin | None:
+        """The file, if they come from one."""
 
     def read(self, offset: int, size_bytes: int) -> memoryview:
         """Exactly that many bytes.
@@ -50,6 +74,7 @@ class MemorySource:
 
     name: str
     data: bytes
+    origin: Origin | None = None
     fileno: int | None = None
     offset_bytes: int = 0
 
@@ -69,11 +94,10 @@ class MemorySource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileSource:
-    """An open regular file, and what it looked like when it was opened."""
+    """An open regular file."""
 
-    path: Path
+    origin: Origin
     fileno: int
-    seen: os.stat_result = field(repr=False)
     offset_bytes: int = 0
 
     @classmethod
@@ -88,7 +112,11 @@ class FileSource:
         if not stat.S_ISREG(seen.st_mode):
             os.close(fileno)
             raise FileUnusable(f"{path}: not a regular file")
-        return cls(path=path, fileno=fileno, seen=seen)
+        return cls(origin=Origin(path, seen), fileno=fileno)
+
+    @property
+    def path(self) -> Path:
+        return self.origin.path
 
     @property
     def name(self) -> str:
@@ -96,7 +124,7 @@ class FileSource:
 
     @property
     def size_bytes(self) -> int:
-        return self.seen.st_size
+        return self.origin.seen.st_size
 
     def read(self, offset: int, size_bytes: int) -> memoryview:
         try:
@@ -108,15 +136,7 @@ class FileSource:
         return memoryview(piece)
 
     def check(self) -> None:
-        try:
-            now = self.path.stat()
-        except OSError as exc:
-            raise FileChanged(f"{self.path}: the file vanished while it was read ({exc.strerror})") from exc
-        if now.st_size != self.seen.st_size:
-            verb = "grew" if now.st_size > self.seen.st_size else "shrank"
-            raise FileChanged(f"{self.path}: the file {verb} while it was read")
-        if _identity(now) != _identity(self.seen):
-            raise FileChanged(f"{self.path}: the file was replaced or written while it was read")
+        self.origin.check()
 
     def close(self) -> None:
         os.close(self.fileno)
@@ -141,6 +161,10 @@ class Slice:
     @property
     def offset_bytes(self) -> int:
         return self.whole.offset_bytes + self.begin_bytes
+
+    @property
+    def origin(self) -> Origin | None:
+        return self.whole.origin
 
     def read(self, offset: int, size_bytes: int) -> memoryview:
         return self.whole.read(self.begin_bytes + offset, size_bytes)
@@ -170,4 +194,4 @@ def open_source(path: Path) -> Source:
         file.check()
     finally:
         file.close()
-    return MemorySource(name=file.name, data=data)
+    return MemorySource(name=file.name, data=data, origin=file.origin)

@@ -324,10 +324,16 @@ async def _peak_rss(broker_url: str, path: Path) -> int:
 
 
 @pytest.mark.parametrize(
-    ("choice", "size", "algorithm"),
-    [("auto", 64 * MIB, "sha256"), ("auto", 64 * MIB + 1, "none"), ("sha256", 50 << 30, "sha256"), ("none", 1, "none")],
+    ("choice", "size", "copies", "algorithms"),
+    [
+        ("auto", 64 * MIB, 0, ("sha256",)),
+        ("auto", 64 * MIB + 1, 0, ()),
+        ("auto", 64 * MIB + 1, 2, ("sha256", "md5")),
+        ("sha256", 50 << 30, 0, ("sha256",)),
+        ("none", 1, 2, ()),
+    ],
 )
-def test_only_a_file_that_is_not_read_twice_for_it_gets_a_digest_unasked(
-    choice: str, size: int, algorithm: str
+def test_only_a_file_that_is_not_read_twice_for_it_gets_a_digest_unasked_unless_all_copies_must_prove_one(
+    choice: str, size: int, copies: int, algorithms: tuple[str, ...]
 ) -> None:
-    assert chosen(choice, size) == algorithm  # type: ignore[arg-type]
+    assert chosen(choice, size, copies=copies) == algorithms  # type: ignore[arg-type]

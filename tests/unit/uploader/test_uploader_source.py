@@ -73,7 +73,7 @@ def test_a_file_that_changes_while_it_is_hashed_is_noticed(
     change(path)
     try:
         with pytest.raises(FileChanged, match=words):
-            declare(source, "sha256", Meter(source.name, source.size_bytes), lambda: False)
+            declare(source, ("sha256",), Meter(source.name, source.size_bytes), lambda: False)
     finally:
         source.close()
 
@@ -115,7 +115,7 @@ def test_hashing_stops_when_nobody_wants_it(make_file: MakeFile) -> None:
     is_stopped = threading.Event()
     is_stopped.set()
     try:
-        declare(source, "sha256", meter, is_stopped.is_set)
+        declare(source, ("sha256",), meter, is_stopped.is_set)
     finally:
         source.close()
     assert meter.done_bytes == 0
