@@ -5,7 +5,8 @@ import sys
 import click
 
 from broker import __version__
-from broker.commands.documents import check, hash_key, openapi
+from broker.commands.checking import check
+from broker.commands.documents import hash_key, openapi
 from broker.commands.jobs import jobs
 from broker.commands.keys import keys
 from broker.commands.local import demo, dev

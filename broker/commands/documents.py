@@ -1,11 +1,10 @@
-"""`openapi`, `check` and `hash`: what others need to be given. Neither ledger nor store is asked."""
+"""`openapi` and `hash`: what others need to be given. Neither ledger nor store is asked."""
 
 import sys
 from pathlib import Path
 
 import click
 
-from broker.commands.options import CONFIG, with_settings
 from broker.domain.principals import hash_of
 
 
@@ -26,20 +25,6 @@ def openapi(check: bool, output: Path) -> None:
         return
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_bytes(document)
-
-
-@click.command()
-@CONFIG
-@click.argument("destination", required=False)
-@click.option("--print-policies", is_flag=True, required=True, help="Print what each credential must be allowed.")
-def check(config: Path | None, destination: str | None, print_policies: bool) -> None:  # noqa: ARG001
-    """Print the minimal policy of each credential of a destination, and the CORS rules of its bucket, as JSON.
-
-    Example: upload-broker check default --print-policies
-    """
-    from broker import operate
-
-    click.echo(operate.policies(with_settings(config), destination))
 
 
 @click.command("hash")

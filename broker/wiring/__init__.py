@@ -2,9 +2,11 @@
 
 - `house` – everything together: `open_house` for a process, `open_revive` for an operator.
 - `providers` – which adapter serves a destination or a source; `s3` puts the one of S3 together.
+- `checks` – what `upload-broker check` works on.
 - `ledger`, `keys`, `webhooks` – from the settings of each to what the use cases take.
 """
 
+from broker.wiring.checks import Untried, open_benches
 from broker.wiring.house import House, Upkeep, open_house, open_revive
 from broker.wiring.keys import ConfiguredKeys, api_keys_of
 from broker.wiring.ledger import open_ledger
@@ -14,8 +16,10 @@ __all__ = [
     "ConfiguredKeys",
     "ConfiguredWebhook",
     "House",
+    "Untried",
     "Upkeep",
     "api_keys_of",
+    "open_benches",
     "open_house",
     "open_ledger",
     "open_revive",

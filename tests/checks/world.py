@@ -1,0 +1,136 @@
+"""A check as `upload-broker check` runs it, on a store that a test has set up: settings in, reports by code out."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import boto3
+import msgspec
+from botocore.config import Config
+
+from broker.checks.bench import Bench
+from broker.checks.findings import CheckReport, Outcome, StepReport
+from broker.checks.steps import Run
+from broker.checks.table import STEPS
+from broker.ports import Clock
+from broker.settings import Settings, load
+from broker.wiring import Untried, open_benches
+from emulators.process import S3Process
+from tests.contracts.storage.witness import Witness
+
+ORIGIN = "https://app.example"
+Keys = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class SkewedClock:
+    by: timedelta
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.by
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    report: CheckReport
+    told: list[StepReport]
+
+    def of(self, outcome: Outcome) -> set[str]:
+        return {step.code for step in self.report.steps if step.outcome is outcome}
+
+    @property
+    def failed(self) -> set[str]:
+        return self.of(Outcome.FAILED)
+
+    def step(self, code: str) -> StepReport:
+        (step,) = [each for each in self.report.steps if each.code == code]
+        return step
+
+    def skipped_for(self, reason: str) -> set[str]:
+        return {step.code for step in self.report.steps if step.outcome is Outcome.SKIPPED and step.said == reason}
+
+
+@dataclass(slots=True, kw_only=True)
+class Place:
+    """A destination in the words of broker.toml; `rights` are key pairs by right."""
+
+    endpoint: str
+    keys: Keys
+    bucket: str = "uploads"
+    dialect: str = "aws"
+    region: str = "us-east-1"
+    rights: Mapping[str, Keys] = field(default_factory=dict)
+    more: Mapping[str, Any] = field(default_factory=dict)
+    origins: tuple[str, ...] = (ORIGIN,)
+
+    def settings(self) -> Settings:
+        credentials = {"default": _credential(self.keys)}
+        credentials |= {name: _credential(keys) for name, keys in self.rights.items()}
+        place = {"dialect": self.dialect, "bucket": self.bucket, "region": self.region, "endpoint": self.endpoint}
+        return load_from(
+            {
+                "cors": {"allow_origins": list(self.origins)},
+                "destinations": {"default": {**place, "credentials": credentials, **self.more}},
+            }
+        )
+
+    async def check(self, clock: Clock | None = None) -> Checked:
+        async with open_benches(self.settings(), (), profile=None, clock=clock) as benches:
+            (bench,) = benches
+            assert isinstance(bench, Bench), bench
+            return await run(bench)
+
+    async def refusal(self) -> Untried:
+        async with open_benches(self.settings(), (), profile=None) as benches:
+            (bench,) = benches
+            assert isinstance(bench, Untried)
+            return bench
+
+
+async def run(bench: Bench) -> Checked:
+    told: list[StepReport] = []
+    report = await Run(bench=bench, steps=STEPS, tell=told.append)()
+    assert told == list(report.steps)
+    return Checked(report=report, told=told)
+
+
+def load_from(raw: Mapping[str, Any]) -> Settings:
+    """Through the environment, which spells everything that a file can."""
+    environ = {f"BROKER_{name.upper()}": msgspec.json.encode(value).decode() for name, value in raw.items()}
+    return load(None, environ, default_path=Path("/nonexistent"))
+
+
+def _credential(keys: Keys) -> dict[str, Any]:
+    """A secret stands in the environment, under a name that is told by its access key."""
+    return {"access_key_id": keys[0], "secret_access_key": {"env": secret_name(keys)}}
+
+
+def secret_name(keys: Keys) -> str:
+    name = f"SECRET_OF_{keys[0]}_{len(keys[1])}"
+    os.environ[name] = keys[1]
+    return name
+
+
+def on(s3: S3Process, **given: Any) -> Place:
+    return Place(endpoint=s3.endpoint, keys=(s3.access_key, s3.secret_key), **given)
+
+
+def account(s3: S3Process, name: str) -> Keys:
+    (found,) = [each for each in s3.accounts if each.name == name]
+    return found.access_key, found.secret_key
+
+
+def witness_of(s3: S3Process) -> Witness:
+    config = Config(signature_version="s3v4", s3={"addressing_style": "path"})
+    client = boto3.client(
+        "s3",
+        endpoint_url=s3.endpoint,
+        region_name=s3.region,
+        aws_access_key_id=s3.access_key,
+        aws_secret_access_key=s3.secret_key,
+        config=config,
+    )
+    return Witness(client=client)
