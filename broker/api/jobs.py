@@ -54,7 +54,7 @@ class Jobs:
         try:
             jobs = await self._poll(api_key, wish, gone)
             if gone.done():
-                await self._give_back(jobs)
+                await self._give_back(api_key, jobs)
         finally:
             gone.cancel()
         return json_answer(200, LeasedJobs(jobs=jobs))
@@ -67,34 +67,37 @@ class Jobs:
         left = timedelta(seconds=wish.wait_seconds)
         while True:
             wait = min(left, _SLICE)
-            jobs = await self.lease(wish.max, worker=wish.worker, wait=wait)
+            jobs = await self.lease(wish.max, worker=wish.worker, wait=wait, zones=api_key.zones)
             left -= wait
             if jobs or not left or gone.done():
                 return jobs
-            await self._need_live(api_key)
+            api_key = await self._live(api_key)
 
-    async def _need_live(self, api_key: ApiKey) -> None:
+    async def _live(self, api_key: ApiKey) -> ApiKey:
+        """The key as it stands now: its destinations too may be others."""
         now = await self.keys.find(api_key.id)
         if now is None or now.generation != api_key.generation:
             raise Unauthenticated
+        return now
 
-    async def _give_back(self, jobs: list[Job]) -> None:
+    async def _give_back(self, api_key: ApiKey, jobs: list[Job]) -> None:
         """What was leased for a consumer that stopped waiting is there for the others at once."""
         for job in jobs:
-            await self.release(job.id, token=job.lease.token, epoch=job.lease.epoch, cause="drain")
+            lease = job.lease
+            await self.release(job.id, token=lease.token, epoch=lease.epoch, cause="drain", zones=api_key.zones)
 
-    async def _renew(self, request: Request[Any, Any, Any], _: ApiKey) -> Answer:
-        wish = await _RENEW.read(request)
-        return json_answer(200, await self.renew(_job_id(request), token=wish.lease, epoch=wish.epoch))
+    async def _renew(self, request: Request[Any, Any, Any], api_key: ApiKey) -> Answer:
+        wish, zones = await _RENEW.read(request), api_key.zones
+        return json_answer(200, await self.renew(_job_id(request), token=wish.lease, epoch=wish.epoch, zones=zones))
 
-    async def _result(self, request: Request[Any, Any, Any], _: ApiKey) -> Answer:
+    async def _result(self, request: Request[Any, Any, Any], api_key: ApiKey) -> Answer:
         report = await _RESULT.read(request)
         _check_readable(report.result)
-        return json_answer(200, job_state(await self.finish(_job_id(request), report)))
+        return json_answer(200, job_state(await self.finish(_job_id(request), report, zones=api_key.zones)))
 
-    async def _release(self, request: Request[Any, Any, Any], _: ApiKey) -> Answer:
-        wish = await _RELEASE.read(request)
-        session = await self.release(_job_id(request), token=wish.lease, epoch=wish.epoch, cause=wish.cause)
+    async def _release(self, request: Request[Any, Any, Any], api_key: ApiKey) -> Answer:
+        wish, job_id = await _RELEASE.read(request), _job_id(request)
+        session = await self.release(job_id, token=wish.lease, epoch=wish.epoch, cause=wish.cause, zones=api_key.zones)
         return json_answer(200, job_state(session))
 
 

@@ -396,7 +396,8 @@ LEASE: Operation[ApiKey] = Operation(
     path="/jobs/lease",
     tag="jobs",
     summary="Lease verified uploads to process",
-    text="A long poll: answers as soon as there is work, else after `wait_seconds` with none.",
+    text="A long poll: answers as soon as there is work, else after `wait_seconds` with none. A key with "
+    "`destinations` is given only jobs that it can read from these, and only those it may renew, finish and release.",
     access=KeyOf(Role.CONSUME),
     body=Body(kind=LeaseRequest, is_required=False, example=examples.LEASE),
     replies=(Reply(status=200, text="Leased jobs, perhaps none", kind=LeasedJobs, example=examples.LEASED),),

@@ -69,6 +69,11 @@ class ApiKey(Struct, frozen=True, kw_only=True):
         """Whether sessions that `principal` minted exist for this key."""
         return principal == self.id or Role.ADMIN in self.roles
 
+    @property
+    def zones(self) -> frozenset[str] | None:
+        """The destinations whose jobs it may take; None: all."""
+        return None if ANY_DESTINATION in self.destinations else frozenset(self.destinations)
+
     def may_use(self, destination: str) -> bool:
         return ANY_DESTINATION in self.destinations or destination in self.destinations
 

@@ -132,6 +132,7 @@ class Change(Struct, frozen=True, kw_only=True):
     after: Session
     look_at: datetime | None = None
     job_at: datetime | None = None
+    keeps_job: bool = False  # its job stays visible, or hidden, as it is; only its queue may be another now
     keep_for: timedelta | None = None  # a terminal record is forgotten after this long; None: kept
     tombstone: Tombstone | None = None  # outlives the record
 
@@ -366,6 +367,11 @@ def is_final(state: State, destination: Destination | None) -> bool:
     """
     has_job = destination is None or destination.processing != "none"
     return state in ENDINGS or (state is State.VERIFIED and not has_job)
+
+
+def is_leased(session: Session, epoch: int) -> bool:
+    """Whether its lease of this epoch is the current one."""
+    return session.state is State.PROCESSING and session.progress.epoch == epoch
 
 
 def leased_at(session: Session, epoch: int) -> datetime | None:

@@ -5,18 +5,20 @@ would keep: what one twin rounds, refuses or copies, the other does too.
 """
 
 import bisect
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Generic, Literal, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 from msgspec.structs import replace
 
 from broker.contract import Reason, State
 from broker.domain.errors import BrokerError, IdempotencyKeyReused
 from broker.domain.keys import shard_of
-from broker.domain.sessions import LEASABLE, LOOKED_AT, Change, Progress, Session
+from broker.domain.queues import Queue, Zones, is_within, queue_of
+from broker.domain.sessions import LEASABLE, LOOKED_AT, Change, Progress, Session, is_leased
 from broker.ledger.api_keys import MemoryApiKeys
 from broker.ledger.creation import refusal
 from broker.ledger.identity import MemoryIdentity
@@ -48,6 +50,8 @@ HELD_MS = 30 * 86_400_000  # ours: the longest that a reader holds events
 NOTHING = Usage(sessions=0, size_bytes=0)
 
 V = TypeVar("V")
+
+Schedule: TypeAlias = dict[str, int]  # when, by session id
 
 
 class _Shelf(Generic[V]):
@@ -92,8 +96,8 @@ class _Shard:
     strays: _Shelf[Stray] = field(default_factory=_Shelf)
     looked: _Shelf[bool] = field(default_factory=_Shelf)
     idempotency: _Shelf[tuple[str, str]] = field(default_factory=_Shelf)  # body, session id
-    due: dict[str, int] = field(default_factory=dict)
-    jobs: dict[str, int] = field(default_factory=dict)
+    due: Schedule = field(default_factory=dict)
+    jobs: dict[Queue, Schedule] = field(default_factory=lambda: defaultdict(dict))
     events: list[Event] = field(default_factory=list)
     cursors: dict[str, str] = field(default_factory=dict)
     recorded: tuple[int, int] = (0, 0)
@@ -116,6 +120,18 @@ class _Shard:
         self.events.append(Event(cursor=cursor, id=session_id, state=state, at=at, epoch=epoch, reason=reason))
         kept_from = min([(now - KEPT_MS, 0), *map(position, self.cursors.values())])
         del self.events[: self.place_of(max(kept_from, (now - HELD_MS, 0)))]
+
+    def move_job(self, change: Change) -> None:
+        """From its queue before to its queue after."""
+        session_id = change.after.id
+        at = self.jobs[queue_of(change.before)].pop(session_id, None)
+        if not change.keeps_job:
+            at = None if change.job_at is None else milliseconds(change.job_at)
+        if at is not None:
+            self.jobs[queue_of(change.after)][session_id] = at
+
+    def queues_of(self, zones: Zones) -> list[Schedule]:
+        return [jobs for queue, jobs in self.jobs.items() if is_within(queue, zones)]
 
     def place_of(self, wanted: tuple[int, int]) -> int:
         """Of the first event that is not before."""
@@ -194,7 +210,7 @@ class MemoryLedger:
         until = None if change.keep_for is None else now + duration(change.keep_for)
         shard.sessions.put(after.id, encode(after), until=until)
         _place(shard.due, after.id, change.look_at)
-        _place(shard.jobs, after.id, change.job_at)
+        shard.move_job(change)
         if change.is_transition:
             shard.record(after.id, after.progress, now, change.reason)
         if change.is_settling:
@@ -245,14 +261,14 @@ class MemoryLedger:
     async def claim(self, limit: int, *, now: datetime, hold: timedelta) -> list[DueLook]:
         until = milliseconds(now + hold)
         looks: list[DueLook] = []
-        for session_id in self._visible("due", milliseconds(now)):
+        for session_id, due in self._ripe(milliseconds(now), lambda shard: [shard.due]):
             if len(looks) == limit:
                 break
             look = self._look(session_id, until)
             if look is None:
-                del self._shard(session_id).due[session_id]
+                del due[session_id]
             else:
-                self._shard(session_id).due[session_id] = until
+                due[session_id] = until
                 looks.append(look)
         return looks
 
@@ -277,26 +293,34 @@ class MemoryLedger:
 
     # --- Jobs
 
-    async def lease(self, limit: int, *, worker: str, now: datetime, until: datetime) -> list[Session]:  # noqa: ARG002 - the stream keeps it, Event does not
+    async def lease(
+        self,
+        limit: int,
+        *,
+        worker: str,  # noqa: ARG002 - the stream keeps it, Event does not
+        now: datetime,
+        until: datetime,
+        zones: Zones = None,
+    ) -> list[Session]:
         leased: list[Session] = []
-        for session_id in self._visible("jobs", milliseconds(now)):
+        for session_id, jobs in self._ripe(milliseconds(now), lambda shard: shard.queues_of(zones)):
             if len(leased) == limit:
                 break
             shard, session = self._shard(session_id), self._session(session_id)
             if session is None or session.state not in LEASABLE:
-                del shard.jobs[session_id]
+                del jobs[session_id]
                 continue
             shard.sessions.put(session_id, encode(_leased(session, now)))
-            shard.jobs[session_id] = milliseconds(until)
+            jobs[session_id] = milliseconds(until)
             leased.append(decode(session_id, shard.sessions.get(session_id, 0) or b""))
             shard.record(session_id, leased[-1].progress, self._now())
         return leased
 
-    async def renew(self, session_id: str, epoch: int, *, until: datetime) -> Session | None:
+    async def renew(self, session_id: str, epoch: int, *, until: datetime, zones: Zones = None) -> Session | None:
         session = self._session(session_id)
-        if session is None or session.state is not State.PROCESSING or session.progress.epoch != epoch:
+        if session is None or not is_leased(session, epoch) or not is_within(queue_of(session), zones):
             return None
-        self._shard(session_id).jobs[session_id] = milliseconds(until)
+        self._shard(session_id).jobs[queue_of(session)][session_id] = milliseconds(until)
         return session
 
     # --- Events, Schedule
@@ -317,7 +341,7 @@ class MemoryLedger:
     async def backlog(self, *, now: datetime) -> Backlog:
         shards, at = self._shards.values(), milliseconds(now)
         looks = [score for shard in shards for score in shard.due.values()]
-        jobs = [score for shard in shards for score in shard.jobs.values()]
+        jobs = [score for shard in shards for queue in shard.jobs.values() for score in queue.values()]
         due, visible = [score for score in looks if score <= at], [score for score in jobs if score <= at]
         return Backlog(
             looks=len(looks),
@@ -382,15 +406,15 @@ class MemoryLedger:
         stray = None if session else self._shard(session_id).strays.get(session_id, self._now())
         return DueLook(id=session_id, claim=claim, session=session, stray=stray) if session or stray else None
 
-    def _visible(self, schedule: Literal["due", "jobs"], now: int) -> Iterator[str]:
-        """Shard by shard, from another one each time; in a shard the earliest first."""
+    def _ripe(self, now: int, schedules_of: Callable[[_Shard], Iterable[Schedule]]) -> Iterator[tuple[str, Schedule]]:
+        """Shard by shard, from another one each time; in a shard the earliest first, each with its schedule."""
         self._turn = (self._turn + 1) % len(self._shards)
         shards = [*self._shards.values()]
         for shard in shards[self._turn :] + shards[: self._turn]:
-            scores: dict[str, int] = getattr(shard, schedule)
             # A list is made, because the caller changes what it walks.
-            ripe = sorted((score, session_id) for session_id, score in scores.items() if score <= now)
-            yield from (session_id for _, session_id in ripe)
+            entries = [(at, session_id, of) for of in schedules_of(shard) for session_id, at in of.items() if at <= now]
+            entries.sort(key=lambda entry: entry[:2])
+            yield from ((session_id, schedule) for _, session_id, schedule in entries)
 
 
 def _place(schedule: dict[str, int], session_id: str, at: datetime | None) -> None:

@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from struct import Struct as Layout
+from urllib.parse import quote
 
 import msgspec
 
 from broker.contract import Reason, State
 from broker.domain.errors import LedgerUnavailable
+from broker.domain.queues import Queue
 from broker.domain.sessions import Facts, Progress, Session
 from broker.ports import Event, Stray
 
@@ -104,6 +106,16 @@ def byte_of(state: State) -> int:
 def table(states: frozenset[State]) -> bytes:
     """A set of states as the bytes that a script looks a record's second byte up in."""
     return bytes(sorted(_BYTES[state] for state in states))
+
+
+def queue_name(queue: Queue) -> str:
+    """Part of a key. A name may hold anything, the comma too: percent-encoded (RFC 3986, section 2.1) it cannot."""
+    return ",".join(map(zone_name, queue))
+
+
+def zone_name(destination: str) -> str:
+    """One destination as it stands in the name of a queue."""
+    return quote(destination, safe="")
 
 
 def encode_stray(stray: Stray) -> bytes:

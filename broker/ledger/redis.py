@@ -1,10 +1,11 @@
 """The ledger on Redis (≥ 6.2) or Valkey: every change is one script on one shard.
 
 All keys of a session carry the hash tag `{NN}`, the first two characters of its id, so that Redis Cluster keeps them in
-one slot ("Redis cluster specification", hash tags). Scores are unix milliseconds. Per shard: `due:{NN}` and `jobs:{NN}`
-are the two schedules, `events:{NN}` the stream; per session `session:{NN}:ID` is the record, `stray:{NN}:ID` an object
-whose session is unknown, `looked:{NN}:ID` a recent look on demand, `idem:{NN}:HASH` an idempotency key; per principal
-`own:{NN}:PRINCIPAL` lists its sessions, `batch:{NN}:HASH` and `owner:{NN}:HASH` those of one label, and
+one slot ("Redis cluster specification", hash tags). Scores are unix milliseconds. Per shard: `due:{NN}` is the schedule
+of looks, `jobs:{NN}:QUEUE` that of jobs, one for each set of destinations from which jobs can be read; `queues:{NN}`
+says when each of them begins; `events:{NN}` is the stream. Per session `session:{NN}:ID` is the record, `stray:{NN}:ID`
+an object whose session is unknown, `looked:{NN}:ID` a recent look on demand, `idem:{NN}:HASH` an idempotency key; per
+principal `own:{NN}:PRINCIPAL` lists its sessions, `batch:{NN}:HASH` and `owner:{NN}:HASH` those of one label, and
 `usage:{NN}:PRINCIPAL` counts what it has pending.
 `tomb:{NN}:ID` is a tombstone (`tombstones.py`), `store-id` whose ledger this is (`identity.py`).
 """
@@ -15,12 +16,14 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from broker.contract import State
 from broker.domain.errors import BrokerError, ConfigurationInvalid, LedgerUnavailable
 from broker.domain.keys import SHARDS_LIMIT, shard_of
-from broker.domain.sessions import LEASABLE, LOOKED_AT, Change, Session
+from broker.domain.principals import ANY_DESTINATION
+from broker.domain.queues import Queue, Zones, is_within, queue_of
+from broker.domain.sessions import LEASABLE, LOOKED_AT, Change, Session, is_leased
 from broker.ledger import census, creation, scripts
 from broker.ledger.api_keys import RedisApiKeys
 from broker.ledger.health import Durability, examine, examine_by_writing
@@ -41,8 +44,10 @@ from broker.ledger.records import (
     mark,
     milliseconds,
     moment,
+    queue_name,
     reason_words,
     table,
+    zone_name,
 )
 from broker.ledger.tombstones import RedisTombstones, burial, tombstone_key
 from broker.ledger.troubles import FOREIGN, translated
@@ -84,6 +89,7 @@ class _Shard:
     session: str
     due: str
     jobs: str
+    queues: str
     events: str
     stray: str
     looked: str
@@ -100,7 +106,8 @@ def _shard(number: int) -> _Shard:
         tag=tag,
         session=f"session:{{{tag}}}:",
         due=f"due:{{{tag}}}",
-        jobs=f"jobs:{{{tag}}}",
+        jobs=f"jobs:{{{tag}}}:",
+        queues=f"queues:{{{tag}}}",
         events=f"events:{{{tag}}}",
         stray=f"stray:{{{tag}}}:",
         looked=f"looked:{{{tag}}}:",
@@ -206,10 +213,11 @@ class RedisLedger:
     async def apply(self, change: Change) -> bool:
         after, at = change.after, change.after.progress
         shard = _SHARDS[shard_of(after.id)]
-        keys: list[Word] = [shard.session + after.id, shard.due, shard.jobs, shard.events]
+        queues = (shard.jobs + queue_name(queue_of(session)) for session in (change.before, after))
+        keys: list[Word] = [shard.session + after.id, shard.due, *queues, shard.queues, shard.events]
         keys += (shard.usage + after.facts.principal, tombstone_key(after.id))
         words: list[Word] = [mark(change.before.progress), encode(after), after.id]
-        words += (_score(change.look_at), _score(change.job_at))
+        words += (_score(change.look_at), "=" if change.keeps_job else _score(change.job_at))
         words.append("" if change.keep_for is None else duration(change.keep_for))
         words += (at.state.value if change.is_transition else "", at.epoch, milliseconds(at.changed_at))
         words.append(after.facts.spec.size_bytes if change.is_settling else "")
@@ -246,7 +254,7 @@ class RedisLedger:
 
     async def claim(self, limit: int, *, now: datetime, hold: timedelta) -> list[DueLook]:
         looks: list[DueLook] = []
-        for shard in await self._with_ripe("due", milliseconds(now)):
+        for shard in await self._with_looks(milliseconds(now)):
             looks += await self._claim_on(shard, limit - len(looks), milliseconds(now), milliseconds(now + hold))
             if len(looks) >= limit:
                 break
@@ -265,19 +273,28 @@ class RedisLedger:
 
     # --- Jobs
 
-    async def lease(self, limit: int, *, worker: str, now: datetime, until: datetime) -> list[Session]:
+    async def lease(
+        self, limit: int, *, worker: str, now: datetime, until: datetime, zones: Zones = None
+    ) -> list[Session]:
         leased: list[Session] = []
-        for shard in await self._with_ripe("jobs", milliseconds(now)):
-            leased += await self._lease_on(shard, limit - len(leased), worker, milliseconds(now), milliseconds(until))
+        for shard in await self._with_jobs(milliseconds(now), zones):
+            left, ends = limit - len(leased), milliseconds(until)
+            leased += await self._lease_on(shard, left, worker, milliseconds(now), ends, zones)
             if len(leased) >= limit:
                 break
         return leased
 
-    async def renew(self, session_id: str, epoch: int, *, until: datetime) -> Session | None:
+    async def renew(self, session_id: str, epoch: int, *, until: datetime, zones: Zones = None) -> Session | None:
         shard = _SHARDS[shard_of(session_id)]
-        keys = (shard.session + session_id, shard.jobs)
-        record = await self._run(scripts.RENEW, keys, (session_id, epoch, milliseconds(until), SCHEMA, _PROCESSING))
-        return None if record is None else decode(session_id, record)
+        while (session := await self.get(session_id)) and is_leased(session, epoch):
+            queue = queue_of(session)
+            if not is_within(queue, zones):
+                return None
+            keys = (shard.session + session_id, shard.jobs + queue_name(queue), shard.queues)
+            words = (mark(session.progress), session_id, milliseconds(until))
+            if await self._run(scripts.RENEW, keys, words):
+                return session
+        return None
 
     # --- Events, Schedule
 
@@ -295,12 +312,12 @@ class RedisLedger:
         return last[0][0].decode() if last else "0"
 
     async def next_due(self) -> datetime | None:
-        scores = [score for score in await self._earliest("due") if score is not None]
+        scores = [score for score in await self._first_looks() if score is not None]
         return moment(min(scores)) if scores else None
 
     async def backlog(self, *, now: datetime) -> Backlog:
         at = milliseconds(now)
-        keys = ((shard.due, shard.jobs, shard.events) for shard in self._own)
+        keys = ((shard.due, shard.queues, shard.events) for shard in self._own)
         rows = await asyncio.gather(*(self._run(scripts.BACKLOG, own, (at,)) for own in keys))
         looks, looks_due, first_looks, visible, first_jobs, jobs, events = zip(*rows, strict=True)
         return Backlog(
@@ -371,21 +388,33 @@ class RedisLedger:
         pairs = zip(session_ids, records, strict=True)
         return [(session_id, None if record is None else decode(session_id, record)) for session_id, record in pairs]
 
-    async def _earliest(self, schedule: Literal["due", "jobs"]) -> list[int | None]:
-        """The first score of each shard, in one round trip."""
-        keys = [shard.due if schedule == "due" else shard.jobs for shard in self._own]
-        answers = await asyncio.gather(*(self._call("ZRANGE", key, 0, 0, "WITHSCORES") for key in keys))
+    async def _first_looks(self) -> list[int | None]:
+        """The first score of each shard's looks, in one round trip."""
+        answers = await asyncio.gather(*(self._call("ZRANGE", shard.due, 0, 0, "WITHSCORES") for shard in self._own))
         return [int(float(answer[1])) if answer else None for answer in answers]
 
-    async def _with_ripe(self, schedule: Literal["due", "jobs"], now: int) -> list[_Shard]:
-        """The shards where something waits, from another one each time, so that none starves behind a busy one."""
+    async def _with_looks(self, now: int) -> list[_Shard]:
+        """The shards where a look is due. A single one is not asked twice."""
         if len(self._own) == 1:
             return list(self._own)
+        return self._turned(score is not None and score <= now for score in await self._first_looks())
+
+    async def _with_jobs(self, now: int, zones: Zones) -> list[_Shard]:
+        """The shards where a job of these zones is visible. A single one is not asked twice."""
+        if zones is not None and not zones:
+            return []
+        if len(self._own) == 1:
+            return list(self._own)
+        wanted = None if zones is None else {*map(zone_name, zones)}
+        asked = (self._call("ZRANGEBYSCORE", shard.queues, "-inf", now) for shard in self._own)
+        ripe = await asyncio.gather(*asked)
+        return self._turned(any(is_within(_queue_in(key), wanted) for key in keys) for keys in ripe)
+
+    def _turned(self, has_ripe: Iterable[bool]) -> list[_Shard]:
+        """Where something waits: from another shard each time, so that none starves behind a busy one."""
         self._turn = (self._turn + 1) % len(self._own)
-        scores = await self._earliest(schedule)
-        pairs = list(zip(self._own, scores, strict=True))
-        turned = pairs[self._turn :] + pairs[: self._turn]
-        return [shard for shard, score in turned if score is not None and score <= now]
+        pairs = list(zip(self._own, has_ripe, strict=True))
+        return [shard for shard, is_wanted in pairs[self._turn :] + pairs[: self._turn] if is_wanted]
 
     async def _claim_on(self, shard: _Shard, limit: int, now: int, until: int) -> list[DueLook]:
         words = (limit, now, until, shard.session, shard.stray, SCHEMA)
@@ -396,12 +425,20 @@ class RedisLedger:
             for session_id, record, stray in triples
         )
 
-    async def _lease_on(self, shard: _Shard, limit: int, worker: str, now: int, until: int) -> list[Session]:
+    async def _lease_on(
+        self, shard: _Shard, limit: int, worker: str, now: int, until: int, zones: Zones
+    ) -> list[Session]:
         tables = (shard.session, SCHEMA, _LEASABLE, _PROCESSING, State.PROCESSING.value)
-        keys = (shard.jobs, shard.events)
-        flat = await self._run(scripts.LEASE, keys, (limit, now, until, *tables, worker))
+        wanted = (ANY_DESTINATION,) if zones is None else map(zone_name, zones)
+        words = (limit, now, until, *tables, worker, shard.jobs, *wanted)
+        flat = await self._run(scripts.LEASE, (shard.queues, shard.events), words)
         pairs = zip(flat[::2], flat[1::2], strict=True)
         return _readable((session_id, partial(decode, session_id.decode(), record)) for session_id, record in pairs)
+
+
+def _queue_in(key: bytes) -> Queue:
+    """As it stands in the key of a queue: encoded."""
+    return tuple(key.decode().rpartition(":")[2].split(","))
 
 
 def _score(at: datetime | None) -> Word:

@@ -1,14 +1,8 @@
--- KEYS session, jobs
--- ARGV id, epoch, until, schema, byte of processing
--- The record, or nil: the epoch is not the current lease. The revision stays, so that a finish under way still fits.
-local HEADER = '>BBI4I4' -- the beginning of the one in records.py
-local record = redis.call('GET', KEYS[1])
-if not record or #record < struct.size(HEADER) or string.byte(record) ~= tonumber(ARGV[4]) then
-  return false
+-- KEYS session, queue, queues
+-- ARGV mark of the record that is leased, id, until
+-- 1: hidden until then. 0: the record is another. The revision stays, so that a finish under way still fits.
+if redis.call('GETRANGE', KEYS[1], 0, #ARGV[1] - 1) ~= ARGV[1] then
+  return 0
 end
-local _, state, _, epoch = struct.unpack(HEADER, record)
-if state ~= tonumber(ARGV[5]) or epoch ~= tonumber(ARGV[2]) then
-  return false
-end
-redis.call('ZADD', KEYS[2], ARGV[3], ARGV[1])
-return record
+put(KEYS[3], KEYS[2], ARGV[2], ARGV[3])
+return 1

@@ -11,13 +11,13 @@ def _load(*parts: str) -> Script:
 
 
 CREATE = _load("event", "create")
-APPLY = _load("event", "apply")
+APPLY = _load("event", "queues", "apply")
 HINT = _load("hint")
 CLAIM = _load("claim")
 CLAIM_ONE = _load("claim_one")
 POSTPONE = _load("postpone")
-LEASE = _load("event", "lease")
-RENEW = _load("renew")
+LEASE = _load("event", "queues", "lease")
+RENEW = _load("queues", "renew")
 FAN_OUT = _load("cursor", "pending", "fan_out")
 REPLAY = _load("cursor", "pending", "replay")
 CLAIM_HOOKS = _load("cursor", "pending", "claim_hooks")

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from broker.contract import Reason, State
+from broker.domain.queues import Zones
 from broker.domain.sessions import Session
 from broker.ports.looks import Looks
 from broker.ports.sessions import Census, Listings, Sessions
@@ -14,11 +15,19 @@ from broker.ports.sessions import Census, Listings, Sessions
 class Jobs(Protocol):
     """Verified sessions waiting for a consumer. Visibility is a score: an expired lease is visible by itself."""
 
-    async def lease(self, limit: int, *, worker: str, now: datetime, until: datetime) -> list[Session]:
-        """Up to `limit` visible jobs, each with its epoch raised and invisible until `until`."""
+    async def lease(
+        self, limit: int, *, worker: str, now: datetime, until: datetime, zones: Zones = None
+    ) -> list[Session]:
+        """Up to `limit` visible jobs of `zones`, each with its epoch raised and invisible until `until`.
 
-    async def renew(self, session_id: str, epoch: int, *, until: datetime) -> Session | None:
-        """Keeps the job invisible until `until`. None when `epoch` is not the current lease."""
+        Of a shard those first that are visible longest. What is not of `zones` costs nothing, however much of it waits.
+        """
+
+    async def renew(self, session_id: str, epoch: int, *, until: datetime, zones: Zones = None) -> Session | None:
+        """Keeps the job invisible until `until`. None when `epoch` is not the current lease, or it is none of `zones`.
+
+        :raises LedgerUnavailable: also when its record cannot be read.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

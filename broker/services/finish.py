@@ -9,6 +9,7 @@ from typing import Literal
 from broker.contract import MAX_RESULT_BYTES, Reason, ResultRequest, State
 from broker.domain.errors import LeaseLost, ResultTooLarge
 from broker.domain.policy import Policy
+from broker.domain.queues import Zones, is_within, queue_of
 from broker.domain.sessions import Change, Outcome, Session, finish, is_cut_short, leased_at, release, retry
 from broker.domain.tokens import Tokens
 from broker.ports import Bell, Buckets, Clock, Sessions
@@ -31,11 +32,15 @@ class EndLease:
     clock: Clock
     work: Bell
 
-    async def __call__(self, job_id: str, *, token: str, epoch: int, decide: Decide, ends: frozenset[State]) -> Session:
+    async def __call__(
+        self, job_id: str, *, token: str, epoch: int, zones: Zones, decide: Decide, ends: frozenset[State]
+    ) -> Session:
         """Idempotent: who ended this very lease like this before, and did not hear it, is told how things stand.
 
+        :param zones: the caller's, as they are now.
         :param ends: where `decide` leads.
-        :raises LeaseLost: the token is not of this job and epoch, a higher epoch exists, or the lease ended otherwise.
+        :raises LeaseLost: the token is not of this job and epoch, a higher epoch exists, the lease ended otherwise, or
+            the job is none of `zones`.
         """
         begun = self.tokens.opens_lease(token, job_id, epoch)
         if begun is None:
@@ -44,6 +49,8 @@ class EndLease:
             session = await self.sessions.get(job_id)
             # The moment too: a ledger that lost its last second, or everything, gives the same epoch once more.
             if session is None or session.progress.epoch != epoch or leased_at(session, epoch) != begun:
+                raise LeaseLost
+            if not is_within(queue_of(session), zones):
                 raise LeaseLost
             if session.state in ends and not is_cut_short(session):
                 return session
@@ -67,7 +74,7 @@ class EndLease:
 class FinishJob:
     end_lease: EndLease
 
-    async def __call__(self, job_id: str, report: ResultRequest) -> Session:
+    async def __call__(self, job_id: str, report: ResultRequest, *, zones: Zones = None) -> Session:
         """:raises ResultTooLarge: more than 64 KiB of JSON.
         :raises LeaseLost:
         """
@@ -78,7 +85,9 @@ class FinishJob:
             return _outcome(session, report, now, policy)
 
         ends = _ENDS[report.outcome]
-        return await self.end_lease(job_id, token=report.lease, epoch=report.epoch, decide=decide, ends=ends)
+        return await self.end_lease(
+            job_id, token=report.lease, epoch=report.epoch, zones=zones, decide=decide, ends=ends
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,14 +95,20 @@ class ReleaseJob:
     end_lease: EndLease
 
     async def __call__(
-        self, job_id: str, *, token: str, epoch: int, cause: Literal["drain", "infrastructure"]
+        self,
+        job_id: str,
+        *,
+        token: str,
+        epoch: int,
+        cause: Literal["drain", "infrastructure"],
+        zones: Zones = None,
     ) -> Session:
         """:raises LeaseLost:"""
 
         def decide(session: Session, now: datetime, policy: Policy) -> Change:
             return release(session, now, policy, is_infrastructure=cause == "infrastructure")
 
-        return await self.end_lease(job_id, token=token, epoch=epoch, decide=decide, ends=_RELEASED)
+        return await self.end_lease(job_id, token=token, epoch=epoch, zones=zones, decide=decide, ends=_RELEASED)
 
 
 _ENDS = {

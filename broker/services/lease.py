@@ -8,6 +8,7 @@ from broker.contract import Job, Lease, RenewedLease
 from broker.domain.errors import BrokerError, LeaseLost
 from broker.domain.objects import unproved
 from broker.domain.policy import Policy
+from broker.domain.queues import Zones
 from broker.domain.sessions import Session, leased_at, release
 from broker.domain.tokens import Tokens
 from broker.ports import Bell, Clock, Jobs, Sessions
@@ -27,12 +28,12 @@ class LeaseJobs:
     work: Bell
     duration: timedelta
 
-    async def __call__(self, limit: int, *, worker: str, wait: timedelta) -> list[Job]:
-        """Up to `limit` jobs, at once when there are some, else as soon as one appears within `wait`."""
+    async def __call__(self, limit: int, *, worker: str, wait: timedelta, zones: Zones = None) -> list[Job]:
+        """Up to `limit` jobs of `zones`, at once when there are some, else as soon as one appears within `wait`."""
         deadline = self.clock.now() + wait
         while True:
             now = self.clock.now()
-            sessions = await self.jobs.lease(limit, worker=worker, now=now, until=now + self.duration)
+            sessions = await self.jobs.lease(limit, worker=worker, now=now, until=now + self.duration, zones=zones)
             if sessions or now >= deadline:
                 return [job for session in sessions if (job := await self._job(session, now)) is not None]
             await self.work.wait(min(_LONGEST_NAP, deadline - now))
@@ -76,16 +77,17 @@ class RenewLease:
     clock: Clock
     duration: timedelta
 
-    async def __call__(self, job_id: str, *, token: str, epoch: int) -> RenewedLease:
+    async def __call__(self, job_id: str, *, token: str, epoch: int, zones: Zones = None) -> RenewedLease:
         """The same lease for longer, with a fresh read grant.
 
-        :raises LeaseLost: the token is not of this job and epoch, or the epoch is over.
+        :param zones: the caller's, as they are now: a token that reached another zone must not become a read there.
+        :raises LeaseLost: the token is not of this job and epoch, the epoch is over, or the job is none of `zones`.
         """
         now = self.clock.now()
         begun = self.tokens.opens_lease(token, job_id, epoch)
         if begun is None:
             raise LeaseLost
-        session = await self.jobs.renew(job_id, epoch, until=now + self.duration)
+        session = await self.jobs.renew(job_id, epoch, until=now + self.duration, zones=zones)
         if session is None or leased_at(session, epoch) != begun:
             raise LeaseLost
         lease = _lease(self.tokens, session, now + self.duration)

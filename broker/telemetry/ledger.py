@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from broker.domain.errors import BrokerError
+from broker.domain.queues import Zones
 from broker.domain.sessions import Change, Session
 from broker.ports import Created, Idempotency, Jobs, NewSession, Quota, Sessions
 from broker.telemetry.metrics import Metrics
@@ -61,14 +62,16 @@ class CountedJobs:
     jobs: Jobs
     metrics: Metrics
 
-    async def lease(self, limit: int, *, worker: str, now: datetime, until: datetime) -> list[Session]:
-        leased = await self.jobs.lease(limit, worker=worker, now=now, until=until)
+    async def lease(
+        self, limit: int, *, worker: str, now: datetime, until: datetime, zones: Zones = None
+    ) -> list[Session]:
+        leased = await self.jobs.lease(limit, worker=worker, now=now, until=until, zones=zones)
         for session in leased:
             self.metrics.leased(session)
         return leased
 
-    async def renew(self, session_id: str, epoch: int, *, until: datetime) -> Session | None:
-        return await self.jobs.renew(session_id, epoch, until=until)
+    async def renew(self, session_id: str, epoch: int, *, until: datetime, zones: Zones = None) -> Session | None:
+        return await self.jobs.renew(session_id, epoch, until=until, zones=zones)
 
 
 def _kind(created: Created) -> tuple[str, str]:

@@ -30,6 +30,7 @@ HOLD = timedelta(seconds=30)
 NOW = datetime.now(UTC)
 INFO = ObjectInfo(size_bytes=12, content_type="text/csv", etag="0" * 32)
 PLACE = PLACES["default"]
+JOBS, QUEUES = b"jobs:{00}:default", b"queues:{00}"  # of queues there are as many as sets of destinations, not of jobs
 
 # KEYS a record, then what to fill. ARGV thousand, character of the ids, now in ms.
 FILL = Script(b"""
@@ -67,10 +68,10 @@ class Crowd:
         keys: list[bytes] = await self.wire.call("KEYS", "*{00}*")
         kinds = [await self.wire.call("TYPE", key) for key in keys]
         ordered = {key for key, of in zip(keys, kinds, strict=True) if of in {b"zset", b"stream"}}
-        assert {b"due:{00}", b"jobs:{00}", b"events:{00}"} < ordered
+        assert {b"due:{00}", JOBS, QUEUES, b"events:{00}"} < ordered
         for session, character, names in (
-            (self.one, "a", ordered - {b"jobs:{00}"}),
-            (self.job, "b", {b"jobs:{00}"}),
+            (self.one, "a", ordered - {JOBS, QUEUES}),
+            (self.job, "b", {JOBS}),
         ):
             for thousand in range(thousands):
                 words: list[Word] = [thousand, character, int(NOW.timestamp() * 1_000), kind]
@@ -164,6 +165,20 @@ async def test_no_call_costs_more_because_there_is_more(crowd: Crowd) -> None:
         assert await crowd.longest(lambda words=words: crowd.wire.call(*words)) > LONGEST
 
 
+async def test_what_waits_for_another_zone_costs_nothing(crowd: Crowd) -> None:
+    await crowd.fill(100, kind="records")
+    ledger, session = crowd.ledger, begin(new_session_id(0), replace(crowd.one.facts, destination="other"), NOW)
+    await ledger.create(session, look_at=NOW, idempotency=None)
+    assert await ledger.apply(verify(session, INFO, PLACES["other"], NOW))
+
+    async def lease() -> list[Session]:
+        return await ledger.lease(100, worker="w", now=NOW, until=NOW + HOLD, zones={"other"})
+
+    assert [job.id for job in await lease()] == [session.id]
+    assert await crowd.longest(lease) < 500  # of an empty poll: some ten microseconds
+    assert await crowd.wire.call("ZCARD", JOBS) == 100_001
+
+
 async def test_a_flood_of_leftovers_is_dropped_a_thousand_at_a_time(crowd: Crowd) -> None:
     """Strays that nobody looked at for a week, jobs whose records ended: one script must not clear them all away."""
     await crowd.fill(10, kind="leftovers")
@@ -174,7 +189,7 @@ async def test_a_flood_of_leftovers_is_dropped_a_thousand_at_a_time(crowd: Crowd
     async def lease() -> list[str]:
         return [job.id for job in await crowd.ledger.lease(100, worker="w", now=NOW, until=NOW + HOLD)]
 
-    for call, schedule, wanted in ((claim, "due:{00}", crowd.one.id), (lease, "jobs:{00}", crowd.job.id)):
+    for call, schedule, wanted in ((claim, "due:{00}", crowd.one.id), (lease, JOBS, crowd.job.id)):
         found: list[str] = []
         left = [await crowd.wire.call("ZCARD", schedule)]
         while left[-1] > 1 and len(left) < 20:

@@ -64,14 +64,14 @@ def an_idempotency(key: str = "k" * 32, body: str = "b" * 32, keep_for: timedelt
     return Idempotency(key=key, body=body, keep_for=keep_for)
 
 
-async def created(ledger: Ledger, shard: int = 0, *, look_at: datetime = NOW) -> Session:
-    session = a_session(shard % ledger.shards)
+async def created(ledger: Ledger, shard: int = 0, *, look_at: datetime = NOW, **changes: Any) -> Session:
+    session = a_session(shard % ledger.shards, **changes)
     return (await ledger.create(session, look_at=look_at, idempotency=None)).session
 
 
-async def verified(ledger: Ledger, shard: int = 0, *, now: datetime = NOW) -> Session:
+async def verified(ledger: Ledger, shard: int = 0, *, now: datetime = NOW, **changes: Any) -> Session:
     """A job that is visible at `now`."""
-    change = verify(await created(ledger, shard), INFO, DESTINATION, now)
+    change = verify(await created(ledger, shard, **changes), INFO, DESTINATION, now)
     assert await ledger.apply(change)
     return change.after
 

@@ -215,8 +215,9 @@ async def test_a_record_of_a_newer_schema_is_refused(ledger: RedisLedger, wire: 
     await wire.call("SETRANGE", f"session:{{00}}:{session.id}", 0, bytes([records.SCHEMA + 1]))
     with pytest.raises(LedgerUnavailable, match=f"schema {records.SCHEMA + 1}"):
         await ledger.get(session.id)
+    with pytest.raises(LedgerUnavailable, match=f"schema {records.SCHEMA + 1}"):
+        await ledger.renew(session.id, 0, until=NOW)
     assert not await ledger.apply(verify(session, INFO, DESTINATION, NOW))
-    assert await ledger.renew(session.id, 0, until=NOW) is None
 
 
 async def test_a_record_of_a_newer_schema_spoils_no_batch(ledger: RedisLedger, wire: Wire) -> None:
@@ -244,10 +245,10 @@ async def test_rubbish_in_place_of_a_record_is_refused(ledger: RedisLedger, wire
     for number, rubbish in enumerate((b"", b"\x01", b"hello", b"\x01" * 40, records.encode(a_session())[:-3])):
         session = a_session()
         await wire.call("SET", f"session:{{00}}:{session.id}", rubbish)
-        await wire.call("ZADD", "jobs:{00}", number, session.id)
-        with pytest.raises(LedgerUnavailable, match="record of session"):
-            await ledger.get(session.id)
-        assert await ledger.renew(session.id, 0, until=NOW) is None
+        await wire.call("ZADD", "jobs:{00}:default", number, session.id)
+        for call in (ledger.get(session.id), ledger.renew(session.id, 0, until=NOW)):
+            with pytest.raises(LedgerUnavailable, match="record of session"):
+                await call
 
 
 async def test_every_key_of_a_shard_carries_its_hash_tag(server: RedisServer, wire: Wire) -> None:
@@ -263,6 +264,7 @@ async def test_every_key_of_a_shard_carries_its_hash_tag(server: RedisServer, wi
         b"session",
         b"due",
         b"jobs",
+        b"queues",
         b"events",
         b"stray",
         b"looked",

@@ -21,11 +21,13 @@ from ledger_samples import (
     a_session,
     an_idempotency,
 )
+from msgspec.structs import replace
 
 from broker.clock import SystemClock
 from broker.contract import Reason, State
 from broker.dev.redis_server import RedisServer
 from broker.domain.errors import BrokerError
+from broker.domain.queues import Zones
 from broker.domain.sessions import (
     Change,
     Session,
@@ -61,6 +63,8 @@ STEPS = {
 }
 
 some = st.integers(0, 7)  # which of the things seen so far
+PLACES = ("default", "eu", "us")
+zones = st.none() | st.frozensets(st.sampled_from(PLACES), max_size=2)
 waits = st.integers(0, 90).map(lambda seconds: timedelta(seconds=seconds))
 
 
@@ -91,9 +95,8 @@ class Twins(RuleBasedStateMachine):
         return self.sessions[-1 - which % len(self.sessions)]
 
     async def opened(self) -> RedisLedger:
-        wire = Wire(self.server.url)
-        await wire.call("FLUSHALL")
-        await wire.close()
+        self.wire = Wire(self.server.url)
+        await self.wire.call("FLUSHALL")
         return RedisLedger(self.server.url, shards=self.shards)
 
     def teardown(self) -> None:
@@ -102,6 +105,7 @@ class Twins(RuleBasedStateMachine):
             self.both(self.events)
         finally:
             self.runner.run(self.redis.close())
+            self.runner.run(self.wire.close())
             self.runner.close()
 
     def both(self, ask: Callable[[Ledger], Coroutine[Any, Any, Any]]) -> Any:
@@ -181,16 +185,16 @@ class Twins(RuleBasedStateMachine):
         if first.end:
             self.both(lambda ledger: ledger.find(selection, after=first.end, limit=limit))
 
-    @rule(shard=st.integers(0, 2), is_leased=st.booleans())
-    def work(self, shard: int, is_leased: bool) -> None:
+    @rule(shard=st.integers(0, 2), place=st.sampled_from(PLACES), is_leased=st.booleans())
+    def work(self, shard: int, place: str, is_leased: bool) -> None:
         """A shortcut to where jobs are, which random steps would seldom find."""
-        session = a_session(at=self.now, session_id=self.new_id(shard))
+        session = a_session(at=self.now, session_id=self.new_id(shard), destination=place)
         self.both(lambda ledger: ledger.create(session, look_at=self.now, idempotency=None))
         change = verify(session, INFO, DESTINATION, self.now)
         self.both(lambda ledger: ledger.apply(change))
         self.sessions.append(change.after)
         if is_leased:
-            self.lease(4)
+            self.lease(4, frozenset({place}))
 
     @precondition(lambda self: self.sessions)
     @rule(which=some, step=st.sampled_from(sorted(STEPS)))
@@ -231,24 +235,55 @@ class Twins(RuleBasedStateMachine):
         look = self.looks[-1 - which % len(self.looks)]
         self.both(lambda ledger: ledger.postpone(look, None if wait is None else self.now + wait))
 
-    @rule(limit=st.integers(1, 4))
-    def lease(self, limit: int) -> None:
+    @rule(limit=st.integers(1, 4), zones=zones)
+    def lease(self, limit: int, zones: Zones) -> None:
+        is_ordered = self.shards == 1 and zones is not None and len(zones) == 1
+
         async def ask(ledger: Ledger) -> list[Session]:
-            jobs = await ledger.lease(self.limit(limit), worker="w", now=self.now, until=self.now + HOLD)
-            return jobs if self.shards == 1 else sorted(jobs, key=lambda job: job.id)
+            most = limit if is_ordered else 1_000  # which of two as old comes first is nobody's promise
+            jobs = await ledger.lease(most, worker="w", now=self.now, until=self.now + HOLD, zones=zones)
+            return jobs if is_ordered else sorted(jobs, key=lambda job: job.id)
 
         self.sessions += self.both(ask)
 
     @precondition(lambda self: self.sessions)
-    @rule(which=some, wait=waits)
-    def renew(self, which: int, wait: timedelta) -> None:
+    @rule(which=some, wait=waits, zones=zones)
+    def renew(self, which: int, wait: timedelta, zones: Zones) -> None:
         session = self.seen(which)
         epoch = session.progress.epoch
-        self.both(lambda ledger: ledger.renew(session.id, epoch, until=self.now + HOLD + wait))
+        self.both(lambda ledger: ledger.renew(session.id, epoch, until=self.now + HOLD + wait, zones=zones))
+
+    @precondition(lambda self: self.sessions)
+    @rule(which=some, place=st.sampled_from(PLACES), is_kept=st.booleans())
+    def move(self, which: int, place: str, is_kept: bool) -> None:
+        """Where its job can be read changes."""
+        session = self.seen(which)
+        progress = replace(session.progress, revision=session.progress.revision + 1)
+        after = replace(session, progress=progress, facts=replace(session.facts, destination=place))
+        change = Change(before=session, after=after, keeps_job=is_kept, job_at=None if is_kept else self.now)
+        if self.both(lambda ledger: ledger.apply(change)):
+            self.sessions.append(after)
 
     @invariant()
     def they_agree_on_what_comes_next(self) -> None:
         self.both(lambda ledger: ledger.next_due())
+
+    @invariant()
+    def they_agree_on_what_waits(self) -> None:
+        self.both(lambda ledger: ledger.backlog(now=self.now))
+
+    @invariant()
+    def it_is_known_of_each_queue_when_it_begins_and_of_no_other(self) -> None:
+        self.runner.run(self.look_at_queues())
+
+    async def look_at_queues(self) -> None:
+        for shard in range(self.shards):
+            known = await self.wire.call("ZRANGE", f"queues:{{{shard:02x}}}", 0, -1, "WITHSCORES")
+            keys = await self.wire.call("KEYS", f"jobs:{{{shard:02x}}}:*")
+            firsts = [await self.wire.call("ZRANGE", key, 0, 0, "WITHSCORES") for key in keys]
+            assert dict(zip(known[::2], known[1::2], strict=True)) == {
+                key: score for key, (_, score) in zip(keys, firsts, strict=True)
+            }
 
     @invariant()
     def they_agree_on_what_is_pending(self) -> None:

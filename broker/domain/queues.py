@@ -1,0 +1,22 @@
+"""Who may take which job: a job waits in the queue of the destinations from which it can be read.
+
+A consumer takes from every queue that holds one of its zones, and from no other: what it is given is a read.
+"""
+
+from collections.abc import Set as AbstractSet
+from typing import TypeAlias
+
+from broker.domain.sessions import Session
+
+Queue: TypeAlias = tuple[str, ...]  # names of destinations, sorted, each once
+Zones: TypeAlias = AbstractSet[str] | None  # the destinations that a consumer may read from; None: all
+
+
+def queue_of(session: Session) -> Queue:
+    """The destinations from which the job of this session can be read."""
+    return (session.facts.destination,)
+
+
+def is_within(queue: Queue, zones: Zones) -> bool:
+    """Whether a consumer of these zones can read what waits in `queue`."""
+    return zones is None or not zones.isdisjoint(queue)
