@@ -103,6 +103,14 @@ class RightSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     remove: CredentialSettings | None = None
 
 
+class EncryptionSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """By whom the store has objects encrypted: itself, or a key of KMS."""
+
+    mode: Literal["AES256", "aws:kms", "aws:kms:dsse"]
+    kms_key_id: str | None = None
+    bucket_key: bool | None = None
+
+
 class DestinationSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     provider: Literal["s3"] = "s3"
     dialect: Literal["aws", "ceph", "r2", "generic"] = "generic"
@@ -122,6 +130,12 @@ class DestinationSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     on_reject: Literal["delete", "keep"] = "delete"
     late: Literal["accept", "remove"] = "accept"
     accept_unsigned_headers: bool = False
+    dual_stack: bool = False
+    encryption: EncryptionSettings | None = None
+    storage_class: str | None = None
+    tags: dict[str, str] = {}
+    acl: Literal["bucket-owner-full-control"] | None = None
+    expected_bucket_owner: str | None = None
 
 
 class _Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):

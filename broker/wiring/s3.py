@@ -26,6 +26,7 @@ from broker.storage.s3.parts import S3PartSigner
 from broker.storage.s3.signer import S3GetSigner, S3PutSigner
 from broker.storage.s3.sigv4 import Credential, SigV4
 from broker.storage.s3.store import S3ObjectHead, S3ObjectRemover
+from broker.wiring.s3_keeping import check_dual_stack, keeping_of
 
 HEAD_TIMEOUT = timedelta(seconds=10)  # below the looker's hold, so that a claim never runs out during a HEAD
 
@@ -33,12 +34,20 @@ HEAD_TIMEOUT = timedelta(seconds=10)  # below the looker's hold, so that a claim
 def s3_bucket(name: str, place: DestinationSettings, http: aiohttp.ClientSession, clock: Clock) -> Bucket:
     addresses = _addresses(name, place)
     sigv4, dialect, rights = SigV4(region=place.region), DIALECTS[place.dialect], place.credentials
+    keeping = keeping_of(name, place)
     _check_unsigned_headers(name, place)
     default = _credentials(name, rights.default)
     write = _credentials(name, rights.write) if rights.write else default
     read = _credentials(name, rights.read) if rights.read else default
     remove = _credentials(name, rights.remove) if rights.remove else default
-    caller = S3Caller(http=http, sigv4=sigv4, endpoint=addresses.internal, clock=clock, timeout=HEAD_TIMEOUT)
+    caller = S3Caller(
+        http=http,
+        sigv4=sigv4,
+        endpoint=addresses.internal,
+        clock=clock,
+        timeout=HEAD_TIMEOUT,
+        headers=keeping.call_headers,
+    )
     head = S3ObjectHead(caller=caller, credentials=read)
     bucket = Bucket(
         destination=Destination(
@@ -51,18 +60,18 @@ def s3_bucket(name: str, place: DestinationSettings, http: aiohttp.ClientSession
             on_reject=place.on_reject,
             late=place.late,
         ),
-        put=S3PutSigner(sigv4=sigv4, endpoint=addresses.public, credentials=write, dialect=dialect),
+        put=S3PutSigner(sigv4=sigv4, endpoint=addresses.public, credentials=write, dialect=dialect, keeping=keeping),
         get=S3GetSigner(sigv4=sigv4, endpoint=addresses.public, credentials=read),
         objects=head,
         remover=S3ObjectRemover(caller=caller, credentials=remove, dialect=dialect, objects=head),
         multipart=MultipartRights(
             signer=S3PartSigner(sigv4=sigv4, endpoint=addresses.public, credentials=write, dialect=dialect),
-            uploads=S3MultipartUploads(caller=caller, credentials=write, dialect=dialect),
+            uploads=S3MultipartUploads(caller=caller, credentials=write, dialect=dialect, keeping=keeping),
             remover=S3MultipartRemover(caller=caller, credentials=remove),
         ),
         consumer_get=S3GetSigner(sigv4=sigv4, endpoint=addresses.consumer, credentials=read),
         lister=S3ObjectLister(caller=caller, credentials=remove, prefix=place.prefix),
-        mark=S3StoreMark(caller=caller, reading=read, writing=write, prefix=place.prefix),
+        mark=S3StoreMark(caller=caller, reading=read, writing=write, prefix=place.prefix, keeping=keeping),
     )
     _check_strategy(bucket, place.dialect)
     return bucket
@@ -108,6 +117,7 @@ def _check_strategy(bucket: Bucket, dialect: str) -> None:
 
 
 def _addresses(name: str, place: DestinationSettings) -> Addresses:
+    check_dual_stack(name, place)
     addressing = place.addressing
     if addressing == "auto":
         addressing = usual_addressing(bucket=place.bucket, url=place.endpoint)
@@ -119,6 +129,7 @@ def _addresses(name: str, place: DestinationSettings) -> Addresses:
             endpoint=place.endpoint,
             public_endpoint=place.public_endpoint,
             consumer_endpoint=place.consumer_endpoint,
+            is_dual_stack=place.dual_stack,
         )
     except ValueError as exc:
         raise ConfigurationInvalid(f"destinations.{name}: {exc}") from exc

@@ -18,6 +18,7 @@ from emulators.s3 import control, cors, request, routes
 from emulators.s3.context import XML, Call, Reply, Slice, Store
 from emulators.s3.errors import Disconnect, S3Error
 from emulators.s3.faults import Reset, reset
+from emulators.s3.keeping import check_owner
 from emulators.s3.sigv4 import Verifier
 from emulators.s3.xml import Node, document
 
@@ -69,6 +70,7 @@ class App:
         if self._store.faults.hits("slow_down"):
             raise S3Error("SlowDown", headers={"Retry-After": "1"})
         signed = self._verifier.verify(s3, datetime.now(UTC))
+        check_owner(s3, self._store.catalogue.bucket(s3.bucket) if s3.bucket else None)
         call = Call(http=http, request=s3, signed=signed, request_id=request_id)
         reply = await route.operation(self._store, call)
         if s3.method in {"PUT", "POST", "DELETE"} and self._store.faults.hits("response_lost"):

@@ -4,12 +4,14 @@ Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html, "URI
 for something this emulator does not do is refused: to ignore it would be to promise it.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qsl
 
 from emulators.s3.errors import S3Error
+from emulators.s3.keeping import encryption, storage_class
 from emulators.s3.request import S3Request
 
 META: Final = "x-amz-meta-"
@@ -20,17 +22,18 @@ KEPT: Final = (
     "content-disposition",
     "content-language",
     "expires",
-    "x-amz-storage-class",
     "x-amz-website-redirect-location",
-    "x-amz-server-side-encryption",
 )
 REFUSED_PREFIXES: Final = (
     "x-amz-object-lock-",
-    "x-amz-server-side-encryption-",
+    "x-amz-server-side-encryption-context",
+    "x-amz-server-side-encryption-customer-",
     "x-amz-bypass-governance-retention",
     "x-amz-write-offset-bytes",
     "x-amz-mfa",
 )
+# The same page: letters, numbers and spaces representable in UTF-8, and + - = . _ : / @
+_TAG_TEXT: Final = re.compile(r"(?:[^\W_]|[\s+\-=._:/@])*")
 CANNED_ACLS: Final = frozenset(
     {
         "private",
@@ -51,11 +54,11 @@ class Attributes:
     is_public: bool
 
 
-def attributes(request: S3Request, *, has_acls: bool) -> Attributes:
+def attributes(request: S3Request, *, has_acls: bool, region: str) -> Attributes:
     """:raises S3Error: for each thing that S3 would refuse, and for what is not emulated."""
     _refuse_unknown(request)
     return Attributes(
-        headers=_kept(request),
+        headers={**_kept(request), **storage_class(request), **encryption(request, region)},
         metadata=_metadata(request),
         tags=parse_tags(request.header("x-amz-tagging") or ""),
         is_public=_is_public(request, has_acls=has_acls),
@@ -66,8 +69,6 @@ def _refuse_unknown(request: S3Request) -> None:
     for name, _ in request.headers:
         if name.startswith(REFUSED_PREFIXES):
             raise S3Error("NotImplemented", fields={"Header": name})
-    if request.header("x-amz-server-side-encryption") not in {None, "AES256"}:
-        raise S3Error("NotImplemented", fields={"Header": "x-amz-server-side-encryption"})
 
 
 def _kept(request: S3Request) -> Mapping[str, str]:
@@ -105,8 +106,12 @@ def parse_tags(text: str) -> Mapping[str, str]:
 
 def check_tags(pairs: list[tuple[str, str]]) -> Mapping[str, str]:
     tags = dict(pairs)
-    if len(tags) != len(pairs) or any(not key or len(key) > 128 or len(value) > 256 for key, value in pairs):
+    is_within = all(0 < len(key) <= 128 and len(value) <= 256 for key, value in pairs)
+    is_text = all(_TAG_TEXT.fullmatch(text) for pair in pairs for text in pair)
+    if len(tags) != len(pairs) or not is_within or not is_text:
         raise S3Error("InvalidTag")
+    if any(key.lower().startswith("aws:") for key in tags):
+        raise S3Error("InvalidTag", "System tags cannot be added/updated by requester")
     if len(tags) > MAX_TAGS:
         raise S3Error("BadRequest", "Object tags cannot be greater than 10")
     return tags

@@ -20,6 +20,7 @@ from emulators.s3.catalogue import NULL_VERSION, Bucket, Checksum, Part, Stored,
 from emulators.s3.conditions import check_write
 from emulators.s3.context import XML, Call, Reply, Store, quoted, xml_reply
 from emulators.s3.errors import S3Error
+from emulators.s3.keeping import etag
 from emulators.s3.multipart import MAX_PARTS, bucket_for, find_upload
 from emulators.s3.objects import check_conflict, write_headers
 from emulators.s3.xml import Element, Node, document, parse
@@ -136,7 +137,7 @@ def _assemble(store: Store, call: Call, bucket: Bucket, upload: Upload, parts: S
         seq=store.catalogue.next_seq(),
         modified=time.time(),
         size_bytes=size,
-        etag=f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(parts)}",
+        etag=f"{etag(upload.template.headers, hashlib.md5(digests, usedforsecurity=False).hexdigest())}-{len(parts)}",
         checksum=checksum,
         segments=tuple(segment for part in parts for segment in part.segments),
         part_sizes=tuple(part.size_bytes for part in parts),

@@ -14,8 +14,9 @@ from emulators.s3.catalogue import Bucket, Checksum, Part, Segment, Upload
 from emulators.s3.conditions import byte_range
 from emulators.s3.context import Call, Reply, Store, quoted, xml_reply
 from emulators.s3.errors import S3Error
+from emulators.s3.keeping import etag, refuse_encryption
 from emulators.s3.listing import MAX_KEYS, collect, owner_node, read_query
-from emulators.s3.objects import checksum_headers, copy_result, copy_source, describe, iso
+from emulators.s3.objects import checksum_headers, copy_result, copy_source, describe, iso, require_extras
 from emulators.s3.xml import Node
 
 MAX_PARTS: Final = 10_000  # qfacts: part numbers 1 to 10,000 (inclusive)
@@ -38,7 +39,9 @@ def find_upload(store: Store, call: Call, action: str) -> tuple[Bucket, Upload]:
 
 async def create(store: Store, call: Call) -> Reply:
     bucket = bucket_for(store, call, "s3:PutObject")
-    attrs = attributes(call.request, has_acls=store.settings.accepts_unsigned_headers)
+    settings = store.settings
+    attrs = attributes(call.request, has_acls=settings.accepts_unsigned_headers, region=settings.region)
+    require_extras(call.access(bucket), call.request, attrs, call.key)
     algorithm, kind = _declared(call)
     upload = Upload(
         id=uuid.uuid4().hex,
@@ -85,6 +88,7 @@ def _number(call: Call) -> int:
 
 async def upload_part(store: Store, call: Call) -> Reply:
     number = _number(call)
+    refuse_encryption(call.request)
     _, upload = find_upload(store, call, "s3:PutObject")
     plan = body.plan(call.request, call.signed, wants=upload.algorithm)
     _check_algorithm(upload, plan.checksum[0] if plan.checksum else plan.trailer)
@@ -96,7 +100,8 @@ async def upload_part(store: Store, call: Call) -> Reply:
     except S3Error:
         await received.spool.discard()
         raise
-    part = _part(number, segments, received.md5.hex(), received.checksum or received.computed(upload.algorithm))
+    checksum = received.checksum or received.computed(upload.algorithm)
+    part = _part(number, segments, etag(upload.template.headers, received.md5.hex()), checksum)
     store.blobs.remove(store.catalogue.put_part(upload.id, part))
     headers = checksum_headers(part.checksum) if received.checksum or upload.algorithm else {}
     headers.pop("x-amz-checksum-type", None)

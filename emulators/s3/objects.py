@@ -12,11 +12,13 @@ from urllib.parse import unquote, unquote_plus
 import msgspec
 
 from emulators.s3 import body
+from emulators.s3.access import Access
 from emulators.s3.attributes import Attributes, attributes, check_tags
 from emulators.s3.catalogue import NULL_VERSION, Bucket, Checksum, Segment, Stored
 from emulators.s3.conditions import byte_range, check_copy_source, check_read, check_write
 from emulators.s3.context import Call, Reply, Slice, Store, http_date, quoted, xml_reply
 from emulators.s3.errors import S3Error
+from emulators.s3.keeping import BUCKET_KEY, KEY_ID, SSE, check_readable, etag, refuse_encryption
 from emulators.s3.request import S3Request
 from emulators.s3.xml import Element, Node, parse
 
@@ -54,9 +56,7 @@ def write_headers(stored: Stored) -> dict[str, str]:
     headers = {"ETag": quoted(stored.etag), **checksum_headers(stored.checksum)}
     if stored.version_id is not None:
         headers["x-amz-version-id"] = stored.version_id
-    if "x-amz-server-side-encryption" in stored.headers:
-        headers["x-amz-server-side-encryption"] = stored.headers["x-amz-server-side-encryption"]
-    return headers
+    return headers | {name: stored.headers[name] for name in (SSE, KEY_ID, BUCKET_KEY) if name in stored.headers}
 
 
 def checksum_headers(checksum: Checksum | None) -> dict[str, str]:
@@ -70,9 +70,8 @@ async def put_object(store: Store, call: Call) -> Reply:
     bucket = store.bucket(request.bucket or "")
     access = call.access(bucket)
     access.require("s3:PutObject", key)
-    attrs = attributes(request, has_acls=store.settings.accepts_unsigned_headers)
-    if attrs.tags:
-        access.require("s3:PutObjectTagging", key)
+    attrs = attributes(request, has_acls=store.settings.accepts_unsigned_headers, region=store.settings.region)
+    require_extras(access, request, attrs, key)
     plan = body.plan(request, call.signed)
     check_write(request, store.catalogue.latest(bucket.name, key))
     received = await store.intake.receive(call.http, plan)
@@ -85,11 +84,22 @@ async def put_object(store: Store, call: Call) -> Reply:
     except S3Error:
         await received.spool.discard()
         raise
-    stored = describe(store, call, bucket, attrs, segments=segments, etag=received.md5.hex())
+    stored = describe(store, call, bucket, attrs, segments=segments, etag=etag(attrs.headers, received.md5.hex()))
     stored = msgspec.structs.replace(stored, checksum=received.checksum)
     store.blobs.remove(store.catalogue.put(bucket.name, key, stored))
     store.notifier.publish(call.event("ObjectCreated:Put", bucket, key, stored))
     return Reply(headers=write_headers(stored))
+
+
+def require_extras(access: Access, request: S3Request, attrs: Attributes, key: str) -> None:
+    """PutObject, "Permissions": tags and an ACL are rights of their own.
+
+    :raises S3Error: AccessDenied.
+    """
+    if attrs.tags:
+        access.require("s3:PutObjectTagging", key)
+    if request.header("x-amz-acl") is not None:
+        access.require("s3:PutObjectAcl", key)
 
 
 def check_conflict(store: Store, call: Call) -> None:
@@ -133,8 +143,11 @@ def _marker(stored: Stored, key: str, *, is_named: bool) -> S3Error:
 
 
 async def get_object(store: Store, call: Call) -> Reply:
+    refuse_encryption(call.request)
     stored = find_named(store, call, "s3:GetObject")
     check_read(call.request, stored)
+    if call.request.method == "GET":
+        check_readable(stored.headers)
     part = _part_range(call.request, stored)
     ranged = part or byte_range(call.request.header("range"), stored.size_bytes)
     start, length = ranged or (0, stored.size_bytes)
@@ -260,7 +273,7 @@ def copy_source(store: Store, call: Call) -> Stored:
 
 def _copied_attributes(store: Store, request: S3Request, source: Stored) -> Attributes:
     """Metadata and tags come along unless a directive says REPLACE; an ACL never does."""
-    given = attributes(request, has_acls=store.settings.accepts_unsigned_headers)
+    given = attributes(request, has_acls=store.settings.accepts_unsigned_headers, region=store.settings.region)
     is_replaced = (request.header("x-amz-metadata-directive") or "COPY").upper() == "REPLACE"
     is_retagged = (request.header("x-amz-tagging-directive") or "COPY").upper() == "REPLACE"
     if not is_replaced and request.header("x-amz-copy-source") in {request.resource, request.resource[1:]}:

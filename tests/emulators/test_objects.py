@@ -291,7 +291,10 @@ def test_what_is_not_emulated_is_refused(client: Client, key: str, refusal: Refu
     stored(client, key)
     assert refusal(client.put_object_acl, **where, ACL="public-read") == (501, "NotImplemented")
     assert refusal(client.put_object, **where, ACL="public-read") == (400, "AccessControlListNotSupported")
-    assert refusal(client.put_object, **where, ServerSideEncryption="aws:kms") == (501, "NotImplemented")
+    assert refusal(client.put_object, **where, SSECustomerAlgorithm="AES256", SSECustomerKey="k" * 32) == (
+        501,
+        "NotImplemented",
+    )
     lock = {"ObjectLockMode": "GOVERNANCE", "ObjectLockRetainUntilDate": "2099-01-01"}
     assert refusal(client.put_object, **where, **lock) == (501, "NotImplemented")
     assert refusal(client.get_bucket_lifecycle_configuration, Bucket="uploads") == (501, "NotImplemented")

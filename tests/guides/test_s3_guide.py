@@ -19,6 +19,8 @@ from botocore.validate import ParamValidator
 from broker.dev.stack import Stack
 from broker.domain.policy import Policy, next_look
 from broker.settings import load
+from broker.storage.s3.dialects import DIALECTS
+from broker.wiring.s3_keeping import keeping_of
 from tests.guides.conftest import need
 from tests.guides.test_guides import ROOT, blocks
 
@@ -49,6 +51,13 @@ def test_the_configuration_loads(configuration: Path) -> None:
         "uploads-read",
         "uploads-remove",
     ]
+
+
+def test_the_ways_to_keep_objects_are_taken(tmp_path: Path) -> None:
+    text = next(text for _, text in blocks(PAGE, "toml") if "storage_class" in text)
+    (tmp_path / "broker.toml").write_text(text)
+    keeping = keeping_of("default", load(tmp_path / "broker.toml", {}).destinations["default"])
+    assert keeping.features == DIALECTS["aws"].keeps - {"sse-s3"}
 
 
 def test_the_policies_come_out_of_the_command(configuration: Path) -> None:

@@ -7,7 +7,7 @@ Reference); what a call expects of its own, it looks at before.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from io import BytesIO
 from types import MappingProxyType
@@ -62,6 +62,7 @@ class S3Caller:
     endpoint: Endpoint
     clock: Clock
     timeout: timedelta
+    headers: Mapping[str, str] = field(default_factory=dict)  # of every call
 
     async def call(
         self,
@@ -86,7 +87,7 @@ class S3Caller:
             host=self.endpoint.host,
             path=self.endpoint.path(key),
             query=query,
-            headers=headers,
+            headers={**self.headers, **headers},
         )
         credential = await credentials.current(now)
         payload_sha256 = hashlib.sha256(body).hexdigest()

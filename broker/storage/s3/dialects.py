@@ -30,6 +30,11 @@ Why a row says what it says:
   nothing, an upload once, and a client can neither complete nor write to the key otherwise. A digest of the whole is
   nobody's to enforce: S3 has SHA-256 and MD5 of parts only, and CRCs only if declared when the upload is opened, which
   makes some stores refuse parts without that header. So `on_read`, unless HEAD shows one of the full object.
+- How an object is to be kept (`keeping.py`). Ceph 16.2 (measured; tests/peers/ceph/test_keeping.py): a storage class is
+  kept or refused; SSE-KMS needs TLS, a key id and a configured KMS, and is refused without; AES256 is accepted and
+  *ignored*, so are bucket keys and x-amz-expected-bucket-owner; tags are kept of a PUT and forgotten of an object in
+  parts. R2 ("S3 API compatibility"): storage classes, none of the others. Of `generic` nothing is known: storage class
+  and tags it may ignore without harm to a promise, so they may be asked for; encryption, ACL and owner may not.
 """
 
 from dataclasses import dataclass
@@ -37,6 +42,7 @@ from typing import Final, Literal
 
 from broker.contract import Checksum, Guarantees, Level
 from broker.domain.objects import declared
+from broker.storage.s3.keeping import Feature
 
 DialectName = Literal["aws", "ceph", "r2", "generic"]
 
@@ -52,7 +58,7 @@ CHECKSUM_HEADERS: Final[dict[str, str]] = {
 class Dialect:
     """One row. `verifies` are the digests that the store computes by itself, the best first and md5 last.
 
-    `accepts_unsigned_headers`: it does, or nobody knows that it does not.
+    `accepts_unsigned_headers`: it does, or nobody knows that it does not. `keeps`: what a destination may ask of it.
     """
 
     size: Level
@@ -62,6 +68,7 @@ class Dialect:
     has_conditional_delete: bool
     has_conditional_complete: bool
     accepts_unsigned_headers: bool
+    keeps: frozenset[Feature] = frozenset({"storage_class"})
 
     def bound_checksums(self, checksum: Checksum) -> dict[str, str]:
         """Return the declared digests that the signature can bind, by header name.
@@ -111,6 +118,7 @@ DIALECTS: Final[dict[DialectName, Dialect]] = {
         has_conditional_delete=True,
         has_conditional_complete=True,
         accepts_unsigned_headers=False,
+        keeps=frozenset({"sse-s3", "sse-kms", "sse-kms-extras", "storage_class", "tags", "acl", "owner"}),
     ),
     "ceph": Dialect(
         size=Level.ENFORCED,
@@ -120,6 +128,7 @@ DIALECTS: Final[dict[DialectName, Dialect]] = {
         has_conditional_delete=False,
         has_conditional_complete=False,
         accepts_unsigned_headers=True,
+        keeps=frozenset({"sse-kms", "storage_class", "acl"}),
     ),
     "r2": Dialect(
         size=Level.ENFORCED,
@@ -138,5 +147,6 @@ DIALECTS: Final[dict[DialectName, Dialect]] = {
         has_conditional_delete=False,
         has_conditional_complete=False,
         accepts_unsigned_headers=True,
+        keeps=frozenset({"storage_class", "tags"}),
     ),
 }

@@ -35,12 +35,15 @@ class Endpoint:
     base_path: str
 
     @classmethod
-    def of(cls, *, bucket: str, region: str, url: str | None, addressing: Addressing) -> Self:
+    def of(
+        cls, *, bucket: str, region: str, url: str | None, addressing: Addressing, is_dual_stack: bool = False
+    ) -> Self:
         """Address `bucket` below the service `url`, by default that of AWS in `region`.
 
+        :param is_dual_stack: of AWS, the host that answers over IPv6, too.
         :raises ValueError: no such address is possible; the text says what to configure instead.
         """
-        parts = _split(url if url is not None else _aws_url(region))
+        parts = _split(url if url is not None else _aws_url(region, is_dual_stack=is_dual_stack))
         hostname = parts.hostname or ""
         base_path = parts.path.rstrip("/")
         if addressing == "path":
@@ -75,6 +78,7 @@ class Addresses:
         endpoint: str | None = None,
         public_endpoint: str | None = None,
         consumer_endpoint: str | None = None,
+        is_dual_stack: bool = False,
     ) -> Self:
         """Address `bucket` on `endpoint` (default: AWS), for clients on `public_endpoint` (default: the same) and for
         consumers on `consumer_endpoint` (default: as for clients).
@@ -83,7 +87,9 @@ class Addresses:
         """
 
         def at(url: str | None) -> Endpoint:
-            return Endpoint.of(bucket=bucket, region=region, url=url, addressing=addressing)
+            return Endpoint.of(
+                bucket=bucket, region=region, url=url, addressing=addressing, is_dual_stack=is_dual_stack
+            )
 
         internal = at(endpoint)
         public = internal if public_endpoint is None else at(public_endpoint)
@@ -96,12 +102,13 @@ def usual_addressing(*, bucket: str, url: str | None) -> Addressing:
     return "virtual" if url is None and _BUCKET_LABEL.fullmatch(bucket) else "path"
 
 
-def _aws_url(region: str) -> str:
+def _aws_url(region: str, *, is_dual_stack: bool) -> str:
     if not _AWS_REGION.fullmatch(region):
         raise ValueError(f"{region!r} is not an AWS region; another store needs its endpoint configured")
     # AWS General Reference, "Amazon S3 endpoints and quotas": the China partition has its own suffix.
     suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
-    return f"https://s3.{region}.{suffix}"
+    # S3 User Guide, "Using Amazon S3 dual-stack endpoints".
+    return f"https://s3.{'dualstack.' if is_dual_stack else ''}{region}.{suffix}"
 
 
 def _split(url: str) -> SplitResult:

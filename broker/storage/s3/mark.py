@@ -2,8 +2,9 @@
 
 Obeys PutObject and GetObject of the Amazon S3 API Reference. Headers signed beside those of every call: by the PUT
 content-type and if-none-match, so that of two brokers that begin at once only one leaves its note where the store knows
-conditional writes; elsewhere the later one wins, and both read it afterwards. Permissions: s3:PutObject under the
-prefix for `write`; s3:GetObject under the prefix and s3:ListBucket (404 instead of 403) for `read`.
+conditional writes (elsewhere the later one wins, and both read it afterwards), and what the bucket's policy may ask of
+every object (`keeping.py`). Permissions: s3:PutObject under the prefix for `write`; s3:GetObject under the prefix and
+s3:ListBucket (404 instead of 403) for `read`.
 """
 
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from broker.domain.keys import mark_key
 from broker.storage.s3 import xml
 from broker.storage.s3.caller import S3Caller, trouble
 from broker.storage.s3.credentials import Credentials
+from broker.storage.s3.keeping import AS_THE_BUCKET_SAYS, Keeping
 
 PRODUCT: Final = "upload-broker"
 
@@ -39,6 +41,7 @@ class S3StoreMark:
     reading: Credentials
     writing: Credentials
     prefix: str
+    keeping: Keeping = AS_THE_BUCKET_SAYS
 
     async def read(self) -> str | None:
         answer = await self.caller.call("GET", self._key, self.reading)
@@ -60,7 +63,7 @@ class S3StoreMark:
             "PUT",
             self._key,
             self.writing,
-            headers={"content-type": "application/json", "if-none-match": "*"},
+            headers={"content-type": "application/json", "if-none-match": "*", **self.keeping.note_headers},
             body=msgspec.json.encode(_Note(id=store_id, written_at=now, product=PRODUCT)),
         )
         if answer.status != 200 and answer.status not in _TAKEN:

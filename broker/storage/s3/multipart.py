@@ -1,9 +1,10 @@
 """Opens, lists, completes and aborts multipart uploads. Clients send parts (`parts.py`) and nothing else.
 
 Obeys CreateMultipartUpload, ListParts, CompleteMultipartUpload, AbortMultipartUpload and ListMultipartUploads of the
-Amazon S3 API Reference. Headers signed beside those of every call: by create the content type and x-amz-meta-* (the
-capsule among them), by complete content-type and if-none-match where the dialect has it. No checksum algorithm is
-declared: some stores would then refuse parts without its header, and none gives a SHA-256 of the whole object.
+Amazon S3 API Reference. Headers signed beside those of every call: by create the content type, x-amz-meta-* (the
+capsule among them) and how the object is to be kept (`keeping.py`), by complete content-type and if-none-match where
+the dialect has it. No checksum algorithm is declared: some stores would then refuse parts without its header, and none
+gives a SHA-256 of the whole object.
 
 Permissions of the credentials: `write` needs s3:PutObject (create, part, complete) and s3:ListMultipartUploadParts
 under the prefix; `remove` needs s3:AbortMultipartUpload and s3:ListMultipartUploadParts under the prefix, and
@@ -25,6 +26,7 @@ from broker.storage.s3 import xml
 from broker.storage.s3.caller import S3Answer, S3Caller, trouble
 from broker.storage.s3.credentials import Credentials
 from broker.storage.s3.dialects import Dialect
+from broker.storage.s3.keeping import AS_THE_BUCKET_SAYS, Keeping
 from broker.storage.s3.signer import object_headers
 
 # CompleteMultipartUpload: "could take several minutes to finalize". Below the five that one holder has for it.
@@ -43,11 +45,11 @@ class S3MultipartUploads:
     caller: S3Caller
     credentials: Credentials
     dialect: Dialect
+    keeping: Keeping = AS_THE_BUCKET_SAYS
 
     async def open(self, key: str, spec: UploadSpec, capsule: str) -> str:
-        answer = await self.caller.call(
-            "POST", key, self.credentials, query=[("uploads", "")], headers=object_headers(spec, capsule)
-        )
+        headers = {**object_headers(spec, capsule), **self.keeping.headers}
+        answer = await self.caller.call("POST", key, self.credentials, query=[("uploads", "")], headers=headers)
         if answer.status != 200:
             raise _trouble(answer)
         try:

@@ -1,9 +1,10 @@
 """Signs what clients send to the bucket by themselves: the PUT of an upload, the GET of what was verified.
 
-Headers signed by PUT: host, content-length, content-type, if-none-match, x-amz-meta-* (the capsule among them), and
-the declared checksum where the dialect verifies it. By GET: host, and if-match where no version pins. Permissions of
-the credentials: s3:PutObject under the prefix for `write`, and nothing that reads; s3:GetObject, for versioned buckets
-s3:GetObjectVersion, for `read`.
+Headers signed by PUT: host, content-length, content-type, if-none-match, x-amz-meta-* (the capsule among them), the
+declared checksum where the dialect verifies it, and how the object is to be kept (`keeping.py`). By GET: host, and
+if-match where no version pins. Permissions of the credentials: for `write` s3:PutObject under the prefix, for tags
+s3:PutObjectTagging, for an ACL s3:PutObjectAcl, under KMS keys kms:GenerateDataKey (for parts kms:Decrypt, too), and
+nothing that reads; for `read` s3:GetObject, for versioned buckets s3:GetObjectVersion, under KMS keys kms:Decrypt.
 """
 
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from broker.domain.objects import CAPSULE_FIELD, Pin, UploadSpec
 from broker.storage.s3.credentials import Credentials
 from broker.storage.s3.dialects import Dialect
 from broker.storage.s3.endpoint import Endpoint
+from broker.storage.s3.keeping import AS_THE_BUCKET_SAYS, Keeping
 from broker.storage.s3.sigv4 import MAX_EXPIRES_SECONDS, Credential, SigV4, UnsignedRequest
 
 METADATA_PREFIX = "x-amz-meta-"
@@ -33,6 +35,7 @@ class S3PutSigner:
     endpoint: Endpoint
     credentials: Credentials
     dialect: Dialect
+    keeping: Keeping = AS_THE_BUCKET_SAYS
 
     def binds(self, spec: UploadSpec) -> Guarantees:
         return self.dialect.guarantees(spec.checksum)
@@ -44,6 +47,7 @@ class S3PutSigner:
         headers = object_headers(spec, capsule)
         headers["if-none-match"] = "*"
         headers |= self.dialect.bound_checksums(spec.checksum)
+        headers |= self.keeping.headers
         request = UnsignedRequest(
             method="PUT",
             origin=self.endpoint.origin,

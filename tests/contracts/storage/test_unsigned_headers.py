@@ -24,7 +24,7 @@ COPY = {"x-amz-metadata-directive": "REPLACE"}
 HARMLESS = [
     pytest.param("x-amz-tagging", "a=b", id="tagging"),
     pytest.param("x-amz-meta-extra", "1", id="metadata"),
-    pytest.param("x-amz-storage-class", "GLACIER", id="storage class"),
+    pytest.param("x-amz-storage-class", "STANDARD_IA", id="storage class"),
     pytest.param("x-amz-website-redirect-location", "https://evil.example/", id="redirect"),
     pytest.param("x-amz-server-side-encryption", "AES256", id="encryption"),
     pytest.param("x-amz-checksum-sha256", "A" * 43 + "=", id="checksum"),

@@ -12,6 +12,7 @@ from pathlib import Path
 
 _OSD_BYTES = 4 << 30
 _STS_KEY = "sixteen-letters!"  # AES-128: rgw_sts_key has exactly 16 characters
+KMS_KEY_ID = "uploads-key"  # of 256 bits, in the configuration: the backend "testing" of rgw_crypt_s3_kms
 _CAPS = {
     "mon.": {"mon": "allow *"},
     "client.admin": {"mon": "allow *", "osd": "allow *"},
@@ -68,6 +69,9 @@ rgw_override_bucket_index_max_shards = 1
 rgw_enable_lc_threads = false
 rgw_enable_gc_threads = false
 rgw_sts_key = {_STS_KEY}
+rgw_crypt_require_ssl = false
+rgw_crypt_s3_kms_backend = testing
+rgw_crypt_s3_kms_encryption_keys = {KMS_KEY_ID}={base64.b64encode(secrets.token_bytes(32)).decode()}
 
 [client.rgw]
 rgw_frontends = beast endpoint=127.0.0.1:{port} tcp_nodelay=1
