@@ -16,6 +16,7 @@ from broker.settings import Settings
 from broker.storage.s3.dialects import DIALECTS
 from broker.storage.s3.policies import policies_of
 from broker.wiring import api_keys_of, open_ledger
+from broker.wiring.accounts import located
 
 T = TypeVar("T")
 
@@ -110,7 +111,9 @@ def policies(settings: Settings, destination: str | None) -> str:
         raise ConfigurationInvalid(f"there is no destination {destination!r}")
     origins = settings.cors.allow_origins
     documents = {
-        name: policies_of(bucket=place.bucket, prefix=place.prefix, dialect=DIALECTS[place.dialect], origins=origins)
+        name: policies_of(
+            bucket=located(name, place).bucket, prefix=place.prefix, dialect=DIALECTS[place.dialect], origins=origins
+        )
         for name, place in settings.destinations.items()
         if destination in {None, name}
     }

@@ -29,6 +29,14 @@ _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _LONGEST = timedelta(days=3_650)  # ours: ten years, far from the end of the calendar
 _MIN_KEY_BYTES = 32
+MAX_ROLE_CHAIN = 3  # ours: hub, account, right
+_OF_ROLES = ("external_id", "role_session_name", "session_policy", "sts_endpoint", "web_identity_token_file", "source")
+_KEY_KINDS = {
+    "access_key_id": ("access_key_id", "secret_access_key", "session_token"),
+    "env_json": ("env_json",),
+    "file_json": ("file_json",),
+    "profile": ("profile",),
+}
 # RFC 6454 section 6.2, an origin in ASCII: a port is left out where it is the scheme's own.
 _ORIGIN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://([a-z0-9._-]+|\[[0-9a-f:]+\])(:(?P<port>[0-9]{1,5}))?")
 _UNSENT_PORTS = {"http": "80", "https": "443"}
@@ -85,13 +93,79 @@ class SecretSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     encryption_keys: tuple[Secret, ...] = ()
 
 
+RoleArn = Annotated[str, Meta(pattern=r"^arn:[a-z-]+:iam::[^:\s]*:role/[\x21-\x7e]+$(?!\n)", max_length=2_048)]
+
+
 class CredentialSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One right's credential: static keys, a profile, or – all empty – botocore's default chain."""
+    """One right's credential. One of
+
+    - `access_key_id` and `secret_access_key`;
+    - `env_json` or `file_json`: a secret that holds them in JSON, with `region_name` and `s3_bucket_name`;
+    - `profile` of the AWS configuration;
+    - `role_arn`, assumed by `source` – again one of these –, or by the token in `web_identity_token_file`;
+    - nothing: botocore's default chain.
+
+    `session_policy`: what the role's session may at most. "minimal" is one right on one prefix, the default of a
+    destination's own credentials; "none" leaves it what the role may; else where a JSON document is found.
+    """
 
     access_key_id: str | Secret | None = None
     secret_access_key: Secret | None = None
     session_token: Secret | None = None
+    env_json: str | None = None
+    file_json: str | None = None
     profile: str | None = None
+    role_arn: RoleArn | None = None
+    external_id: str | Secret | None = None
+    role_session_name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_+=,.@-]{2,64}$(?!\n)")] | None = None
+    duration: timedelta = timedelta(hours=1)
+    session_policy: Literal["minimal", "none"] | Secret | None = None
+    sts_endpoint: str | None = None
+    web_identity_token_file: str | None = None
+    source: "CredentialSettings | None" = None
+
+    def __post_init__(self) -> None:
+        """What contradicts itself is refused with the place where it stands."""
+        check_credential(self)
+
+
+def check_credential(settings: CredentialSettings) -> None:
+    """:raises ValueError: one sentence; msgspec adds the place."""
+    given = {name for name in _KEY_KINDS if any(getattr(settings, field) is not None for field in _KEY_KINDS[name])}
+    if len(given) > 1:
+        raise ValueError(f"{' and '.join(sorted(given))} exclude each other: a credential is of one kind")
+    if settings.role_arn is None:
+        _check_no_role(settings)
+        return
+    if given:
+        raise ValueError(f"{given.pop()} belongs into source = {{…}}, which assumes role_arn")
+    if settings.web_identity_token_file is not None and (settings.source or settings.external_id):
+        raise ValueError("a role of a web identity has neither source nor external_id")
+    if not timedelta(minutes=15) <= settings.duration <= timedelta(hours=12):
+        raise ValueError("duration: at least 15m and at most 12h")
+    if settings.sts_endpoint is not None and not re.match("https?://[^/?#@]+/?$", settings.sts_endpoint):
+        raise ValueError('sts_endpoint is written "https://host", with a port where needed')
+    if settings.source is not None:
+        _check_source(settings, settings.source)
+
+
+def _check_no_role(settings: CredentialSettings) -> None:
+    alone = [name for name in _OF_ROLES if getattr(settings, name) is not None]
+    if alone:
+        raise ValueError(f"{alone[0]} needs role_arn")
+
+
+def _check_source(settings: CredentialSettings, source: CredentialSettings) -> None:
+    if source.session_policy == "minimal":
+        raise ValueError("source: a session policy for one right on one prefix could not assume a role")
+    # IAM User Guide, "Role chaining": at most one hour.
+    if source.role_arn is not None and settings.duration > timedelta(hours=1):
+        raise ValueError("duration: a role that another role assumes lives for at most 1h")
+    depth, each = 0, settings.source
+    while each is not None:
+        depth, each = depth + 1, each.source
+    if depth > MAX_ROLE_CHAIN:
+        raise ValueError(f"source: at most {MAX_ROLE_CHAIN} roles one after the other")
 
 
 class RightSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -114,8 +188,9 @@ class EncryptionSettings(Struct, frozen=True, kw_only=True, forbid_unknown_field
 class DestinationSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     provider: Literal["s3"] = "s3"
     dialect: Literal["aws", "ceph", "r2", "generic"] = "generic"
-    bucket: Annotated[str, Meta(min_length=3, max_length=63)]
-    region: str = "us-east-1"
+    # Both may come from a JSON secret among the credentials, see wiring.accounts.
+    bucket: Annotated[str, Meta(pattern=r"^(.{3,63})?$(?!\n)")] = ""
+    region: str = ""
     prefix: Annotated[
         str, Meta(min_length=1, max_length=256, pattern=r"^[A-Za-z0-9!_.*'()-]+(/[A-Za-z0-9!_.*'()-]+)*$")
     ] = "uploads"
@@ -347,6 +422,21 @@ def _parse_durations(raw: dict[str, Any]) -> None:
     for place, destination in destinations.items() if isinstance(destinations, dict) else ():
         if isinstance(destination, dict):
             _parse_fields(destination.get("policy"), Policy, f"destinations.{place}.policy")
+            rights = destination.get("credentials")
+            for right, credential in rights.items() if isinstance(rights, dict) else ():
+                _parse_credential(credential, f"destinations.{place}.credentials.{right}")
+
+    sources = raw.get("sources")
+    for name, source in sources.items() if isinstance(sources, dict) else ():
+        if isinstance(source, dict):
+            _parse_credential(source.get("credentials"), f"sources.{name}.credentials")
+
+
+def _parse_credential(table: Any, place: str) -> None:
+    """A credential and the source that it is made from, and its source."""
+    while isinstance(table, dict):
+        _parse_fields(table, CredentialSettings, place)
+        table, place = table.get("source"), f"{place}.source"
 
 
 def _parse_fields(table: Any, kind: type[Struct], place: str) -> None:
@@ -370,6 +460,10 @@ def _check(settings: Settings) -> None:
     _check_bounds("jobs.lease", settings.jobs.lease, at_least=timedelta(milliseconds=100))
     _check_bounds("jobs.read_ttl", settings.jobs.read_ttl, at_most=timedelta(minutes=5))  # a leaked grant ends soon
     for name, destination in settings.destinations.items():
+        if not destination.bucket and not _has_json_secret(destination.credentials):
+            raise ConfigurationInvalid(
+                f"destinations.{name}: bucket is missing, and no JSON secret among its credentials"
+            )
         policy, place = destination.policy, f"destinations.{name}.policy"
         _check_bounds(f"{place}.url_ttl", policy.url_ttl, at_most=timedelta(days=7))  # SigV4: at most 604,800 seconds
         _check_bounds(f"{place}.deadline", policy.deadline)
@@ -383,6 +477,11 @@ def _check(settings: Settings) -> None:
                 f"{place}.retention: more than {_spoken(GIVEN_UP_AFTER)}, for as long are webhooks told of a session"
             )
     _check_webhooks(settings)
+
+
+def _has_json_secret(rights: RightSettings) -> bool:
+    named = (rights.default, rights.write, rights.read, rights.remove)
+    return any(each is not None and (each.env_json or each.file_json) for each in named)
 
 
 def _check_webhooks(settings: Settings) -> None:

@@ -4,10 +4,8 @@ them."""
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 
 import aiohttp
-from botocore.session import Session
 
 from broker.checks.bench import Bench
 from broker.checks.site import Site
@@ -15,8 +13,10 @@ from broker.checks.stranger import Stranger
 from broker.clock import SystemClock
 from broker.domain.errors import ConfigurationInvalid
 from broker.ports import Clock
-from broker.settings import Settings
-from broker.storage.s3.credentials import ChainCredentials, Credentials
+from broker.settings import CredentialSettings, Settings
+from broker.storage.s3.credentials import Credentials
+from broker.wiring.accounts import located
+from broker.wiring.credentials import Keyring, Use, open_keyring
 from broker.wiring.providers import buckets_of
 
 
@@ -43,8 +43,9 @@ async def open_benches(
     if not chosen:
         raise ConfigurationInvalid("no destination is configured")
     clock = clock or SystemClock()
-    operator = ChainCredentials(partial(Session, profile=profile)) if profile else None
     async with AsyncExitStack() as stack:
+        keyring = await stack.enter_async_context(open_keyring(clock))
+        operator = keyring.of(CredentialSettings(profile=profile), Use(place="--profile")) if profile else None
         ours, theirs = [
             await stack.enter_async_context(
                 # auto_decompress: bytes are compared as they are stored.
@@ -53,7 +54,7 @@ async def open_benches(
             for _ in range(2)
         ]
         stranger = Stranger(http=theirs)
-        yield [_bench(settings, name, ours, stranger, clock, operator) for name in chosen]
+        yield [_bench(settings, name, ours, stranger, clock, keyring, operator) for name in chosen]
 
 
 def _bench(
@@ -62,11 +63,12 @@ def _bench(
     http: aiohttp.ClientSession,
     stranger: Stranger,
     clock: Clock,
+    keyring: Keyring,
     operator: Credentials | None,
 ) -> Bench | Untried:
-    place = settings.destinations[name]
     try:
-        bucket = buckets_of({name: place}, http, clock)[name]
+        place = located(name, settings.destinations[name])
+        bucket = buckets_of({name: place}, http, clock, keyring)[name]
         site = Site.of(
             bucket,
             dialect_name=place.dialect,

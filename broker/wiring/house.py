@@ -50,6 +50,7 @@ from broker.telemetry.stores import timed
 from broker.telemetry.tracing import Tracing
 from broker.telemetry.use_cases import CountedLook, CountedNotify
 from broker.telemetry.webhooks import CountedDeliveries
+from broker.wiring.credentials import open_keyring
 from broker.wiring.keys import ConfiguredKeys, api_keys_of
 from broker.wiring.ledger import open_ledger
 from broker.wiring.providers import buckets_of, doors_of
@@ -99,7 +100,8 @@ async def open_house(settings: Settings) -> AsyncIterator[House]:
                 connector=aiohttp.TCPConnector(limit=POOL_CONNECTIONS), cookie_jar=aiohttp.DummyCookieJar()
             )
         )
-        buckets = buckets_of(settings.destinations, http, clock)
+        keyring = await stack.enter_async_context(open_keyring(clock))
+        buckets = buckets_of(settings.destinations, http, clock, keyring)
         metrics = Metrics(destinations=settings.destinations, sources=settings.sources, webhooks=settings.webhooks)
         deliveries = CountedDeliveries(deliveries=ledger.webhooks, metrics=metrics)
         tellers = [await open_teller(hook, ledger, deliveries, clock, news, stack) for hook in webhooks_of(settings)]
@@ -117,7 +119,8 @@ async def open_revive(settings: Settings) -> AsyncIterator[tuple[RedisLedger, Re
     async with AsyncExitStack() as stack:
         ledger = await open_ledger(settings.ledger, stack)
         http = await stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
-        buckets = buckets_of(settings.destinations, http, clock)
+        keyring = await stack.enter_async_context(open_keyring(clock))
+        buckets = buckets_of(settings.destinations, http, clock, keyring)
         yield ledger, Revive(buckets=buckets, sessions=ledger, clock=clock)
 
 

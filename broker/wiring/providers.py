@@ -7,16 +7,19 @@ import aiohttp
 from broker.doors.s3_event import S3EventDoor
 from broker.ports import Bucket, Clock, Door
 from broker.settings import DestinationSettings, S3EventSource, SourceSettings, SqsSource
+from broker.wiring.credentials import Keyring
 from broker.wiring.s3 import s3_bucket
 
-BUCKETS: Mapping[str, Callable[[str, DestinationSettings, aiohttp.ClientSession, Clock], Bucket]] = {"s3": s3_bucket}
+BUCKETS: Mapping[str, Callable[[str, DestinationSettings, aiohttp.ClientSession, Clock, Keyring], Bucket]] = {
+    "s3": s3_bucket
+}
 
 
 def buckets_of(
-    destinations: Mapping[str, DestinationSettings], http: aiohttp.ClientSession, clock: Clock
+    destinations: Mapping[str, DestinationSettings], http: aiohttp.ClientSession, clock: Clock, keyring: Keyring
 ) -> dict[str, Bucket]:
     """:raises ConfigurationInvalid: a destination that its store cannot keep."""
-    return {name: BUCKETS[place.provider](name, place, http, clock) for name, place in destinations.items()}
+    return {name: BUCKETS[place.provider](name, place, http, clock, keyring) for name, place in destinations.items()}
 
 
 def doors_of(sources: Mapping[str, SourceSettings]) -> dict[str, Door]:

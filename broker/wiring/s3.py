@@ -4,19 +4,16 @@ What would lose data or permit more than it says is refused here, when the proce
 """
 
 from datetime import timedelta
-from functools import partial
 
 import aiohttp
-from botocore.session import Session
 
 from broker.contract import Checksum
 from broker.domain.errors import ConfigurationInvalid, InvalidInput
 from broker.domain.objects import UploadSpec
 from broker.domain.policy import Destination, demand
 from broker.ports import Bucket, Clock, MultipartRights
-from broker.settings import CredentialSettings, DestinationSettings
+from broker.settings import DestinationSettings
 from broker.storage.s3.caller import S3Caller
-from broker.storage.s3.credentials import ChainCredentials, Credentials, FixedCredentials
 from broker.storage.s3.dialects import DIALECTS
 from broker.storage.s3.endpoint import Addresses, usual_addressing
 from broker.storage.s3.lister import S3ObjectLister
@@ -24,22 +21,25 @@ from broker.storage.s3.mark import S3StoreMark
 from broker.storage.s3.multipart import S3MultipartRemover, S3MultipartUploads
 from broker.storage.s3.parts import S3PartSigner
 from broker.storage.s3.signer import S3GetSigner, S3PutSigner
-from broker.storage.s3.sigv4 import Credential, SigV4
+from broker.storage.s3.sigv4 import SigV4
 from broker.storage.s3.store import S3ObjectHead, S3ObjectRemover
+from broker.wiring.accounts import located
+from broker.wiring.credentials import Keyring
 from broker.wiring.s3_keeping import check_dual_stack, keeping_of
+from broker.wiring.s3_rights import RIGHTS, check_unsigned_headers, credential_of
 
 HEAD_TIMEOUT = timedelta(seconds=10)  # below the looker's hold, so that a claim never runs out during a HEAD
 
 
-def s3_bucket(name: str, place: DestinationSettings, http: aiohttp.ClientSession, clock: Clock) -> Bucket:
+def s3_bucket(
+    name: str, place: DestinationSettings, http: aiohttp.ClientSession, clock: Clock, keyring: Keyring
+) -> Bucket:
+    place = located(name, place)
     addresses = _addresses(name, place)
-    sigv4, dialect, rights = SigV4(region=place.region), DIALECTS[place.dialect], place.credentials
+    sigv4, dialect = SigV4(region=place.region), DIALECTS[place.dialect]
     keeping = keeping_of(name, place)
-    _check_unsigned_headers(name, place)
-    default = _credentials(name, rights.default)
-    write = _credentials(name, rights.write) if rights.write else default
-    read = _credentials(name, rights.read) if rights.read else default
-    remove = _credentials(name, rights.remove) if rights.remove else default
+    check_unsigned_headers(name, place)
+    write, read, remove = (keyring.of(*credential_of(name, place, right)) for right in RIGHTS)
     caller = S3Caller(
         http=http,
         sigv4=sigv4,
@@ -75,26 +75,6 @@ def s3_bucket(name: str, place: DestinationSettings, http: aiohttp.ClientSession
     )
     _check_strategy(bucket, place.dialect)
     return bucket
-
-
-def _check_unsigned_headers(name: str, place: DestinationSettings) -> None:
-    """An unsigned x-amz-copy-source makes a signed PUT read with the write credential.
-
-    :raises ConfigurationInvalid: nobody answered for that, or the write credential evidently reads too.
-    """
-    if not DIALECTS[place.dialect].accepts_unsigned_headers:
-        return
-    if not place.accept_unsigned_headers:
-        raise ConfigurationInvalid(
-            f"destinations.{name}: dialect {place.dialect!r} may obey headers that nobody signed, so its write "
-            "credential must not be able to read; once that is so, say accept_unsigned_headers = true"
-        )
-    rights = place.credentials
-    if (rights.write or rights.default) == (rights.read or rights.default):
-        raise ConfigurationInvalid(
-            f"destinations.{name}.credentials: with accept_unsigned_headers the write credential must not be able to "
-            "read: name credentials.write apart from the others"
-        )
 
 
 _PROBE = UploadSpec(
@@ -133,20 +113,3 @@ def _addresses(name: str, place: DestinationSettings) -> Addresses:
         )
     except ValueError as exc:
         raise ConfigurationInvalid(f"destinations.{name}: {exc}") from exc
-
-
-def _credentials(name: str, settings: CredentialSettings) -> Credentials:
-    if settings.access_key_id is None and settings.secret_access_key is None:
-        return ChainCredentials(partial(Session, profile=settings.profile))
-    if settings.access_key_id is None or settings.secret_access_key is None:
-        raise ConfigurationInvalid(
-            f"destinations.{name}.credentials: access_key_id and secret_access_key belong together"
-        )
-    key_id = settings.access_key_id
-    return FixedCredentials(
-        credential=Credential(
-            access_key=key_id if isinstance(key_id, str) else key_id.reveal(),
-            secret_key=settings.secret_access_key.reveal(),
-            session_token=settings.session_token.reveal() if settings.session_token else None,
-        )
-    )

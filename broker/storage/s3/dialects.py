@@ -59,6 +59,7 @@ class Dialect:
     """One row. `verifies` are the digests that the store computes by itself, the best first and md5 last.
 
     `accepts_unsigned_headers`: it does, or nobody knows that it does not. `keeps`: what a destination may ask of it.
+    `has_session_policies`: its STS narrows a role to the policy that is asked for, as is known (tests/peers/ceph).
     """
 
     size: Level
@@ -69,6 +70,7 @@ class Dialect:
     has_conditional_complete: bool
     accepts_unsigned_headers: bool
     keeps: frozenset[Feature] = frozenset({"storage_class"})
+    has_session_policies: bool = False
 
     def bound_checksums(self, checksum: Checksum) -> dict[str, str]:
         """Return the declared digests that the signature can bind, by header name.
@@ -119,6 +121,7 @@ DIALECTS: Final[dict[DialectName, Dialect]] = {
         has_conditional_complete=True,
         accepts_unsigned_headers=False,
         keeps=frozenset({"sse-s3", "sse-kms", "sse-kms-extras", "storage_class", "tags", "acl", "owner"}),
+        has_session_policies=True,
     ),
     "ceph": Dialect(
         size=Level.ENFORCED,
@@ -129,6 +132,7 @@ DIALECTS: Final[dict[DialectName, Dialect]] = {
         has_conditional_complete=False,
         accepts_unsigned_headers=True,
         keeps=frozenset({"sse-kms", "storage_class", "acl"}),
+        has_session_policies=True,
     ),
     "r2": Dialect(
         size=Level.ENFORCED,
