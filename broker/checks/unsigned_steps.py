@@ -19,8 +19,8 @@ _READS = (
     "`upload-broker setup s3 --print {name}` prints that policy"
 )
 _PUBLIC = (
-    "let the bucket ignore public ACLs (PutPublicAccessBlock, IgnorePublicAcls = true): whoever gets a signed PUT can "
-    "publish what he uploads"
+    "let the bucket ignore public ACLs (PutPublicAccessBlock, IgnorePublicAcls = true), and allow no s3:PutObjectAcl "
+    "to credentials.write: whoever gets a signed PUT can publish what he uploads"
 )
 
 

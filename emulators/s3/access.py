@@ -32,6 +32,11 @@ class Statement(msgspec.Struct, frozen=True, rename="pascal", forbid_unknown_fie
             and any(_is_like(each, f"arn:aws:s3:::{resource}") for each in _list(self.resource))
         )
 
+    @property
+    def is_public(self) -> bool:
+        """ "Blocking public access", "The meaning of public": a grant to everybody, for conditions are unknown here."""
+        return self.effect == "Allow" and "*" in self._principals()
+
     def _principals(self) -> list[str]:
         return _list(self.principal.get("AWS", []) if isinstance(self.principal, dict) else self.principal)
 
@@ -40,6 +45,10 @@ class Policy(msgspec.Struct, frozen=True, rename="pascal", forbid_unknown_fields
     statement: list[Statement]
     version: str = ""
     id: str = ""
+
+    @property
+    def is_public(self) -> bool:
+        return any(statement.is_public for statement in self.statement)
 
 
 def parse_policy(body: bytes) -> Policy:
@@ -62,8 +71,10 @@ class Access:
 
     def allows(self, action: str, key: str | None = None) -> bool:
         resource = self.bucket.name if key is None else f"{self.bucket.name}/{key}"
-        statements = parse_policy(self.bucket.policy).statement if self.bucket.policy else []
-        effects = {each.effect for each in statements if each.applies(self.who, action, resource)}
+        policy = parse_policy(self.bucket.policy) if self.bucket.policy else Policy(statement=[])
+        if policy.is_public and self.who != self.bucket.owner and self.bucket.has_block("RestrictPublicBuckets"):
+            return False
+        effects = {each.effect for each in policy.statement if each.applies(self.who, action, resource)}
         return "Deny" not in effects and ("Allow" in effects or self.who == self.bucket.owner)
 
     def require(self, action: str, key: str | None = None) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qsl
 
+from emulators.s3.catalogue import Bucket
 from emulators.s3.errors import S3Error
 from emulators.s3.keeping import encryption, storage_class
 from emulators.s3.request import S3Request
@@ -54,14 +55,14 @@ class Attributes:
     is_public: bool
 
 
-def attributes(request: S3Request, *, has_acls: bool, region: str) -> Attributes:
+def attributes(request: S3Request, bucket: Bucket, *, region: str) -> Attributes:
     """:raises S3Error: for each thing that S3 would refuse, and for what is not emulated."""
     _refuse_unknown(request)
     return Attributes(
         headers={**_kept(request), **storage_class(request), **encryption(request, region)},
         metadata=_metadata(request),
         tags=parse_tags(request.header("x-amz-tagging") or ""),
-        is_public=_is_public(request, has_acls=has_acls),
+        is_public=_is_public(request, bucket),
     )
 
 
@@ -117,8 +118,9 @@ def check_tags(pairs: list[tuple[str, str]]) -> Mapping[str, str]:
     return tags
 
 
-def _is_public(request: S3Request, *, has_acls: bool) -> bool:
-    """Buckets have ACLs disabled unless the emulator behaves like Ceph; then a canned one is believed."""
+def _is_public(request: S3Request, bucket: Bucket) -> bool:
+    """Where a bucket has ACLs, a canned one is believed."""
+    has_acls = bucket.has_acls
     grants = [name for name, _ in request.headers if name.startswith("x-amz-grant-")]
     acl = request.header("x-amz-acl")
     if grants:
@@ -129,4 +131,7 @@ def _is_public(request: S3Request, *, has_acls: bool) -> bool:
         raise S3Error("AccessControlListNotSupported")
     if acl not in CANNED_ACLS:
         raise S3Error("InvalidArgument", fields={"ArgumentName": "x-amz-acl", "ArgumentValue": acl})
+    is_public = acl.startswith("public-read") or acl == "authenticated-read"
+    if is_public and bucket.has_block("BlockPublicAcls"):
+        raise S3Error("AccessDenied", "The BlockPublicAcls setting of this bucket refuses public ACLs.")
     return acl.startswith("public-read")

@@ -16,6 +16,7 @@ from emulators.s3.context import XML, Call, Reply, Store, xml_reply
 from emulators.s3.cors import parse_rules
 from emulators.s3.errors import S3Error
 from emulators.s3.objects import iso
+from emulators.s3.settings import Settings
 from emulators.s3.xml import Node, parse
 
 # "General purpose bucket naming rules": 3 to 63 of a-z, 0-9, dot and hyphen, letter or digit at both ends
@@ -28,14 +29,21 @@ def check_name(name: str) -> None:
         raise S3Error("InvalidBucketName", fields={"BucketName": name})
 
 
-def _owned(store: Store, call: Call, action: str) -> Bucket:
+def new_bucket(name: str, owner: str, settings: Settings) -> Bucket:
+    """With the safeguards of AWS, or with none, as a store has it that takes unsigned headers (`safeguards.py`)."""
+    bucket = Bucket(name=name, owner=owner, created=time.time())
+    is_open = settings.accepts_unsigned_headers
+    return msgspec.structs.replace(bucket, blocks=None, ownership="") if is_open else bucket
+
+
+def owned(store: Store, call: Call, action: str) -> Bucket:
     """The bucket of the path, if the caller may do this to it."""
     bucket = store.bucket(call.request.bucket or "")
     call.access(bucket).require(action)
     return bucket
 
 
-async def _document(store: Store, call: Call) -> bytes:
+async def document_of(store: Store, call: Call) -> bytes:
     plan = body.plan(call.request, call.signed, max_bytes=body.MAX_DOCUMENT_BYTES)
     return await store.intake.document(call.http, plan)
 
@@ -55,23 +63,23 @@ async def create_bucket(store: Store, call: Call) -> Reply:
     name = call.request.bucket or ""
     check_name(name)
     if call.request.header("content-length") not in {None, "0"} or call.request.header("transfer-encoding"):
-        configuration = parse(await _document(store, call), "CreateBucketConfiguration")
+        configuration = parse(await document_of(store, call), "CreateBucketConfiguration")
         if configuration.one("LocationConstraint") not in {None, "", store.settings.region}:
             raise S3Error("InvalidArgument", f"The location of this endpoint is {store.settings.region}.")
     existing = store.catalogue.bucket(name)
     if existing is not None:
         raise S3Error("BucketAlreadyOwnedByYou" if existing.owner == call.who else "BucketAlreadyExists")
-    store.catalogue.put_bucket(Bucket(name=name, owner=call.who, created=time.time()))
+    store.catalogue.put_bucket(new_bucket(name, call.who, store.settings))
     return Reply(headers={"Location": f"/{name}"})
 
 
 async def head_bucket(store: Store, call: Call) -> Reply:
-    _owned(store, call, "s3:ListBucket")
+    owned(store, call, "s3:ListBucket")
     return Reply(headers={"x-amz-bucket-region": store.settings.region, "Content-Type": XML})
 
 
 async def delete_bucket(store: Store, call: Call) -> Reply:
-    bucket = _owned(store, call, "s3:DeleteBucket")
+    bucket = owned(store, call, "s3:DeleteBucket")
     if not store.catalogue.is_empty(bucket.name):
         raise S3Error("BucketNotEmpty", fields={"BucketName": bucket.name})
     store.catalogue.delete_bucket(bucket.name)
@@ -79,7 +87,7 @@ async def delete_bucket(store: Store, call: Call) -> Reply:
 
 
 async def get_location(store: Store, call: Call) -> Reply:
-    _owned(store, call, "s3:GetBucketLocation")
+    owned(store, call, "s3:GetBucketLocation")
     region = store.settings.region
     text = "" if region == "us-east-1" else region  # "Buckets in Region us-east-1 have a LocationConstraint of null"
     return Reply(
@@ -92,13 +100,13 @@ async def get_location(store: Store, call: Call) -> Reply:
 
 
 async def get_versioning(store: Store, call: Call) -> Reply:
-    bucket = _owned(store, call, "s3:GetBucketVersioning")
+    bucket = owned(store, call, "s3:GetBucketVersioning")
     return xml_reply("VersioningConfiguration", [("Status", bucket.versioning)] if bucket.versioning else [])
 
 
 async def put_versioning(store: Store, call: Call) -> Reply:
-    bucket = _owned(store, call, "s3:PutBucketVersioning")
-    status = parse(await _document(store, call), "VersioningConfiguration").one("Status")
+    bucket = owned(store, call, "s3:PutBucketVersioning")
+    status = parse(await document_of(store, call), "VersioningConfiguration").one("Status")
     if status not in {"Enabled", "Suspended"}:
         raise S3Error("IllegalVersioningConfigurationException")
     store.catalogue.put_bucket(msgspec.structs.replace(bucket, versioning=status))
@@ -106,42 +114,44 @@ async def put_versioning(store: Store, call: Call) -> Reply:
 
 
 async def get_cors(store: Store, call: Call) -> Reply:
-    bucket = _owned(store, call, "s3:GetBucketCORS")
+    bucket = owned(store, call, "s3:GetBucketCORS")
     if not bucket.cors:
         raise S3Error("NoSuchCORSConfiguration")
     return Reply(headers={"Content-Type": XML}, body=bucket.cors)
 
 
 async def put_cors(store: Store, call: Call) -> Reply:
-    bucket = _owned(store, call, "s3:PutBucketCORS")
-    document = await _document(store, call)
+    bucket = owned(store, call, "s3:PutBucketCORS")
+    document = await document_of(store, call)
     parse_rules(document)
     store.catalogue.put_bucket(msgspec.structs.replace(bucket, cors=document))
     return Reply()
 
 
 async def delete_cors(store: Store, call: Call) -> Reply:
-    bucket = _owned(store, call, "s3:PutBucketCORS")
+    bucket = owned(store, call, "s3:PutBucketCORS")
     store.catalogue.put_bucket(msgspec.structs.replace(bucket, cors=b""))
     return Reply(status=204)
 
 
 async def get_policy(store: Store, call: Call) -> Reply:
-    bucket = _owned(store, call, "s3:GetBucketPolicy")
+    bucket = owned(store, call, "s3:GetBucketPolicy")
     if not bucket.policy:
         raise S3Error("NoSuchBucketPolicy")
     return Reply(headers={"Content-Type": "application/json"}, body=bucket.policy)
 
 
 async def put_policy(store: Store, call: Call) -> Reply:
-    bucket = _owned(store, call, "s3:PutBucketPolicy")
-    document = await _document(store, call)
-    parse_policy(document)
+    bucket = owned(store, call, "s3:PutBucketPolicy")
+    document = await document_of(store, call)
+    policy = parse_policy(document)
+    if bucket.has_block("BlockPublicPolicy") and policy.is_public:
+        raise S3Error("AccessDenied", "The BlockPublicPolicy setting of this bucket refuses public policies.")
     store.catalogue.put_bucket(msgspec.structs.replace(bucket, policy=document))
     return Reply(status=204)
 
 
 async def delete_policy(store: Store, call: Call) -> Reply:
-    bucket = _owned(store, call, "s3:DeleteBucketPolicy")
+    bucket = owned(store, call, "s3:DeleteBucketPolicy")
     store.catalogue.put_bucket(msgspec.structs.replace(bucket, policy=b""))
     return Reply(status=204)

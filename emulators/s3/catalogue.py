@@ -17,6 +17,8 @@ from typing import Final
 import msgspec
 
 NULL_VERSION: Final = "null"
+ALL_BLOCKS: Final = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
+ENFORCED: Final = "BucketOwnerEnforced"
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS buckets (name TEXT PRIMARY KEY, record BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS objects (
@@ -42,7 +44,8 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Bucket(msgspec.Struct, frozen=True, kw_only=True):
-    """`versioning` is `""` (never asked for), `Enabled` or `Suspended`."""
+    """`versioning` is `""` (never asked for), `Enabled` or `Suspended`; `blocks` are those that are on, None without a
+    configuration; `ownership` is `""` without one."""
 
     name: str
     owner: str
@@ -50,6 +53,16 @@ class Bucket(msgspec.Struct, frozen=True, kw_only=True):
     versioning: str = ""
     cors: bytes = b""
     policy: bytes = b""
+    lifecycle: bytes = b""
+    blocks: tuple[str, ...] | None = ALL_BLOCKS
+    ownership: str = ENFORCED
+
+    @property
+    def has_acls(self) -> bool:
+        return self.ownership != ENFORCED
+
+    def has_block(self, name: str) -> bool:
+        return self.blocks is not None and name in self.blocks
 
 
 class Checksum(msgspec.Struct, frozen=True, kw_only=True):

@@ -39,8 +39,7 @@ def find_upload(store: Store, call: Call, action: str) -> tuple[Bucket, Upload]:
 
 async def create(store: Store, call: Call) -> Reply:
     bucket = bucket_for(store, call, "s3:PutObject")
-    settings = store.settings
-    attrs = attributes(call.request, has_acls=settings.accepts_unsigned_headers, region=settings.region)
+    attrs = attributes(call.request, bucket, region=store.settings.region)
     require_extras(call.access(bucket), call.request, attrs, call.key)
     algorithm, kind = _declared(call)
     upload = Upload(

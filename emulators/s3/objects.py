@@ -70,7 +70,7 @@ async def put_object(store: Store, call: Call) -> Reply:
     bucket = store.bucket(request.bucket or "")
     access = call.access(bucket)
     access.require("s3:PutObject", key)
-    attrs = attributes(request, has_acls=store.settings.accepts_unsigned_headers, region=store.settings.region)
+    attrs = attributes(request, bucket, region=store.settings.region)
     require_extras(access, request, attrs, key)
     plan = body.plan(request, call.signed)
     check_write(request, store.catalogue.latest(bucket.name, key))
@@ -119,7 +119,8 @@ def find(store: Store, call: Call, action: str, *, name: str, key: str, version:
     bucket, catalogue = store.bucket(name), store.catalogue
     stored = catalogue.latest(name, key) if version is None else catalogue.version(name, key, version)
     access = call.access(bucket)
-    is_public = stored is not None and stored.is_public and action == "s3:GetObject"
+    is_believed = not bucket.has_block("IgnorePublicAcls")
+    is_public = stored is not None and stored.is_public and is_believed and action == "s3:GetObject"
     if not is_public and not access.allows(action if version is None else f"{action}Version", key):
         raise S3Error("AccessDenied")
     if stored is None and not access.allows("s3:ListBucket"):
@@ -238,7 +239,7 @@ async def copy_object(store: Store, call: Call) -> Reply:
     bucket = store.bucket(request.bucket or "")
     call.access(bucket).require("s3:PutObject", key)
     source = copy_source(store, call)
-    attrs = _copied_attributes(store, request, source)
+    attrs = _copied_attributes(bucket, request, source, region=store.settings.region)
     check_write(request, store.catalogue.latest(bucket.name, key))
     stored = describe(store, call, bucket, attrs, segments=store.blobs.link(source.segments), etag=source.etag)
     stored = msgspec.structs.replace(stored, checksum=source.checksum)
@@ -271,9 +272,9 @@ def copy_source(store: Store, call: Call) -> Stored:
     return stored
 
 
-def _copied_attributes(store: Store, request: S3Request, source: Stored) -> Attributes:
+def _copied_attributes(bucket: Bucket, request: S3Request, source: Stored, *, region: str) -> Attributes:
     """Metadata and tags come along unless a directive says REPLACE; an ACL never does."""
-    given = attributes(request, has_acls=store.settings.accepts_unsigned_headers, region=store.settings.region)
+    given = attributes(request, bucket, region=region)
     is_replaced = (request.header("x-amz-metadata-directive") or "COPY").upper() == "REPLACE"
     is_retagged = (request.header("x-amz-tagging-directive") or "COPY").upper() == "REPLACE"
     if not is_replaced and request.header("x-amz-copy-source") in {request.resource, request.resource[1:]}:

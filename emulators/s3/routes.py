@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from emulators.s3 import buckets, completion, listing, multipart, objects
+from emulators.s3 import buckets, completion, listing, multipart, objects, safeguards
 from emulators.s3.context import Call, Reply, Store
 from emulators.s3.errors import S3Error
 from emulators.s3.request import S3Request
@@ -45,6 +45,15 @@ def _table() -> Mapping[tuple[str, str, str], Route]:
         ("bucket", "GET", "policy"): Route("GetBucketPolicy", buckets.get_policy),
         ("bucket", "PUT", "policy"): Route("PutBucketPolicy", buckets.put_policy),
         ("bucket", "DELETE", "policy"): Route("DeleteBucketPolicy", buckets.delete_policy),
+        ("bucket", "GET", "lifecycle"): Route("GetBucketLifecycleConfiguration", safeguards.get_lifecycle),
+        ("bucket", "PUT", "lifecycle"): Route("PutBucketLifecycleConfiguration", safeguards.put_lifecycle),
+        ("bucket", "DELETE", "lifecycle"): Route("DeleteBucketLifecycle", safeguards.delete_lifecycle),
+        ("bucket", "GET", "publicAccessBlock"): Route("GetPublicAccessBlock", safeguards.get_public_access),
+        ("bucket", "PUT", "publicAccessBlock"): Route("PutPublicAccessBlock", safeguards.put_public_access),
+        ("bucket", "DELETE", "publicAccessBlock"): Route("DeletePublicAccessBlock", safeguards.delete_public_access),
+        ("bucket", "GET", "ownershipControls"): Route("GetBucketOwnershipControls", safeguards.get_ownership),
+        ("bucket", "PUT", "ownershipControls"): Route("PutBucketOwnershipControls", safeguards.put_ownership),
+        ("bucket", "DELETE", "ownershipControls"): Route("DeleteBucketOwnershipControls", safeguards.delete_ownership),
         ("bucket", "GET", ""): Route("ListObjects", listing.list_objects),
         ("bucket", "GET", "versions"): Route("ListObjectVersions", listing.list_versions),
         ("bucket", "POST", "delete"): Route("DeleteObjects", listing.delete_objects),

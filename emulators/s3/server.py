@@ -20,7 +20,7 @@ from emulators.s3 import buckets
 from emulators.s3.app import App
 from emulators.s3.blobs import Blobs
 from emulators.s3.body import Intake
-from emulators.s3.catalogue import Bucket, Catalogue
+from emulators.s3.catalogue import Catalogue
 from emulators.s3.context import Completed, Store
 from emulators.s3.counters import Counters
 from emulators.s3.events import Notifier
@@ -67,7 +67,7 @@ def _ensure_buckets(settings: Settings, catalogue: Catalogue) -> None:
         buckets.check_name(spec.name)
         if catalogue.bucket(spec.name) is None:
             owner = spec.owner or settings.accounts[0].name
-            catalogue.put_bucket(Bucket(name=spec.name, owner=owner, created=time.time()))
+            catalogue.put_bucket(buckets.new_bucket(spec.name, owner, settings))
 
 
 @asynccontextmanager

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from emulators.process import S3Process, start_s3
-from tests.checks.world import ORIGIN, witness_of
+from tests.checks.world import ORIGIN, prepare, witness_of
 from tests.contracts.storage.witness import Witness
 
 ACCOUNTS = (
@@ -13,6 +13,7 @@ ACCOUNTS = (
     "writer:WRITERKEY:writer-secret",
     "reader:READERKEY:reader-secret",
     "remover:REMOVERKEY:remover-secret",
+    "owner:SECONDKEY:second-secret",
 )
 
 
@@ -21,6 +22,7 @@ def s3() -> Iterator[S3Process]:
     with start_s3(
         accounts=ACCOUNTS, buckets=("uploads", "plain", "guarded"), arguments=[f"--cors-origin={ORIGIN}"]
     ) as process:
+        prepare(process, "uploads", "plain", "guarded")
         yield process
 
 
@@ -29,6 +31,7 @@ def lenient() -> Iterator[S3Process]:
     """Obeys headers that nobody signed, as Ceph does."""
     arguments = [f"--cors-origin={ORIGIN}", "--accept-unsigned-headers"]
     with start_s3(accounts=ACCOUNTS, buckets=("uploads", "guarded"), arguments=arguments) as process:
+        prepare(process, "uploads", "guarded")
         yield process
 
 
@@ -36,6 +39,7 @@ def lenient() -> Iterator[S3Process]:
 def bare() -> Iterator[S3Process]:
     """No page may ask it anything."""
     with start_s3(accounts=ACCOUNTS) as process:
+        prepare(process, "uploads")
         yield process
 
 

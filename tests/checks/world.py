@@ -114,12 +114,32 @@ def secret_name(keys: Keys) -> str:
     return name
 
 
+LIFECYCLE = {
+    "Rules": [
+        {
+            "ID": "parts",
+            "Status": "Enabled",
+            "Filter": {"Prefix": "uploads/"},
+            "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 3},
+        }
+    ]
+}
+
+
+def prepare(s3: S3Process, *buckets: str) -> None:
+    """What a bucket needs beyond what a new one has."""
+    witness = witness_of(s3)
+    for bucket in buckets:
+        witness.client.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration=LIFECYCLE)
+    witness.close()
+
+
 def on(s3: S3Process, **given: Any) -> Place:
     return Place(endpoint=s3.endpoint, keys=(s3.access_key, s3.secret_key), **given)
 
 
-def account(s3: S3Process, name: str) -> Keys:
-    (found,) = [each for each in s3.accounts if each.name == name]
+def account(s3: S3Process, name: str, number: int = 0) -> Keys:
+    found = [each for each in s3.accounts if each.name == name][number]
     return found.access_key, found.secret_key
 
 

@@ -297,5 +297,5 @@ def test_what_is_not_emulated_is_refused(client: Client, key: str, refusal: Refu
     )
     lock = {"ObjectLockMode": "GOVERNANCE", "ObjectLockRetainUntilDate": "2099-01-01"}
     assert refusal(client.put_object, **where, **lock) == (501, "NotImplemented")
-    assert refusal(client.get_bucket_lifecycle_configuration, Bucket="uploads") == (501, "NotImplemented")
+    assert refusal(client.get_bucket_website, Bucket="uploads") == (501, "NotImplemented")
     assert read(client, key) == BODY
