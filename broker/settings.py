@@ -225,6 +225,26 @@ class S3EventSource(_Source, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     tokens: Annotated[tuple[Secret, ...], Meta(min_length=1)]
 
 
+class SnsSource(_Source, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="sns"):
+    """Topics that call us over HTTPS; each message carries a signature of SNS.
+
+    :param signature_versions: those that are good enough: SNS takes "1" (SHA-1) unless the topic says "2" (SHA-256).
+    """
+
+    topic_arns: Annotated[tuple[str, ...], Meta(min_length=1)]
+    signature_versions: Annotated[frozenset[Literal["1", "2"]], Meta(min_length=1)] = frozenset({"1", "2"})
+
+
+class EventBridgeSource(_Source, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="eventbridge"):
+    """An API destination of EventBridge, with a secret of its own.
+
+    :param key_header: the `ApiKeyName` of its connection.
+    """
+
+    tokens: Annotated[tuple[Secret, ...], Meta(min_length=1)]
+    key_header: Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{1,64}$(?!\n)")] = "x-api-key"
+
+
 class SqsSource(_Source, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="sqs"):
     """A queue that we ask. Who may write to it is its policy's business.
 
@@ -238,7 +258,7 @@ class SqsSource(_Source, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     pollers: Annotated[int, Meta(ge=1, le=64)] = 2
 
 
-SourceSettings = S3EventSource | SqsSource
+SourceSettings = S3EventSource | SnsSource | EventBridgeSource | SqsSource
 
 
 KeyHash = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]

@@ -123,7 +123,7 @@ async def _request(reader: asyncio.StreamReader, connection: int) -> Heard | Non
         return None
     pairs = (line.split(": ", 1) for line in head.decode().split("\r\n")[1:] if line)
     headers = {name.lower(): value for name, value in pairs}
-    body = await reader.readexactly(int(headers["content-length"]))
+    body = await reader.readexactly(int(headers.get("content-length", "0")))
     return Heard(headers, body, connection)
 
 

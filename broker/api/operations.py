@@ -455,6 +455,7 @@ NOTIFY: Operation[None] = Operation(
         errors.BodyTooLarge,
         errors.SourceNotFound,
         errors.NotAuthentic,
+        errors.SenderUnavailable,
         errors.LedgerUnavailable,
     ),
 )

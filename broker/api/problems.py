@@ -69,6 +69,7 @@ ROWS: dict[type[BrokerError], Row] = {
     errors.LedgerUnavailable: Row(503, "The ledger is unavailable"),
     errors.StoreUnavailable: Row(503, "The store is unavailable"),
     errors.StoreRefused: Row(503, "The store refuses the broker"),
+    errors.SenderUnavailable: Row(503, "The notification cannot be proved now"),
     errors.CredentialsUnavailable: Row(503, "The credentials are unavailable"),
     errors.Overloaded: Row(503, "Overloaded"),
     errors.ConfigurationInvalid: Row(500, "The configuration is not valid"),

@@ -17,7 +17,7 @@ BrokerError
 ├── Limited                      more than this key may, at this moment
 │   └── RateLimited, QuotaExceeded
 ├── Unavailable                  ours or the store's trouble; again later
-│   └── LedgerUnavailable, StoreUnavailable, StoreRefused, CredentialsUnavailable, Overloaded
+│   └── LedgerUnavailable, StoreUnavailable, StoreRefused, CredentialsUnavailable, SenderUnavailable, Overloaded
 └── ConfigurationInvalid         found at start-up
     └── StoreMismatch            ledger and bucket do not belong together
 """
@@ -164,7 +164,7 @@ class Forbidden(Refused):
 
 
 class NotAuthentic(Refused):
-    """The notification does not carry its source's secret."""
+    """The notification does not prove that its source sent it."""
 
     code = "notification-not-authentic"
 
@@ -306,6 +306,13 @@ class StoreUnavailable(Unavailable):
     """The object store does not answer."""
 
     code = "store-unavailable"
+
+
+class SenderUnavailable(Unavailable):
+    """What proves who sent the notification cannot be had now; it must be sent again."""
+
+    code = "sender-unavailable"
+    retry_after = timedelta(seconds=10)
 
 
 class StoreRefused(Unavailable):

@@ -16,7 +16,7 @@ Whoever uses them imports from here.
 """
 
 from broker.ports.callers import ApiKeys, Rates, Taken
-from broker.ports.doors import Door, Envelope, Hint, Opened
+from broker.ports.doors import Door, Envelope, Hint, Opened, Pages
 from broker.ports.ledger import Backlog, Checkup, Event, Events, Identity, Jobs, Ledger, Schedule
 from broker.ports.looks import DueLook, Looking, Looks, Stray
 from broker.ports.process import Bell, Clock, Listener, Listeners, Trace
@@ -93,6 +93,7 @@ __all__ = [
     "Opened",
     "Outbox",
     "Page",
+    "Pages",
     "PartSigner",
     "Position",
     "PutSigner",

@@ -39,6 +39,17 @@ class Opened:
     ignored: int = 0
 
 
+class Pages(Protocol):
+    """What a sender publishes about itself, and where it takes a word from us."""
+
+    async def get(self, url: str, *, at_most_bytes: int) -> bytes | None:
+        """The page at `url`; None when there is none, or it is larger than it may be.
+
+        :param url: https, and one that may be called: nothing here protects the network from its caller.
+        :raises SenderUnavailable: no answer in time, or none that says anything.
+        """
+
+
 class Door(Protocol):
     @property
     def destinations(self) -> Sequence[str]:
@@ -48,4 +59,5 @@ class Door(Protocol):
         """Authenticates the sender, then reads its records; never raises for a malformed body.
 
         :raises NotAuthentic:
+        :raises SenderUnavailable: nobody can say now whether it is; the sender must send again.
         """

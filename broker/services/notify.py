@@ -20,6 +20,7 @@ class Notify:
     async def __call__(self, source: str, envelope: Envelope) -> NotificationReceipt:
         """:raises SourceNotFound: no such source is configured.
         :raises NotAuthentic: the sender is not who it should be; nothing was recorded.
+        :raises SenderUnavailable: nobody can say whether it is; it must be sent again.
         :raises LedgerUnavailable: nothing, or only a part, was recorded; the sender must send again.
         """
         door = self.doors.get(source)

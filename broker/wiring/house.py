@@ -13,7 +13,8 @@ from broker.domain.capsule import CapsuleSealer
 from broker.domain.errors import ConfigurationInvalid
 from broker.domain.tokens import Tokens
 from broker.ledger.redis import RedisLedger
-from broker.ports import Bucket, Clock
+from broker.outbound.pages import open_pages
+from broker.ports import Bucket, Clock, Door
 from broker.services.abort import Abort
 from broker.services.adopt import Adopt
 from broker.services.assemble import Assemble
@@ -106,7 +107,8 @@ async def open_house(settings: Settings) -> AsyncIterator[House]:
         deliveries = CountedDeliveries(deliveries=ledger.webhooks, metrics=metrics)
         tellers = [await open_teller(hook, ledger, deliveries, clock, news, stack) for hook in webhooks_of(settings)]
         tracing = open_tracing(os.environ, stack)
-        yield _house(settings, ledger, buckets, clock, metrics, Relay(tellers=tellers), tracing)
+        doors = doors_of(settings.sources, await stack.enter_async_context(open_pages()), clock)
+        yield _house(settings, ledger, buckets, doors, clock, metrics, Relay(tellers=tellers), tracing)
 
 
 @asynccontextmanager
@@ -128,6 +130,7 @@ def _house(
     settings: Settings,
     ledger: RedisLedger,
     buckets: Mapping[str, Bucket],
+    doors: Mapping[str, Door],
     clock: Clock,
     metrics: Metrics,
     relay: Relay,
@@ -166,7 +169,6 @@ def _house(
     remint = Remint(buckets=buckets, sessions=sessions, grant=grant, open_upload=open_upload, clock=clock)
     read = Read(buckets=buckets, clock=clock, ttl=settings.jobs.read_ttl)
     end = EndLease(buckets=buckets, sessions=sessions, tokens=tokens, clock=clock, work=work)
-    doors = doors_of(settings.sources)
     record = RecordHints(buckets=buckets, looks=ledger, clock=clock, due=due)
     mint = Mint(
         buckets=buckets,

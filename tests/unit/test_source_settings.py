@@ -5,7 +5,10 @@ from pathlib import Path
 import pytest
 
 from broker.domain.errors import ConfigurationInvalid
-from broker.settings import S3EventSource, Secret, Settings, SqsSource, load
+from broker.settings import EventBridgeSource, S3EventSource, Secret, Settings, SnsSource, SqsSource, load
+from broker.wiring.providers import doors_of
+from tests.clock import FrozenClock
+from tests.unit.doors.sns_world import StandInPages
 
 BUCKET = "\n[destinations.default]\nbucket = 'acme-uploads'\n"
 
@@ -33,9 +36,55 @@ def test_a_queue_has_its_own_settings(tmp_path: Path) -> None:
     assert (source.destinations, source.pollers, source.region) == (("default",), 4, "eu-central-1")
 
 
+TOPIC = "topic_arns = ['arn:aws:sns:eu-central-1:123456789012:uploads']\ndestinations = ['default']\n"
+
+
+def test_a_topic_has_its_own_settings(tmp_path: Path) -> None:
+    source = loaded(tmp_path, f"[sources.t]\nkind = 'sns'\n{TOPIC}signature_versions = ['2']\n").sources["t"]
+    assert isinstance(source, SnsSource)
+    assert source.signature_versions == {"2"}
+    assert loaded(tmp_path, f"[sources.t]\nkind = 'sns'\n{TOPIC}").sources["t"] == SnsSource(
+        topic_arns=source.topic_arns, destinations=("default",), signature_versions=frozenset({"1", "2"})
+    )
+
+
+def test_a_bus_has_its_own_settings(tmp_path: Path) -> None:
+    source = loaded(tmp_path, f"[sources.b]\nkind = 'eventbridge'\n{TOKENS}key_header = 'X-Key'\n").sources["b"]
+    assert source == EventBridgeSource(destinations=("default",), tokens=(Secret(env="T"),), key_header="X-Key")
+
+
+def test_each_kind_that_comes_to_us_has_its_door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("T", "the-token")
+    text = (
+        f"[sources.s]\n{TOKENS}[sources.t]\nkind = 'sns'\n{TOPIC}[sources.b]\nkind = 'eventbridge'\n{TOKENS}"
+        f"[sources.q]\nkind = 'sqs'\n{QUEUE}destinations = ['default']\n"
+    )
+    doors = doors_of(loaded(tmp_path, text).sources, StandInPages(), FrozenClock())
+    assert {name: type(door).__name__ for name, door in doors.items()} == {
+        "s": "S3EventDoor",
+        "t": "SnsDoor",
+        "b": "EventBridgeDoor",
+    }
+    assert all(door.destinations == ("default",) for door in doors.values())
+
+
+def test_a_topic_that_is_none_is_refused_at_the_start(tmp_path: Path) -> None:
+    text = "[sources.t]\nkind = 'sns'\ntopic_arns = ['arn:aws:sqs:eu-central-1:123456789012:uploads']\n"
+    settings = loaded(tmp_path, text + "destinations = ['default']\n")
+    with pytest.raises(ConfigurationInvalid, match="is no topic"):
+        doors_of(settings.sources, StandInPages(), FrozenClock())
+
+
 @pytest.mark.parametrize(
     ("text", "place"),
     [
+        ("kind = 'sns'\ndestinations = ['default']\n", "topic_arns"),
+        ("kind = 'sns'\ntopic_arns = []\ndestinations = ['default']\n", "topic_arns"),
+        ("kind = 'sns'\n" + TOPIC + "signature_versions = ['3']\n", "signature_versions"),
+        ("kind = 'sns'\n" + TOPIC + "signature_versions = []\n", "signature_versions"),
+        ("kind = 'sns'\n" + TOPIC + "tokens = [{env='T'}]\n", "tokens"),
+        ("kind = 'eventbridge'\ndestinations = ['default']\n", "tokens"),
+        ("kind = 'eventbridge'\n" + TOKENS + "key_header = 'two words'\n", "key_header"),
         ("kind = 'pigeon'\n" + TOKENS, "kind"),
         ("kind = 7\n" + TOKENS, "kind"),
         ("kind = 's3_event'\ndestinations = ['default']\n", "tokens"),
