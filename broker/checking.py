@@ -19,7 +19,7 @@ from broker.checks.findings import CheckReport, Outcome, StepReport
 from broker.checks.steps import Run
 from broker.checks.table import STEPS
 from broker.settings import Settings
-from broker.wiring import Untried, open_benches
+from broker.wiring import CheckOptions, Untried, open_benches
 
 PASSED, FAILED, UNTRIED = 0, 1, 2  # exit codes, as --help tells them
 
@@ -55,10 +55,10 @@ class Document(Struct, frozen=True, kw_only=True):
 _EXIT_CODES = {Verdict.PASSED: PASSED, Verdict.FAILED: FAILED, Verdict.UNTRIED: UNTRIED}
 
 
-def check(settings: Settings, names: Sequence[str], *, profile: str | None, as_json: bool) -> int:
+def check(settings: Settings, names: Sequence[str], options: CheckOptions, *, as_json: bool) -> int:
     """The exit code."""
     console = Console(soft_wrap=True, highlight=False, quiet=as_json)
-    document = uvloop.run(_Checking(settings=settings, names=names, profile=profile, console=console).run())
+    document = uvloop.run(_Checking(settings=settings, names=names, options=options, console=console).run())
     if as_json:
         sys.stdout.write(msgspec.json.encode(document).decode() + "\n")
     return _EXIT_CODES[document.outcome]
@@ -68,13 +68,13 @@ def check(settings: Settings, names: Sequence[str], *, profile: str | None, as_j
 class _Checking:
     settings: Settings
     names: Sequence[str]
-    profile: str | None
+    options: CheckOptions
     console: Console
     is_stopped: bool = False
     reports: list[CheckReport | UntriedReport] = field(default_factory=list)
 
     async def run(self) -> Document:
-        async with open_benches(self.settings, self.names, profile=self.profile) as benches:
+        async with open_benches(self.settings, self.names, self.options) as benches:
             for bench in benches:
                 if isinstance(bench, Untried):
                     self._untried(bench)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from broker.checks.leftovers import Leftovers
+from broker.checks.probe import EventProbe
 from broker.checks.site import Site
 from broker.checks.stranger import Reply, Sent, Stranger
 from broker.contract import Checksum, SignedRequest
@@ -27,11 +28,13 @@ def _body() -> bytes:
 
 @dataclass(slots=True, kw_only=True)
 class Bench:
-    """`stored` is the object that later steps read, once `put` has left one."""
+    """`stored` is the object that later steps read, once `put` has left one. `events` is what it takes to hear of an
+    event, or why nobody will."""
 
     site: Site
     stranger: Stranger
     clock: Clock
+    events: EventProbe | str
     body: bytes = field(default_factory=_body, repr=False)
     leftovers: Leftovers = field(default_factory=Leftovers)
     stored: ObjectInfo | None = None

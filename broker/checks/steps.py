@@ -45,6 +45,7 @@ class Run:
     tell: Tell
     reports: dict[str, StepReport] = field(default_factory=dict)
     _blocked_by: str | None = None
+    _is_interrupted: bool = False
 
     async def __call__(self) -> CheckReport:
         """Whatever interrupts it, what it made is removed, and what could not be is named."""
@@ -53,6 +54,7 @@ class Run:
             for step in self.steps:
                 await self._take(step)
         except asyncio.CancelledError:
+            self._is_interrupted = True
             if (task := asyncio.current_task()) is not None:
                 task.uncancel()  # told here; a second one cuts the broom off
             for step in self.steps:
@@ -115,7 +117,8 @@ class Run:
 
     def _report(self, left: list[str]) -> CheckReport:
         place = self.bench.site.bucket.destination
-        is_failed = any(report.outcome is Outcome.FAILED for report in self.reports.values())
+        # What was not tried to the end has not passed.
+        is_failed = self._is_interrupted or any(report.outcome is Outcome.FAILED for report in self.reports.values())
         return CheckReport(
             destination=place.name,
             bucket=place.bucket,

@@ -2,6 +2,7 @@
 
 from broker.checks import (
     browser_steps,
+    event_step,
     multipart_steps,
     reach_steps,
     rights_steps,
@@ -20,4 +21,5 @@ STEPS = (
     *rights_steps.STEPS,
     *browser_steps.STEPS,
     *settings_steps.STEPS,
+    *event_step.STEPS,
 )

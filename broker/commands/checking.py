@@ -6,21 +6,37 @@ from pathlib import Path
 import click
 
 from broker.commands.options import CONFIG, DESTINATIONS, with_settings
+from broker.settings import parse_duration
 
 
 @click.command()
 @CONFIG
 @DESTINATIONS
+@click.option("--events/--no-events", default=True, show_default=True, help="Wait for the bucket's own event.")
+@click.option("--event-timeout", default="60s", show_default=True, help="How long to wait for it.")
+@click.option(
+    "--broker",
+    "broker_url",
+    envvar="BROKER_URL",
+    help="Where `serve` answers, so that events can be heard [default: server.host and port].",
+)
 @click.option("--profile", help="AWS profile that may read the bucket's own settings [default: the credentials].")
 @click.option("--print-policies", is_flag=True, help="Try nothing: print what each credential must be allowed.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document at the end; logs to stderr.")
 def check(
-    config: Path | None, destinations: tuple[str, ...], profile: str | None, print_policies: bool, as_json: bool
+    config: Path | None,
+    destinations: tuple[str, ...],
+    events: bool,
+    event_timeout: str,
+    broker_url: str | None,
+    profile: str | None,
+    print_policies: bool,
+    as_json: bool,
 ) -> None:
     """Try destinations (default: all) on the real store: upload, read, tamper, remove, and whatever else must hold.
 
-    Everything that it makes lies under the destination's prefix and is removed again, also after Ctrl-C. Only
-    destinations that are meant for it: a check costs some fifty small requests.
+    Everything that it makes lies under the destination's prefix and is removed again, also after Ctrl-C. It costs
+    some eighty small requests a destination.
 
     \b
     Exit codes: 0 all passed; 1 something failed; 2 could not be tried (configuration).
@@ -35,5 +51,10 @@ def check(
         click.echo(operate.policies(with_settings(config), destinations[0] if destinations else None))
         return
     from broker import checking
+    from broker.wiring import CheckOptions, Listening
 
-    sys.exit(checking.check(with_settings(config), destinations, profile=profile, as_json=as_json))
+    timeout = parse_duration(event_timeout, "--event-timeout")
+    options = CheckOptions(
+        profile=profile, listening=Listening(timeout=timeout, broker_url=broker_url) if events else None
+    )
+    sys.exit(checking.check(with_settings(config), destinations, options, as_json=as_json))

@@ -6,16 +6,18 @@
 - `ledger`, `keys`, `webhooks` – from the settings of each to what the use cases take.
 """
 
-from broker.wiring.checks import Untried, open_benches
+from broker.wiring.checks import CheckOptions, Listening, Untried, open_benches
 from broker.wiring.house import House, Upkeep, open_house, open_revive
 from broker.wiring.keys import ConfiguredKeys, api_keys_of
 from broker.wiring.ledger import open_ledger
 from broker.wiring.webhooks import ConfiguredWebhook, webhooks_of
 
 __all__ = [
+    "CheckOptions",
     "ConfiguredKeys",
     "ConfiguredWebhook",
     "House",
+    "Listening",
     "Untried",
     "Upkeep",
     "api_keys_of",

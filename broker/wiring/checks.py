@@ -3,21 +3,28 @@ them."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
 
 import aiohttp
 
 from broker.checks.bench import Bench
+from broker.checks.probe import EventProbe
 from broker.checks.site import Site
 from broker.checks.stranger import Stranger
 from broker.clock import SystemClock
-from broker.domain.errors import ConfigurationInvalid
+from broker.domain.capsule import CapsuleSealer
+from broker.domain.errors import BrokerError, ConfigurationInvalid
+from broker.ledger.redis import RedisLedger
 from broker.ports import Clock
-from broker.settings import CredentialSettings, Settings
-from broker.storage.s3.credentials import Credentials
+from broker.settings import CredentialSettings, Settings, SqsSource
 from broker.wiring.accounts import located
 from broker.wiring.credentials import Keyring, Use, open_keyring
+from broker.wiring.ledger import open_ledger
 from broker.wiring.providers import buckets_of
+
+_ANSWER_TIMEOUT = aiohttp.ClientTimeout(total=5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,12 +35,28 @@ class Untried:
     why: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listening:
+    """How events are waited for: how long, and where `serve` answers, by default where the settings say it listens."""
+
+    timeout: timedelta
+    broker_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckOptions:
+    """`profile` of the AWS configuration may read the bucket's settings; without `listening` no event is waited for."""
+
+    profile: str | None = None
+    listening: Listening | None = None
+    clock: Clock = field(default_factory=SystemClock)
+
+
 @asynccontextmanager
 async def open_benches(
-    settings: Settings, names: Sequence[str], *, profile: str | None, clock: Clock | None = None
+    settings: Settings, names: Sequence[str], options: CheckOptions
 ) -> AsyncIterator[list[Bench | Untried]]:
     """:param names: of destinations; none means all.
-    :param profile: of the AWS configuration, whose credential may read the bucket's own settings.
     :raises ConfigurationInvalid: there is no such destination, or none at all.
     """
     chosen = tuple(dict.fromkeys(names or settings.destinations))
@@ -42,10 +65,7 @@ async def open_benches(
         raise ConfigurationInvalid(f"there is no destination {unknown[0]!r}")
     if not chosen:
         raise ConfigurationInvalid("no destination is configured")
-    clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
-        keyring = await stack.enter_async_context(open_keyring(clock))
-        operator = keyring.of(CredentialSettings(profile=profile), Use(place="--profile")) if profile else None
         ours, theirs = [
             await stack.enter_async_context(
                 # auto_decompress: bytes are compared as they are stored.
@@ -53,29 +73,97 @@ async def open_benches(
             )
             for _ in range(2)
         ]
-        stranger = Stranger(http=theirs)
-        yield [_bench(settings, name, ours, stranger, clock, keyring, operator) for name in chosen]
+        keyring = await stack.enter_async_context(open_keyring(options.clock))
+        ears = await _ears(settings, options.listening, theirs, stack)
+        maker = _Maker(
+            settings=settings, options=options, http=ours, stranger=Stranger(http=theirs), keyring=keyring, ears=ears
+        )
+        yield [maker.bench(name) for name in chosen]
 
 
-def _bench(
-    settings: Settings,
-    name: str,
-    http: aiohttp.ClientSession,
-    stranger: Stranger,
-    clock: Clock,
-    keyring: Keyring,
-    operator: Credentials | None,
-) -> Bench | Untried:
-    try:
-        place = located(name, settings.destinations[name])
-        bucket = buckets_of({name: place}, http, clock, keyring)[name]
-        site = Site.of(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Maker:
+    settings: Settings
+    options: CheckOptions
+    http: aiohttp.ClientSession
+    stranger: Stranger
+    keyring: Keyring
+    ears: "_Ears | str"
+
+    def bench(self, name: str) -> Bench | Untried:
+        try:
+            site = self._site(name)
+        except ConfigurationInvalid as trouble:
+            return Untried(destination=name, why=trouble.detail)
+        events = self.ears if isinstance(self.ears, str) else self.ears.probe(self.settings, name)
+        return Bench(site=site, stranger=self.stranger, clock=self.options.clock, events=events)
+
+    def _site(self, name: str) -> Site:
+        place, profile = located(name, self.settings.destinations[name]), self.options.profile
+        bucket = buckets_of({name: place}, self.http, self.options.clock, self.keyring)[name]
+        operator = self.keyring.of(CredentialSettings(profile=profile), Use(place="--profile")) if profile else None
+        return Site.of(
             bucket,
             dialect_name=place.dialect,
             region=place.region,
-            origins=settings.cors.allow_origins,
+            origins=self.settings.cors.allow_origins,
             operator=operator,
         )
-    except ConfigurationInvalid as trouble:
-        return Untried(destination=name, why=trouble.detail)
-    return Bench(site=site, stranger=stranger, clock=clock)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ears:
+    """The ledger in which events are noted, and the broker that hears them."""
+
+    ledger: RedisLedger
+    sealer: CapsuleSealer
+    listening: Listening
+    http: aiohttp.ClientSession
+
+    def probe(self, settings: Settings, destination: str) -> EventProbe | str:
+        sources = {name: each for name, each in settings.sources.items() if destination in each.destinations}
+        if not sources:
+            return "no source speaks of this destination: uploads are found by looking"
+        server = settings.server
+        host = f"[{server.host}]" if ":" in server.host else server.host
+        url = self.listening.broker_url or f"http://{host}:{server.port}"
+        is_pushed = not any(isinstance(source, SqsSource) for source in sources.values())  # a queue, `poll` asks
+        return EventProbe(
+            sessions=self.ledger,
+            shards=self.ledger.shards,
+            sealer=self.sealer,
+            sources=tuple(sources),
+            timeout=self.listening.timeout,
+            hinder=partial(self._silence, url.rstrip("/")) if is_pushed else _nothing,
+        )
+
+    async def _silence(self, url: str) -> str:
+        """Who is not there hears nothing: that says nothing about the bucket."""
+        try:
+            async with self.http.get(f"{url}/healthz", timeout=_ANSWER_TIMEOUT) as answer:
+                is_there = answer.status == 200
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
+            is_there = False
+        return "" if is_there else f"no broker answers at {url}: start `serve`, or name it with --broker"
+
+
+async def _ears(
+    settings: Settings, listening: Listening | None, http: aiohttp.ClientSession, stack: AsyncExitStack
+) -> _Ears | str:
+    """Or why nothing can be heard."""
+    if listening is None:
+        return "not asked for (--no-events)"
+    keys = tuple(secret.reveal_key() for secret in settings.secrets.capsule_keys)
+    if not keys:
+        return "secrets.capsule_keys is empty: no broker runs like this"
+    if not settings.sources:
+        return "no source is configured: uploads are found by looking"
+    try:
+        ledger = await open_ledger(settings.ledger, stack)
+    except BrokerError as trouble:
+        return f"the ledger cannot be asked: {trouble.detail}"
+    return _Ears(ledger=ledger, sealer=CapsuleSealer(keys), listening=listening, http=http)
+
+
+async def _nothing() -> str:
+    return ""

@@ -15,9 +15,10 @@ from broker.checks.bench import Bench
 from broker.checks.findings import CheckReport, Outcome, StepReport
 from broker.checks.steps import Run
 from broker.checks.table import STEPS
+from broker.clock import SystemClock
 from broker.ports import Clock
 from broker.settings import Settings, load
-from broker.wiring import Untried, open_benches
+from broker.wiring import CheckOptions, Untried, open_benches
 from emulators.process import S3Process
 from tests.contracts.storage.witness import Witness
 
@@ -78,13 +79,13 @@ class Place:
         )
 
     async def check(self, clock: Clock | None = None) -> Checked:
-        async with open_benches(self.settings(), (), profile=None, clock=clock) as benches:
+        async with open_benches(self.settings(), (), CheckOptions(clock=clock or SystemClock())) as benches:
             (bench,) = benches
             assert isinstance(bench, Bench), bench
             return await run(bench)
 
     async def refusal(self) -> Untried:
-        async with open_benches(self.settings(), (), profile=None) as benches:
+        async with open_benches(self.settings(), (), CheckOptions()) as benches:
             (bench,) = benches
             assert isinstance(bench, Untried)
             return bench
