@@ -71,6 +71,8 @@ ROWS: dict[type[BrokerError], Row] = {
     errors.StoreRefused: Row(503, "The store refuses the broker"),
     errors.SenderUnavailable: Row(503, "The notification cannot be proved now"),
     errors.CredentialsUnavailable: Row(503, "The credentials are unavailable"),
+    errors.SourceUnavailable: Row(503, "The source is unavailable"),
+    errors.SourceRefused: Row(503, "The source refuses the broker"),
     errors.Overloaded: Row(503, "Overloaded"),
     errors.ConfigurationInvalid: Row(500, "The configuration is not valid"),
     errors.StoreMismatch: Row(500, "The ledger and the bucket do not match"),

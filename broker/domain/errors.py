@@ -17,7 +17,8 @@ BrokerError
 ├── Limited                      more than this key may, at this moment
 │   └── RateLimited, QuotaExceeded
 ├── Unavailable                  ours or the store's trouble; again later
-│   └── LedgerUnavailable, StoreUnavailable, StoreRefused, CredentialsUnavailable, SenderUnavailable, Overloaded
+│   ├── LedgerUnavailable, StoreUnavailable, StoreRefused, CredentialsUnavailable, SenderUnavailable, Overloaded
+│   └── SourceUnavailable, SourceRefused
 └── ConfigurationInvalid         found at start-up
     └── StoreMismatch            ledger and bucket do not belong together
 """
@@ -327,6 +328,19 @@ class CredentialsUnavailable(Unavailable):
 
     code = "credentials-unavailable"
     retry_after = timedelta(seconds=5)
+
+
+class SourceUnavailable(Unavailable):
+    """The queue of a source does not answer, or asks for patience."""
+
+    code = "source-unavailable"
+
+
+class SourceRefused(Unavailable):
+    """The queue of a source is not there, or refuses the broker; its operator must mend that."""
+
+    code = "source-refused"
+    retry_after = timedelta(seconds=30)
 
 
 class Overloaded(Unavailable):

@@ -5,6 +5,7 @@ method raises only errors of `broker.domain.errors`. What is where:
 
 - `store` – one right in a destination each: sign a PUT, a GET or a part, HEAD, remove, list; together a `Bucket`.
 - `doors` – notifications of the store, and the hints in them.
+- `mailboxes` – messages of a queue, lent until they are deleted.
 - `sessions` – the records, and the one way to change them; listings, the census, what remains of sessions.
 - `looks` – when a session must be looked at next.
 - `ledger` – jobs, events, how much waits, whose ledger it is; and `Ledger`, all its rights over the same records.
@@ -19,6 +20,7 @@ from broker.ports.callers import ApiKeys, Rates, Taken
 from broker.ports.doors import Door, Envelope, Hint, Opened, Pages
 from broker.ports.ledger import Backlog, Checkup, Event, Events, Identity, Jobs, Ledger, Schedule
 from broker.ports.looks import DueLook, Looking, Looks, Stray
+from broker.ports.mailboxes import Collected, Collecting, Deletion, Mailbox, Message
 from broker.ports.process import Bell, Clock, Listener, Listeners, Trace
 from broker.ports.sessions import (
     Census,
@@ -62,7 +64,10 @@ __all__ = [
     "Census",
     "Checkup",
     "Clock",
+    "Collected",
+    "Collecting",
     "Created",
+    "Deletion",
     "Deliveries",
     "Delivery",
     "DeliveryLog",
@@ -83,6 +88,8 @@ __all__ = [
     "Listings",
     "Looking",
     "Looks",
+    "Mailbox",
+    "Message",
     "MultipartRemover",
     "MultipartRights",
     "MultipartUploads",
