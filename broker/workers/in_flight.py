@@ -25,12 +25,12 @@ class InFlight:
     async def one_ends(self) -> None:
         await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
 
-    async def drain(self) -> None:
+    async def drain(self, within: timedelta = DRAIN) -> None:
         """Lets end what is on its way, then cuts it off."""
         running = [*self._tasks]
         try:
             if running:
-                await asyncio.wait(running, timeout=DRAIN.total_seconds())
+                await asyncio.wait(running, timeout=within.total_seconds())
         finally:
             for task in running:
                 task.cancel()
