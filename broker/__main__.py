@@ -10,7 +10,7 @@ from broker.commands.documents import hash_key, openapi
 from broker.commands.jobs import jobs
 from broker.commands.keys import keys
 from broker.commands.local import demo, dev
-from broker.commands.running import look, serve
+from broker.commands.running import look, poll, serve
 from broker.commands.upkeep import recover, sweep
 from broker.commands.webhooks import webhooks
 from broker.domain.errors import BrokerError
@@ -39,7 +39,7 @@ def _cli() -> None:
     """
 
 
-for _command in (serve, look, sweep, recover, dev, demo, openapi, check, hash_key, keys, jobs, webhooks):
+for _command in (serve, look, poll, sweep, recover, dev, demo, openapi, check, hash_key, keys, jobs, webhooks):
     _cli.add_command(_command)
 
 

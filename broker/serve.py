@@ -1,4 +1,4 @@
-"""Running the house: the API under uvicorn, the looker beside it or alone. SIGTERM drains."""
+"""Running the house: the API under uvicorn, the looker beside it or alone, the pollers. SIGTERM drains."""
 
 import asyncio
 import gc
@@ -7,8 +7,9 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -23,7 +24,8 @@ from broker.api.watching import watched
 from broker.domain.errors import ConfigurationInvalid
 from broker.one_write import OneWriteProtocol
 from broker.settings import ServerSettings, Settings
-from broker.wiring import House, open_house
+from broker.wiring import House, open_house, open_pollers
+from broker.workers.poller_health import PollingSchedule
 
 _log = logging.getLogger("broker.serve")
 
@@ -36,6 +38,11 @@ def serve(settings: Settings, *, is_looking: bool, is_relaying: bool, is_announc
 
 def look(settings: Settings, *, is_announcing: bool) -> None:
     uvloop.run(_look(settings, is_announcing=is_announcing))
+
+
+def poll(settings: Settings, sources: Sequence[str], *, is_announcing: bool) -> None:
+    """:param sources: those that are queues, or none for all of them."""
+    uvloop.run(_poll(settings, sources, is_announcing=is_announcing))
 
 
 async def _serve(settings: Settings, *, is_looking: bool, is_relaying: bool, is_announcing: bool) -> None:
@@ -76,6 +83,14 @@ async def _look(settings: Settings, *, is_announcing: bool) -> None:
         announcement = {"looker": "ready"} if is_announcing else None
         background = [house.looker.run(), house.relay.run(), house.marker.run()]
         await _without_api(house, settings.server, background, announcement)
+
+
+async def _poll(settings: Settings, sources: Sequence[str], *, is_announcing: bool) -> None:
+    async with open_house(settings) as house, open_pollers(settings, house, sources) as pollers:
+        schedule = PollingSchedule(schedule=house.use_cases.schedule, pollers=pollers)
+        observed = replace(house, use_cases=replace(house.use_cases, schedule=schedule))
+        announcement = {"poller": "ready"} if is_announcing else None
+        await _without_api(observed, settings.server, [poller.run() for poller in pollers], announcement)
 
 
 async def _without_api(

@@ -248,14 +248,19 @@ class EventBridgeSource(_Source, frozen=True, kw_only=True, forbid_unknown_field
 class SqsSource(_Source, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="sqs"):
     """A queue that we ask. Who may write to it is its policy's business.
 
-    :param pollers: how many ask side by side, in each process.
+    :param receivers: how many ask side by side, in each process.
+    :param visibility: how long a message is ours; when a process dies with it, it comes again after that.
+    :param on_poison: what to do with a message that nobody can read; "auto" keeps it where the queue has a redrive
+        policy, and deletes it elsewhere.
     """
 
     queue_url: str
     region: str | None = None
     endpoint: str | None = None
     credentials: CredentialSettings = CredentialSettings()
-    pollers: Annotated[int, Meta(ge=1, le=64)] = 2
+    receivers: Annotated[int, Meta(ge=1, le=64)] = 4
+    visibility: timedelta = timedelta(seconds=60)
+    on_poison: Literal["auto", "keep", "delete"] = "auto"
 
 
 SourceSettings = S3EventSource | SnsSource | EventBridgeSource | SqsSource
@@ -435,6 +440,11 @@ def _name_kinds(raw: dict[str, Any]) -> None:
 
 def _parse_durations(raw: dict[str, Any]) -> None:
     _parse_fields(raw.get("jobs"), JobSettings, "jobs")
+    sources = raw.get("sources")
+    for name, source in sources.items() if isinstance(sources, dict) else ():
+        if isinstance(source, dict):
+            _parse_fields(source, SqsSource, f"sources.{name}")
+            _parse_credential(source.get("credentials"), f"sources.{name}.credentials")
     webhooks = raw.get("webhooks")
     for name, webhook in webhooks.items() if isinstance(webhooks, dict) else ():
         _parse_fields(webhook, WebhookSettings, f"webhooks.{name}")
@@ -473,6 +483,7 @@ def _check(settings: Settings) -> None:
         unknown = set(source.destinations) - settings.destinations.keys()
         if unknown:
             raise ConfigurationInvalid(f"sources.{name}.destinations: there is no destination {min(unknown)!r}")
+    _check_queues({name: each for name, each in settings.sources.items() if isinstance(each, SqsSource)})
     for key_id, key in settings.keys.items():
         check_key_id(key_id)
         if not (key.hash or key.hashes):
@@ -502,6 +513,20 @@ def _check(settings: Settings) -> None:
 def _has_json_secret(rights: RightSettings) -> bool:
     named = (rights.default, rights.write, rights.read, rights.remove)
     return any(each is not None and (each.env_json or each.file_json) for each in named)
+
+
+def _check_queues(sources: Mapping[str, SqsSource]) -> None:
+    urls: dict[str, str] = {}
+    for name, source in sources.items():
+        # SQS, "Visibility timeout": 12 hours at most. Below seconds it would come again while it is being recorded.
+        _check_bounds(
+            f"sources.{name}.visibility", source.visibility, at_least=timedelta(seconds=4), at_most=timedelta(hours=12)
+        )
+        other = urls.setdefault(source.queue_url, name)
+        if other != name:
+            raise ConfigurationInvalid(
+                f"sources.{name}.queue_url: {other!r} asks that queue, too, and each would take the other's messages"
+            )
 
 
 def _check_webhooks(settings: Settings) -> None:

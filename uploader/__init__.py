@@ -4,7 +4,6 @@ from uploader.download import DownloadResult
 from uploader.errors import (
     BrokerRefused,
     ContentMismatch,
-    CopiesMissing,
     FileChanged,
     FileUnusable,
     SessionLost,
@@ -14,7 +13,7 @@ from uploader.errors import (
     UploadFailed,
     WaitTimedOut,
 )
-from uploader.orders import CopyResult, UploadResult
+from uploader.orders import UploadResult
 from uploader.resume import Notes
 from uploader.retry import RetryPolicy
 from uploader.sdk import Uploader, upload_file
@@ -22,8 +21,6 @@ from uploader.sdk import Uploader, upload_file
 __all__ = [
     "BrokerRefused",
     "ContentMismatch",
-    "CopiesMissing",
-    "CopyResult",
     "DownloadResult",
     "FileChanged",
     "FileUnusable",

@@ -64,8 +64,7 @@ class PutTransfer:
     def _request(self) -> SignedRequest:
         standing = self.place.standing
         if not isinstance(standing.upload, PutUpload):
-            why = f": {self.place.reason.message}" if self.place.reason else ""
-            raise Unreachable(f"the broker gives no signed request for what is {standing.state.value}{why}")
+            raise Unreachable(f"the broker gives no signed request for what is {standing.state.value}")
         return standing.upload.request
 
     async def _remint(self, why: str) -> SignedRequest:

@@ -1,4 +1,4 @@
-"""`serve` and `look`: the processes that do the work."""
+"""`serve`, `look` and `poll`: the processes that do the work."""
 
 from pathlib import Path
 
@@ -40,3 +40,23 @@ def look(config: Path | None, host: str | None, health_port: int | None, as_json
     from broker import serve as running
 
     running.look(with_settings(config, host=host, health_port=health_port), is_announcing=as_json)
+
+
+@click.command()
+@CONFIG
+@JSON
+@click.argument("sources", nargs=-1, metavar="[SOURCE]...")
+@click.option("--host", help="Address to listen on, with --health-port.")
+@HEALTH_PORT
+def poll(
+    config: Path | None, sources: tuple[str, ...], host: str | None, health_port: int | None, as_json: bool
+) -> None:
+    """Fetch what waits in queues (default: all sources that are one), and have it looked at. Any number may run.
+
+    A message is deleted when the ledger has what it says, and not before.
+
+    Example: upload-broker poll aws-events --config broker.toml --health-port 8082
+    """
+    from broker import serve as running
+
+    running.poll(with_settings(config, host=host, health_port=health_port), sources, is_announcing=as_json)

@@ -20,6 +20,7 @@ from broker.settings import (
     SqsSource,
 )
 from broker.wiring.credentials import Keyring
+from broker.wiring.queues import address_of
 from broker.wiring.s3 import s3_bucket
 
 BUCKETS: Mapping[str, Callable[[str, DestinationSettings, aiohttp.ClientSession, Clock, Keyring], Bucket]] = {
@@ -40,11 +41,11 @@ def doors_of(sources: Mapping[str, SourceSettings], pages: Pages, clock: Clock) 
     :raises ConfigurationInvalid: a topic that is none, or a secret that is not there.
     """
     keys = SigningKeys(pages=pages, clock=clock)
-    doors = {name: _door_of(source, keys, pages, clock) for name, source in sources.items()}
+    doors = {name: _door_of(name, source, keys, pages, clock) for name, source in sources.items()}
     return {name: door for name, door in doors.items() if door is not None}
 
 
-def _door_of(source: SourceSettings, keys: SigningKeys, pages: Pages, clock: Clock) -> Door | None:
+def _door_of(name: str, source: SourceSettings, keys: SigningKeys, pages: Pages, clock: Clock) -> Door | None:
     match source:
         case S3EventSource():
             return S3EventDoor(destinations=source.destinations, tokens=_revealed(source.tokens))
@@ -61,6 +62,7 @@ def _door_of(source: SourceSettings, keys: SigningKeys, pages: Pages, clock: Clo
                 clock=clock,
             )
         case SqsSource():
+            address_of(name, source)  # what does not fit is said by every process
             return None
 
 

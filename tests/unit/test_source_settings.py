@@ -30,10 +30,10 @@ def test_a_source_of_no_kind_is_a_store_that_calls(tmp_path: Path, kind: str) ->
 
 
 def test_a_queue_has_its_own_settings(tmp_path: Path) -> None:
-    text = f"[sources.q]\nkind = 'sqs'\n{QUEUE}destinations = ['default']\npollers = 4\n"
+    text = f"[sources.q]\nkind = 'sqs'\n{QUEUE}destinations = ['default']\nreceivers = 4\n"
     source = loaded(tmp_path, text, {"BROKER_SOURCES__Q__REGION": "eu-central-1"}).sources["q"]
     assert isinstance(source, SqsSource)
-    assert (source.destinations, source.pollers, source.region) == (("default",), 4, "eu-central-1")
+    assert (source.destinations, source.receivers, source.region) == (("default",), 4, "eu-central-1")
 
 
 TOPIC = "topic_arns = ['arn:aws:sns:eu-central-1:123456789012:uploads']\ndestinations = ['default']\n"
@@ -93,7 +93,7 @@ def test_a_topic_that_is_none_is_refused_at_the_start(tmp_path: Path) -> None:
         ("kind = 'sqs'\n" + QUEUE + TOKENS, "tokens"),
         ("kind = 'sqs'\n" + QUEUE, "destinations"),
         ("kind = 'sqs'\n" + QUEUE + "destinations = ['elsewhere']\n", "sources.a.destinations"),
-        ("kind = 'sqs'\n" + QUEUE + "destinations = ['default']\npollers = 0\n", "pollers"),
+        ("kind = 'sqs'\n" + QUEUE + "destinations = ['default']\nreceivers = 0\n", "receivers"),
     ],
 )
 def test_what_is_missing_or_of_another_kind_is_refused_where_it_stands(tmp_path: Path, text: str, place: str) -> None:
