@@ -6,6 +6,7 @@ A consumer takes from every queue that holds one of its zones, and from no other
 from collections.abc import Set as AbstractSet
 from typing import TypeAlias
 
+from broker.contract import State
 from broker.domain.sessions import Session
 
 Queue: TypeAlias = tuple[str, ...]  # names of destinations, sorted, each once
@@ -13,7 +14,9 @@ Zones: TypeAlias = AbstractSet[str] | None  # the destinations that a consumer m
 
 
 def queue_of(session: Session) -> Queue:
-    """The destinations from which the job of this session can be read."""
+    """The destinations from which the job of this session can be read: of a fan-out those of its verified copies."""
+    if session.facts.copies:
+        return tuple(sorted(copy.destination for copy in session.facts.copies if copy.state is State.VERIFIED))
     return (session.facts.destination,)
 
 

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from broker.contract import Attempts, Guarantees, Reason, State, Step, StoredObject
+from broker.domain.copies import Copy
 from broker.domain.errors import LeaseLost, ObjectErased, SessionNotVerified, SessionSettled
 from broker.domain.multipart import Multipart
 from broker.domain.objects import ObjectInfo, UploadSpec, stored_object
@@ -20,8 +21,10 @@ from broker.domain.tombstones import BURIED, Tombstone
 
 TRANSITIONS: dict[State, frozenset[State]] = {
     State.PENDING: frozenset({State.VERIFIED, State.REJECTED, State.EXPIRED, State.ABORTED}),
-    State.EXPIRED: frozenset({State.VERIFIED}),  # bytes that arrived late on a URL given in time
-    State.VERIFIED: frozenset({State.PROCESSING, State.FAILED}),  # failed: its object is gone
+    # Bytes that arrived late on a URL given in time; or a copy that nobody waits for any more.
+    State.EXPIRED: frozenset({State.VERIFIED, State.ABORTED}),
+    # Failed: its object is gone. Aborted: a copy whose bytes nobody wants any more.
+    State.VERIFIED: frozenset({State.PROCESSING, State.FAILED, State.ABORTED}),
     State.PROCESSING: frozenset(
         {
             State.PROCESSING,
@@ -93,6 +96,10 @@ class Facts(Struct, frozen=True, kw_only=True, array_like=True):
     completing_until: datetime | None = None
     traceparent: str = ""  # W3C Trace Context, section 3.2: of the request that minted it, carried to its consumer
     erased_at: datetime | None = None
+    copies: tuple[Copy, ...] = ()  # of a fan-out
+    required: int = 0  # of a fan-out, and in each of its copies: how many must be verified
+    copy_of: str = ""  # the fan-out that this session serves as a copy
+    destinations: tuple[str, ...] = ()  # in a copy: of the whole fan-out
 
 
 class Session(Struct, frozen=True, kw_only=True):
@@ -132,34 +139,40 @@ class Change(Struct, frozen=True, kw_only=True):
     after: Session
     look_at: datetime | None = None
     job_at: datetime | None = None
-    keeps_job: bool = False  # its job stays visible, or hidden, as it is; only its queue may be another now
     keep_for: timedelta | None = None  # a terminal record is forgotten after this long; None: kept
     tombstone: Tombstone | None = None  # outlives the record
+    stays: bool = False  # look, job, tombstone and end are what they were; only the job's queue may be another
 
     @property
     def is_transition(self) -> bool:
-        """Whether an event is due: a fresh URL or a removal is not a new state."""
+        """A fresh URL or a removal is not a new state."""
         return self.before.progress.changed_at != self.after.progress.changed_at
+
+    @property
+    def is_told(self) -> bool:
+        """Whether an event is due. Of copies nobody hears but through the session that they serve."""
+        return self.is_transition and not self.after.facts.copy_of
 
     @property
     def reason(self) -> Reason | None:
         """Why it ended like this. A record may forget it: a failed session is tried again, an expired one verified."""
-        return self.after.facts.reason if self.is_transition and self.after.state in ENDED_BADLY else None
+        return self.after.facts.reason if self.is_told and self.after.state in ENDED_BADLY else None
 
     @property
     def is_settling(self) -> bool:
-        """Whether it stops being pending: what it reserved is free again."""
-        return self.before.state is State.PENDING and self.after.state is not State.PENDING
+        """Whether it stops being pending: what it reserved is free again. A copy reserves nothing of its own."""
+        is_over = self.before.state is State.PENDING and self.after.state is not State.PENDING
+        return is_over and not self.after.facts.copy_of
 
 
 def verify(session: Session, info: ObjectInfo, destination: Destination, now: datetime) -> Change:
-    """The object is what was declared: settle, and make the job visible.
+    """The object is what was declared: settle, and make the job visible. A copy has none: its fan-out has.
 
     :raises SessionSettled: nobody waits for its bytes any more.
     """
     _need(session, State.PENDING, State.EXPIRED)
-    after = _moved(session, State.VERIFIED, now, stored=stored_object(info), reason=None)
-    has_job = destination.processing != "none"
+    after = moved(session, State.VERIFIED, now, stored=stored_object(info), reason=None)
+    has_job = destination.processing != "none" and not session.facts.copy_of
     return Change(
         before=session,
         after=after,
@@ -174,7 +187,7 @@ def reject(session: Session, info: ObjectInfo, reason: Reason, destination: Dest
     :raises SessionSettled: it is not pending any more.
     """
     _need(session, State.PENDING)
-    after = _moved(session, State.REJECTED, now, stored=stored_object(info), reason=reason)
+    after = moved(session, State.REJECTED, now, stored=stored_object(info), reason=reason)
     is_deleted = destination.on_reject == "delete" and reason.code != FOREIGN_OBJECT
     return Change(
         before=session,
@@ -191,7 +204,7 @@ def expire(session: Session, destination: Destination, now: datetime) -> Change:
     :raises SessionSettled: it is not pending any more.
     """
     reason = Reason(code="deadline", message="nothing arrived in time")
-    after = _moved(session, State.EXPIRED, now, reason=reason, requests_end_at=_cleared_from(session, now))
+    after = moved(session, State.EXPIRED, now, reason=reason, requests_end_at=_cleared_from(session, now))
     return Change(
         before=session,
         after=after,
@@ -204,10 +217,12 @@ def expire(session: Session, destination: Destination, now: datetime) -> Change:
 def abort(session: Session, destination: Destination, now: datetime) -> Change:
     """Its owner gave it up. A signed request cannot be revoked, so we look once more when it has ended.
 
+    A copy is given up with its fan-out even where it had expired or was verified.
     :raises SessionSettled: it is not pending any more.
     """
+    _need(session, State.PENDING, *([State.EXPIRED, State.VERIFIED] if session.facts.copy_of else []))
     reason = Reason(code="aborted", message="aborted by its owner")
-    after = _moved(session, State.ABORTED, now, reason=reason, requests_end_at=_cleared_from(session, now))
+    after = moved(session, State.ABORTED, now, reason=reason, requests_end_at=_cleared_from(session, now))
     return Change(
         before=session,
         after=after,
@@ -224,7 +239,7 @@ def remint(session: Session, requests_end_at: datetime, look_at: datetime) -> Ch
     """
     _need(session, State.PENDING)
     end = max(session.facts.requests_end_at, requests_end_at)
-    return Change(before=session, after=_revised(session, requests_end_at=end), look_at=look_at)
+    return Change(before=session, after=revised(session, requests_end_at=end), look_at=look_at)
 
 
 def opened(session: Session, upload_id: str, look_at: datetime) -> Change:
@@ -235,7 +250,7 @@ def opened(session: Session, upload_id: str, look_at: datetime) -> Change:
     if session.state is not State.PENDING or session.facts.multipart is None:
         raise SessionSettled
     multipart = msgspec.structs.replace(session.facts.multipart, upload_id=upload_id)
-    return Change(before=session, after=_revised(session, multipart=multipart), look_at=look_at)
+    return Change(before=session, after=revised(session, multipart=multipart), look_at=look_at)
 
 
 def completing(session: Session, until: datetime) -> Change:
@@ -245,7 +260,7 @@ def completing(session: Session, until: datetime) -> Change:
     """
     if session.state is not State.PENDING:
         raise SessionSettled
-    return Change(before=session, after=_revised(session, completing_until=until), look_at=until)
+    return Change(before=session, after=revised(session, completing_until=until), look_at=until)
 
 
 def is_completing(session: Session, now: datetime) -> bool:
@@ -255,7 +270,7 @@ def is_completing(session: Session, now: datetime) -> bool:
 
 def removed(session: Session, destination: Destination) -> Change:
     """The bytes of a rejected, aborted or unwelcome late session are gone; nobody needs to look again."""
-    after, policy = _revised(session, is_removed=True), destination.policy
+    after, policy = revised(session, is_removed=True), destination.policy
     return Change(before=session, after=after, keep_for=policy.retention, tombstone=tombstone_of(after, policy))
 
 
@@ -275,17 +290,17 @@ def erase(session: Session, destination: Destination, now: datetime) -> Change:
         raise SessionNotVerified("a pending upload is aborted, not erased")
     if facts.stored is None or (facts.reason and facts.reason.code == FOREIGN_OBJECT):
         raise SessionSettled("there is no object of this session to erase")
-    if session.state in LEASABLE and destination.processing != "none":
+    if session.state in LEASABLE and destination.processing != "none" and not facts.copy_of:
         reason = Reason(code=ERASED, message="its owner erased the object")
-        after = _moved(session, State.FAILED, now, reason=reason, erased_at=now)
+        after = moved(session, State.FAILED, now, reason=reason, erased_at=now)
     else:
-        after = _revised(session, erased_at=now)
+        after = revised(session, erased_at=now)
     return Change(before=session, after=after, look_at=now, tombstone=tombstone_of(after, destination.policy))
 
 
 def erased(session: Session, destination: Destination, now: datetime) -> Change:
     """The bytes of an erased session are gone. A look follows where a signed request could still bring them again."""
-    after, quiet = _revised(session, is_removed=True), quiet_at(session, destination.policy, now)
+    after, quiet = revised(session, is_removed=True), quiet_at(session, destination.policy, now)
     return Change(
         before=session,
         after=after,
@@ -312,7 +327,7 @@ def finish(session: Session, outcome: Outcome, now: datetime, policy: Policy, **
     :raises LeaseLost: nobody works on it.
     """
     _need_processing(session)
-    after = _moved(session, outcome, now, **outcome_facts)
+    after = moved(session, outcome, now, **outcome_facts)
     look_at = quiet_at(session, policy, now) if outcome is State.REJECTED else None
     tombstone = tombstone_of(after, policy)
     return Change(before=session, after=after, look_at=look_at, keep_for=policy.retention, tombstone=tombstone)
@@ -326,9 +341,9 @@ def retry(session: Session, reason: Reason | None, now: datetime, policy: Policy
     _need_processing(session)
     failures = session.progress.failures + 1
     if failures >= policy.max_failures:
-        after = _counted(_moved(session, State.FAILED, now, reason=reason), failures=failures)
+        after = counted(moved(session, State.FAILED, now, reason=reason), failures=failures)
         return Change(before=session, after=after, keep_for=policy.retention)
-    after = _counted(_moved(session, State.VERIFIED, now, reason=reason), failures=failures)
+    after = counted(moved(session, State.VERIFIED, now, reason=reason), failures=failures)
     return Change(before=session, after=after, job_at=now + (retry_delay(policy, failures) if delay is None else delay))
 
 
@@ -342,20 +357,20 @@ def revive(session: Session, now: datetime) -> Change:
         raise ObjectErased
     if session.state is not State.FAILED:
         raise SessionSettled("it has not failed")
-    after = _moved(session, State.VERIFIED, now, reason=None, result=b"")
-    return Change(before=session, after=_counted(after, failures=0, infrastructure=0), job_at=now)
+    after = moved(session, State.VERIFIED, now, reason=None, result=b"")
+    return Change(before=session, after=counted(after, failures=0, infrastructure=0), job_at=now)
 
 
 def release(session: Session, now: datetime, policy: Policy, *, is_infrastructure: bool) -> Change:
     """The worker gives the job back unharmed: at once when it drains, backed off when the store is in trouble."""
     _need_processing(session)
-    after = _moved(session, State.VERIFIED, now)
+    after = moved(session, State.VERIFIED, now)
     if not is_infrastructure:
         return Change(before=session, after=after, job_at=now)
     troubles = session.progress.infrastructure + 1
     return Change(
         before=session,
-        after=_counted(after, infrastructure=troubles),
+        after=counted(after, infrastructure=troubles),
         job_at=now + retry_delay(policy, troubles),
     )
 
@@ -422,7 +437,11 @@ def in_flight_bytes(session: Session) -> int:
     return min(size, session.facts.multipart.part_size_bytes) if session.facts.multipart else size
 
 
-def _moved(session: Session, to: State, now: datetime, **facts: Any) -> Session:
+def moved(session: Session, to: State, now: datetime, **facts: Any) -> Session:
+    """In its next state, if the table permits it. `facts` are what changes beside.
+
+    :raises SessionSettled:
+    """
     if to not in TRANSITIONS[session.state]:
         raise SessionSettled
     # A clock that stands still or steps back must not hide a transition.
@@ -430,10 +449,11 @@ def _moved(session: Session, to: State, now: datetime, **facts: Any) -> Session:
     steps = [*session.timeline, Step(state=to, at=at, epoch=session.progress.epoch)]
     if len(steps) > MAX_STEPS:
         steps = [*steps[: MAX_STEPS // 2], *steps[-MAX_STEPS // 2 :]]
-    return _counted(_revised(session, steps=tuple(steps), **facts), state=to, changed_at=at)
+    return counted(revised(session, steps=tuple(steps), **facts), state=to, changed_at=at)
 
 
-def _revised(session: Session, **facts: Any) -> Session:
+def revised(session: Session, **facts: Any) -> Session:
+    """In the same state at its next revision."""
     return msgspec.structs.replace(
         session,
         progress=msgspec.structs.replace(session.progress, revision=session.progress.revision + 1),
@@ -441,7 +461,7 @@ def _revised(session: Session, **facts: Any) -> Session:
     )
 
 
-def _counted(session: Session, **progress: Any) -> Session:
+def counted(session: Session, **progress: Any) -> Session:
     return msgspec.structs.replace(session, progress=msgspec.structs.replace(session.progress, **progress))
 
 

@@ -1,11 +1,12 @@
 -- KEYS due, events, sessions of the principal, usage
--- ARGV state, session prefix, idempotency prefix, indexes kept for, quota of sessions, quota of bytes; then for each
---      session: id, record, look at, created at, bytes, index of its batch, index of its owner, idempotency key,
---      fingerprint of its body, kept for
+-- ARGV state, session prefix, idempotency prefix, indexes kept for, quota of sessions, quota of bytes, how many sessions;
+--      then for each: id, record, look at, created at, bytes, index of its batch, index of its owner, idempotency key,
+--      fingerprint of its body, kept for; then for each copy: which of the sessions it serves, id, record, look at
 -- Empty: a quota without end, no such label, no idempotency key.
 -- For each 1: written. 0: the idempotency key came with another body. 2, 3: the quota of sessions, of bytes is used
 -- up. {id, record}: it exists.
-local WORDS_BEFORE, WORDS_EACH = 6, 10
+local WORDS_BEFORE, WORDS_EACH, WORDS_OF_COPY = 7, 10, 4
+local LAST_WORD = WORDS_BEFORE + ARGV[7] * WORDS_EACH -- before those of copies
 local most_sessions, most_bytes = tonumber(ARGV[5]), tonumber(ARGV[6])
 local sessions, bytes = 0, 0 -- what is added here
 local used_sessions, used_bytes = 0, 0
@@ -106,8 +107,20 @@ local function prune(index, entries)
   end
 end
 
-for first = WORDS_BEFORE + 1, #ARGV, WORDS_EACH do
+-- A copy is nothing but a record and its look.
+local function copy(place, id, record, look_at)
+  if answers[tonumber(place)] == 1 then
+    redis.call('SET', ARGV[2] .. id, record)
+    due[#due + 1] = look_at
+    due[#due + 1] = id
+  end
+end
+
+for first = WORDS_BEFORE + 1, LAST_WORD, WORDS_EACH do
   answers[#answers + 1] = create(unpack(ARGV, first, first + WORDS_EACH - 1))
+end
+for first = LAST_WORD + 1, #ARGV, WORDS_OF_COPY do
+  copy(unpack(ARGV, first, first + WORDS_OF_COPY - 1))
 end
 if sessions > 0 then
   redis.call('ZADD', KEYS[1], unpack(due))

@@ -15,15 +15,19 @@ INDEX_KEPT_MS = 400 * 86_400_000  # ours: after the last session was added, long
 
 
 def chunks(items: Sequence[NewSession]) -> list[list[int]]:
-    """The places of items that may share a script: of one shard, in their order."""
-    by_shard: dict[str, list[int]] = {}
+    """The places of items that may share a script: of one shard, in their order. A session is never parted from its
+    copies."""
+    chunks: list[list[int]] = []
+    under_way: dict[str, tuple[list[int], int]] = {}  # by shard: the chunk, and how many records it has
     for place, item in enumerate(items):
-        by_shard.setdefault(shard_of(item.session.id), []).append(place)
-    return [
-        places[start : start + MOST_AT_ONCE]
-        for places in by_shard.values()
-        for start in range(0, len(places), MOST_AT_ONCE)
-    ]
+        shard, records = shard_of(item.session.id), 1 + len(item.copies)
+        chunk, count = under_way.get(shard, ([], MOST_AT_ONCE))
+        if count + records > MOST_AT_ONCE:
+            chunk, count = [], 0
+            chunks.append(chunk)
+        chunk.append(place)
+        under_way[shard] = chunk, count + records
+    return chunks
 
 
 def words(items: Iterable[NewSession], *, batch: str, owner: str) -> list[Word]:
@@ -47,6 +51,15 @@ def words(items: Iterable[NewSession], *, batch: str, owner: str) -> list[Word]:
             said += ("", "", "")
         else:
             said += (idempotency.key, idempotency.body, duration(idempotency.keep_for))
+    return said
+
+
+def copy_words(items: Iterable[NewSession]) -> list[Word]:
+    """What the script takes of each copy: whose it is, by the place of that session, and the record itself."""
+    said: list[Word] = []
+    for place, item in enumerate(items, start=1):
+        for copy in item.copies:
+            said += (place, copy.session.id, encode(copy.session), milliseconds(copy.look_at))
     return said
 
 

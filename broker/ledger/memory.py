@@ -104,6 +104,11 @@ class _Shard:
     own: dict[str, dict[str, "_Line"]] = field(default_factory=dict)  # by principal and session id
     usage: dict[str, Usage] = field(default_factory=dict)
 
+    def begin(self, new: NewSession) -> None:
+        """A record and its look, which is all there is of a copy."""
+        self.sessions.put(new.session.id, encode(new.session))
+        self.due[new.session.id] = milliseconds(new.look_at)
+
     def use(self, principal: str, sessions: int, size_bytes: int) -> None:
         """Counts up or down; who has no session pending has no bytes either."""
         used = self.usage.get(principal, NOTHING)
@@ -125,7 +130,7 @@ class _Shard:
         """From its queue before to its queue after."""
         session_id = change.after.id
         at = self.jobs[queue_of(change.before)].pop(session_id, None)
-        if not change.keeps_job:
+        if not change.stays:
             at = None if change.job_at is None else milliseconds(change.job_at)
         if at is not None:
             self.jobs[queue_of(change.after)][session_id] = at
@@ -167,7 +172,13 @@ class MemoryLedger:
     # --- Sessions
 
     async def create(
-        self, session: Session, *, look_at: datetime, idempotency: Idempotency | None, quota: Quota | None = None
+        self,
+        session: Session,
+        *,
+        look_at: datetime,
+        idempotency: Idempotency | None,
+        quota: Quota | None = None,
+        copies: tuple[NewSession, ...] = (),
     ) -> Created:
         shard, now = self._shard(session.id), self._now()
         known = shard.idempotency.get(idempotency.key, now) if idempotency else None
@@ -179,8 +190,8 @@ class MemoryLedger:
             await self._need_room(session, quota)
         if existing := self._session(session.id):
             return Created(session=existing, is_replay=True)
-        shard.sessions.put(session.id, encode(session))
-        shard.due[session.id] = milliseconds(look_at)
+        for new in (NewSession(session=session, look_at=look_at), *copies):
+            shard.begin(new)
         shard.record(session.id, session.progress, now)
         facts = session.facts
         line = _Line(milliseconds(session.progress.changed_at), facts.batch, facts.owner)
@@ -202,20 +213,15 @@ class MemoryLedger:
     async def get_many(self, session_ids: Sequence[str]) -> list[Session | None]:
         return [self._session(session_id) for session_id in session_ids]
 
-    async def apply(self, change: Change) -> bool:
-        after, shard, now = change.after, self._shard(change.after.id), self._now()
-        stored = self._session(after.id)
-        if stored is None or stored.progress.revision != change.before.progress.revision:
+    async def apply(self, change: Change, *more: Change, begins: NewSession | None = None) -> bool:
+        changes = (change, *more)
+        is_there = begins is not None and self._session(begins.session.id) is not None
+        if is_there or not all(self._is_as_before(each) for each in changes):
             return False
-        until = None if change.keep_for is None else now + duration(change.keep_for)
-        shard.sessions.put(after.id, encode(after), until=until)
-        _place(shard.due, after.id, change.look_at)
-        shard.move_job(change)
-        if change.is_transition:
-            shard.record(after.id, after.progress, now, change.reason)
-        if change.is_settling:
-            shard.use(after.facts.principal, -1, -after.facts.spec.size_bytes)
-        self.tombstones.bury(change)
+        for each in changes:
+            self._apply(each)
+        if begins is not None:
+            self._shard(begins.session.id).begin(begins)
         return True
 
     # --- Listings
@@ -369,9 +375,30 @@ class MemoryLedger:
         record = self._shard(session_id).sessions.get(session_id, self._now())
         return None if record is None else decode(session_id, record)
 
+    def _is_as_before(self, change: Change) -> bool:
+        stored = self._session(change.after.id)
+        return stored is not None and stored.progress.revision == change.before.progress.revision
+
+    def _apply(self, change: Change) -> None:
+        after, shard, now = change.after, self._shard(change.after.id), self._now()
+        if change.stays:
+            shard.sessions.put(after.id, encode(after), until=shard.sessions.end_of(after.id))
+        else:
+            until = None if change.keep_for is None else now + duration(change.keep_for)
+            shard.sessions.put(after.id, encode(after), until=until)
+            _place(shard.due, after.id, change.look_at)
+        shard.move_job(change)
+        if change.is_told:
+            shard.record(after.id, after.progress, now, change.reason)
+        if change.is_settling:
+            shard.use(after.facts.principal, -1, -after.facts.spec.size_bytes)
+        self.tombstones.bury(change)
+
     async def _created(self, item: NewSession, quota: Quota | None) -> Created | BrokerError:
         try:
-            return await self.create(item.session, look_at=item.look_at, idempotency=item.idempotency, quota=quota)
+            return await self.create(
+                item.session, look_at=item.look_at, idempotency=item.idempotency, quota=quota, copies=item.copies
+            )
         except BrokerError as exc:
             return exc
 

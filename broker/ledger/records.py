@@ -132,11 +132,6 @@ def decode_stray(data: bytes) -> Stray:
     return Stray(destination=destination, key=key)
 
 
-def reason_words(reason: Reason | None) -> tuple[str | bytes, ...]:
-    """As it stands in an event: nothing, or a field."""
-    return () if reason is None else ("reason", msgspec.json.encode(reason))
-
-
 def event_in(cursor: str, flat: Sequence[bytes]) -> Event:
     """:param flat: names and values in turns, as the stream has them."""
     fields = dict(zip(flat[::2], flat[1::2], strict=True))

@@ -24,7 +24,7 @@ from broker.domain.keys import SHARDS_LIMIT, shard_of
 from broker.domain.principals import ANY_DESTINATION
 from broker.domain.queues import Queue, Zones, is_within, queue_of
 from broker.domain.sessions import LEASABLE, LOOKED_AT, Change, Session, is_leased
-from broker.ledger import census, creation, scripts
+from broker.ledger import census, changing, creation, scripts
 from broker.ledger.api_keys import RedisApiKeys
 from broker.ledger.health import Durability, examine, examine_by_writing
 from broker.ledger.identity import RedisIdentity
@@ -37,7 +37,6 @@ from broker.ledger.records import (
     decode,
     decode_stray,
     duration,
-    encode,
     encode_stray,
     encode_text,
     event_in,
@@ -45,11 +44,10 @@ from broker.ledger.records import (
     milliseconds,
     moment,
     queue_name,
-    reason_words,
     table,
     zone_name,
 )
-from broker.ledger.tombstones import RedisTombstones, burial, tombstone_key
+from broker.ledger.tombstones import RedisTombstones
 from broker.ledger.troubles import FOREIGN, translated
 from broker.ledger.webhooks import RedisWebhooks
 from broker.ledger.wire import Reply, Script, Wire, Word
@@ -174,9 +172,15 @@ class RedisLedger:
     # --- Sessions
 
     async def create(
-        self, session: Session, *, look_at: datetime, idempotency: Idempotency | None, quota: Quota | None = None
+        self,
+        session: Session,
+        *,
+        look_at: datetime,
+        idempotency: Idempotency | None,
+        quota: Quota | None = None,
+        copies: tuple[NewSession, ...] = (),
     ) -> Created:
-        item = NewSession(session=session, look_at=look_at, idempotency=idempotency)
+        item = NewSession(session=session, look_at=look_at, idempotency=idempotency, copies=copies)
         (answer,) = await self.create_many([item], quota=quota)
         if isinstance(answer, BrokerError):
             raise answer
@@ -210,20 +214,18 @@ class RedisLedger:
             found.update(sessions)
         return [found[session_id] for session_id in session_ids]
 
-    async def apply(self, change: Change) -> bool:
-        after, at = change.after, change.after.progress
-        shard = _SHARDS[shard_of(after.id)]
-        queues = (shard.jobs + queue_name(queue_of(session)) for session in (change.before, after))
-        keys: list[Word] = [shard.session + after.id, shard.due, *queues, shard.queues, shard.events]
-        keys += (shard.usage + after.facts.principal, tombstone_key(after.id))
-        words: list[Word] = [mark(change.before.progress), encode(after), after.id]
-        words += (_score(change.look_at), "=" if change.keeps_job else _score(change.job_at))
-        words.append("" if change.keep_for is None else duration(change.keep_for))
-        words += (at.state.value if change.is_transition else "", at.epoch, milliseconds(at.changed_at))
-        words.append(after.facts.spec.size_bytes if change.is_settling else "")
-        words += (*burial(change), *reason_words(change.reason))
+    async def apply(self, change: Change, *more: Change, begins: NewSession | None = None) -> bool:
+        shard, changes = _SHARDS[shard_of(change.after.id)], (change, *more)
+        keys: list[Word] = [shard.due, shard.queues, shard.events]
+        words: list[Word] = []
+        for each in changes:
+            keys += changing.keys(each.before, each.after, shard)
+            words += changing.words(each)
+        if begins is not None:
+            keys += changing.keys(begins.session, begins.session, shard)
+            words += changing.first_words(begins)
         is_written = bool(await self._run(scripts.APPLY, keys, words))
-        if is_written and change.is_transition and self._news:
+        if is_written and self._news and any(each.is_transition for each in changes):
             self._news()
         return is_written
 
@@ -269,7 +271,7 @@ class RedisLedger:
     async def postpone(self, look: DueLook, until: datetime | None) -> None:
         shard = _SHARDS[shard_of(look.id)]
         keys = (shard.due, shard.stray + look.id)
-        await self._run(scripts.POSTPONE, keys, (look.id, look.claim, _score(until)))
+        await self._run(scripts.POSTPONE, keys, (look.id, look.claim, changing.score(until)))
 
     # --- Jobs
 
@@ -356,8 +358,9 @@ class RedisLedger:
             if quota is not None and len(self._own) > 1:
                 elsewhere = await self._usage(principal, [other for other in self._own if other is not shard])
             said: list[Word] = [State.PENDING.value, shard.session, shard.idempotency, creation.INDEX_KEPT_MS]
-            said += creation.left_of(quota, elsewhere)
+            said += (*creation.left_of(quota, elsewhere), len(items))
             said += creation.words(items, batch=shard.batch, owner=shard.owner)
+            said += creation.copy_words(items)
             answers = await self._run(scripts.CREATE, keys, said)
         except LedgerUnavailable as exc:
             return [exc] * len(items)
@@ -439,10 +442,6 @@ class RedisLedger:
 def _queue_in(key: bytes) -> Queue:
     """As it stands in the key of a queue: encoded."""
     return tuple(key.decode().rpartition(":")[2].split(","))
-
-
-def _score(at: datetime | None) -> Word:
-    return "" if at is None else milliseconds(at)
 
 
 def _oldest(scores: Iterable[bytes]) -> datetime | None:

@@ -28,9 +28,10 @@ def tombstone_key(session_id: str) -> str:
 
 
 def burial(change: Change) -> tuple[Word, Word]:
-    """The tombstone that a change leaves and for how many milliseconds it stands; two blanks where it leaves none."""
+    """The tombstone that a change leaves and for how many milliseconds it stands. Blanks: there is none, or whatever
+    stands there stays; no time at all: it goes."""
     if change.tombstone is None:
-        return "", ""
+        return "", 0 if change.is_transition else ""
     return encode_tombstone(change.tombstone), _stands_for(change)
 
 

@@ -33,11 +33,16 @@ class Created(Struct, frozen=True, kw_only=True):
 
 
 class NewSession(Struct, frozen=True, kw_only=True):
-    """A session that begins, its first look, and how to know the request that asks for it when it is sent again."""
+    """A session that begins, its first look, and how to know the request that asks for it when it is sent again.
+
+    `copies` begin in the same step, or not at all: sessions of the same shard that serve this one. They are found by
+    their ids alone: in no listing, without an event, and not counted as pending.
+    """
 
     session: Session
     look_at: datetime
     idempotency: Idempotency | None = None
+    copies: tuple["NewSession", ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +65,13 @@ class Sessions(Protocol):
     """Records, and the one way to change them."""
 
     async def create(
-        self, session: Session, *, look_at: datetime, idempotency: Idempotency | None, quota: Quota | None = None
+        self,
+        session: Session,
+        *,
+        look_at: datetime,
+        idempotency: Idempotency | None,
+        quota: Quota | None = None,
+        copies: tuple[NewSession, ...] = (),
     ) -> Created:
         """Writes a new pending session, its first look and its event; or finds the one of the same request.
 
@@ -83,10 +94,11 @@ class Sessions(Protocol):
     async def get_many(self, session_ids: Sequence[str]) -> list[Session | None]:
         """In the order asked for."""
 
-    async def apply(self, change: Change) -> bool:
+    async def apply(self, change: Change, *more: Change, begins: NewSession | None = None) -> bool:
         """Writes record, schedules and event in one atomic step, if the record still has `before`'s revision.
 
-        False when it has not: read again and decide again.
+        Several changes, all of one shard, are written together or not at all; and with them a copy that `begins`.
+        False when a record has another revision: read again and decide again.
         """
 
 

@@ -24,9 +24,17 @@ class CountedSessions:
     tracing: Tracing
 
     async def create(
-        self, session: Session, *, look_at: datetime, idempotency: Idempotency | None, quota: Quota | None = None
+        self,
+        session: Session,
+        *,
+        look_at: datetime,
+        idempotency: Idempotency | None,
+        quota: Quota | None = None,
+        copies: tuple[NewSession, ...] = (),
     ) -> Created:
-        created = await self.sessions.create(session, look_at=look_at, idempotency=idempotency, quota=quota)
+        created = await self.sessions.create(
+            session, look_at=look_at, idempotency=idempotency, quota=quota, copies=copies
+        )
         if not created.is_replay:
             self.metrics.begun(*_kind(created))
         return created
@@ -46,14 +54,15 @@ class CountedSessions:
     async def get_many(self, session_ids: Sequence[str]) -> list[Session | None]:
         return await self.sessions.get_many(session_ids)
 
-    async def apply(self, change: Change) -> bool:
-        if not change.is_transition:
-            return await self.sessions.apply(change)
-        to = {"upload.session_id": change.after.id, "upload.state": change.after.state.value}
+    async def apply(self, change: Change, *more: Change, begins: NewSession | None = None) -> bool:
+        told = next((each for each in (change, *more) if each.is_told), None)
+        if told is None:
+            return await self.sessions.apply(change, *more, begins=begins)
+        to = {"upload.session_id": told.after.id, "upload.state": told.after.state.value}
         with self.tracing.step("settle", to):
-            is_applied = await self.sessions.apply(change)
+            is_applied = await self.sessions.apply(change, *more, begins=begins)
         if is_applied:
-            self.metrics.applied(change)
+            self.metrics.applied(told)
         return is_applied
 
 

@@ -133,7 +133,7 @@ class Metrics:
 
     def applied(self, change: Change) -> None:
         """The ledger took a change."""
-        if not change.is_transition:
+        if not change.is_told:
             return
         before, after = change.before.state, change.after.state
         if before is State.PROCESSING:

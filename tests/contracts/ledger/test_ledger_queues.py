@@ -148,7 +148,7 @@ async def test_a_job_moves_to_the_queue_of_its_session(ledger: Ledger, to: str) 
 
 async def test_a_job_that_moves_can_stay_visible_as_long_as_it_was(ledger: Ledger) -> None:
     first, second = await verified(ledger, now=NOW - SECOND, destination="eu"), await verified(ledger, destination="us")
-    await moved(ledger, first, "us", keeps_job=True)
+    await moved(ledger, first, "us", stays=True)
     assert await ids(ledger, EU) == []
     assert await ids(ledger, US) == [first.id, second.id]
 
@@ -156,7 +156,7 @@ async def test_a_job_that_moves_can_stay_visible_as_long_as_it_was(ledger: Ledge
 async def test_a_leased_job_that_moves_stays_leased_as_long_as_it_was(ledger: Ledger) -> None:
     await verified(ledger, destination="eu")
     job = await leased(ledger)
-    change = await moved(ledger, job, "us", keeps_job=True)
+    change = await moved(ledger, job, "us", stays=True)
     assert await ids(ledger, None, now=29) == []
     assert await ledger.renew(job.id, 1, until=NOW + 2 * HOLD, zones=US) == change.after
     assert await ids(ledger, None, now=31) == []
@@ -165,7 +165,7 @@ async def test_a_leased_job_that_moves_stays_leased_as_long_as_it_was(ledger: Le
 
 
 async def test_a_session_without_a_job_that_keeps_it_has_none(ledger: Ledger) -> None:
-    await moved(ledger, await created(ledger, destination="eu"), "us", keeps_job=True)
+    await moved(ledger, await created(ledger, destination="eu"), "us", stays=True)
     assert await ids(ledger, None) == []
     backlog = await ledger.backlog(now=NOW)
     assert (backlog.jobs_visible, backlog.jobs_hidden) == (0, 0)

@@ -22,7 +22,7 @@ async def queues(wire: Wire) -> dict[str, int]:
 def moved(session: Session, to: str) -> Change:
     progress = replace(session.progress, revision=session.progress.revision + 1)
     after = replace(session, progress=progress, facts=replace(session.facts, destination=to))
-    return Change(before=session, after=after, keeps_job=True)
+    return Change(before=session, after=after, stays=True)
 
 
 def test_a_name_is_no_part_of_another() -> None:

@@ -260,7 +260,7 @@ class Twins(RuleBasedStateMachine):
         session = self.seen(which)
         progress = replace(session.progress, revision=session.progress.revision + 1)
         after = replace(session, progress=progress, facts=replace(session.facts, destination=place))
-        change = Change(before=session, after=after, keeps_job=is_kept, job_at=None if is_kept else self.now)
+        change = Change(before=session, after=after, stays=is_kept, job_at=None if is_kept else self.now)
         if self.both(lambda ledger: ledger.apply(change)):
             self.sessions.append(after)
 
