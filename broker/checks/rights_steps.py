@@ -4,8 +4,8 @@ from broker.checks.bench import Bench
 from broker.checks.findings import Finding, failed, passed, skipped
 from broker.checks.steps import Step
 from broker.checks.troubles import Need, explained
-from broker.checks.upload_steps import PUT
-from broker.domain.objects import pin_of
+from broker.checks.upload_steps import OTHER_ETAG, PUT
+from broker.domain.objects import Pin, pin_of
 from broker.storage.s3 import xml
 
 _REMOVE = Need(right="remove", actions=("s3:DeleteObject", "s3:DeleteObjectVersion", "s3:GetObject"))
@@ -48,8 +48,13 @@ async def remove(bench: Bench) -> Finding:
     reply = await bench.put(key)
     if not reply.is_ok:
         return explained(bench.site, PUT, reply.status, reply.code)
-    info = await bench.head(key)
-    if info is None or not await bench.site.bucket.remover.remove(key, pin_of(info)):
+    info, remover = await bench.head(key), bench.site.bucket.remover
+    if info is not None and await remover.remove(key, Pin(etag=OTHER_ETAG)):
+        return failed(
+            "it removed another state than it named",
+            'the store ignores If-Match on DELETE: name its own dialect, or dialect = "generic"',
+        )
+    if info is None or not await remover.remove(key, pin_of(info)):
         return failed("it was not there any more", "somebody else removes what lies under the prefix: give us our own")
     left = await bench.head(key)
     if left is not None:

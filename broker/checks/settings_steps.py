@@ -55,7 +55,7 @@ async def public_access(bench: Bench) -> Finding:
     answer = await _setting(bench, "publicAccessBlock")
     if answer.status not in {200, 404}:
         return _unread(site, answer, "s3:GetBucketPublicAccessBlock")
-    root = None if answer.status == 404 else xml.parse(answer.body, "PublicAccessBlockConfiguration")
+    root = None if answer.status == 404 else _blocks_in(answer.body)
     on = [name for name in _BLOCKS if root is not None and xml.text(root, name).lower() == "true"]
     fix = f"set what `upload-broker setup s3 --print {site.name}` prints as public access block"
     if site.dialect_name == "ceph":
@@ -85,6 +85,13 @@ async def ownership(bench: Bench) -> Finding:
         f"{found or 'none'}: ACLs are in force",
         f"set BucketOwnerEnforced, as `upload-broker setup s3 --print {site.name}` prints it",
     )
+
+
+def _blocks_in(body: bytes) -> Element:
+    try:
+        return xml.parse(body, "PublicAccessBlockConfiguration")
+    except xml.NotXml:
+        return xml.parse(body, "BlockPublicAccessBlockConfiguration")  # as Ceph 16.2 spells it
 
 
 async def _setting(bench: Bench, name: str) -> S3Answer:

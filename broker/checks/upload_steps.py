@@ -11,7 +11,7 @@ from broker.ports import GetSigner
 PUT = Need(right="write", actions=("s3:PutObject",))
 HEAD = Need(right="read", actions=("s3:GetObject", "s3:GetObjectVersion"))
 _MISSING = Need(right="read", actions=("s3:ListBucket",), is_on_bucket=True)
-_OTHER_ETAG = "0" * 32  # the MD5 of nothing that anybody has
+OTHER_ETAG = "0" * 32  # the MD5 of nothing that anybody has
 
 
 async def put(bench: Bench) -> Finding:
@@ -59,7 +59,7 @@ async def get_consumer(bench: Bench) -> Finding:
 async def get_other(bench: Bench) -> Finding:
     """A read that is pinned to another state than the one that lies there."""
     stored = _stored(bench)
-    other = Pin(etag=_OTHER_ETAG, version=stored.version and _other_version(stored.version))
+    other = Pin(etag=OTHER_ETAG, version=stored.version and _other_version(stored.version))
     reply = await _get(bench, bench.site.bucket.get, other)
     if reply.is_refusal:
         return passed(reply.said)

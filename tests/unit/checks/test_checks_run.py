@@ -1,0 +1,134 @@
+"""What runs the steps: order, needs, time, interruption, and the broom at the end."""
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, cast
+
+import pytest
+
+from broker.checks.bench import Bench
+from broker.checks.findings import Finding, Outcome, failed, passed
+from broker.checks.leftovers import Leftovers
+from broker.checks.site import Site
+from broker.checks.steps import Run, Step
+from broker.domain.errors import StoreRefused, StoreUnavailable
+from broker.domain.policy import Destination
+from broker.storage.s3.xml import NotXml
+
+
+class Broom(Leftovers):
+    """Says what it is told to say, once it was asked."""
+
+    def __init__(self, *left: str) -> None:
+        super().__init__()
+        self.left, self.is_asked = list(left), False
+
+    async def clear(self, site: Site) -> list[str]:  # noqa: ARG002
+        self.is_asked = True
+        return self.left
+
+
+class Place:
+    """The site of no store."""
+
+    def __init__(self) -> None:
+        self.destination = Destination(name="eu", bucket="acme", prefix="uploads")
+        self.bucket = self
+        self.name = "eu"
+        self.region = "eu-west-1"
+        self.dialect_name = "aws"
+        self.bucket_arn, self.objects_arn = "arn:b", "arn:b/*"
+
+
+def bench(broom: Broom | None = None) -> Bench:
+    nobody = cast("Any", None)
+    return Bench(site=cast("Site", Place()), stranger=nobody, clock=nobody, events="", leftovers=broom or Broom())
+
+
+def step(code: str, finding: Finding | Exception, **given: Any) -> Step:
+    async def attempt(bench: Bench) -> Finding:  # noqa: ARG001
+        if isinstance(finding, Exception):
+            raise finding
+        return finding
+
+    return Step(code=code, tried=code, attempt=attempt, **given)
+
+
+async def outcomes(*steps: Step) -> dict[str, str]:
+    report = await Run(bench=bench(), steps=steps, tell=lambda _: None)()
+    return {each.code: each.outcome.value for each in report.steps}
+
+
+async def test_a_step_that_needs_another_is_skipped_when_that_did_not_pass() -> None:
+    found = await outcomes(
+        step("a", failed("no", "mend")), step("b", passed(), after=("a",)), step("c", passed(), after=("b",))
+    )
+    assert found == {"a": "failed", "b": "skipped", "c": "skipped", "cleanup": "passed"}
+
+
+async def test_nothing_is_tried_after_what_is_fatal_but_everything_is_removed() -> None:
+    broom = Broom()
+    steps = (step("a", failed("no", "mend", is_fatal=True)), step("b", passed()))
+
+    report = await Run(bench=bench(broom), steps=steps, tell=lambda _: None)()
+
+    assert [each.said for each in report.steps] == ["no", "needs a", "0 keys looked at"]
+    assert broom.is_asked
+
+
+@pytest.mark.parametrize(
+    ("trouble", "said"),
+    [
+        (
+            StoreRefused("the store answers 403 AccessDenied: the credential lacks"),
+            "the store answers 403 AccessDenied",
+        ),
+        (StoreUnavailable("the store does not answer (TimeoutError)"), "the store does not answer (TimeoutError)"),
+        (NotXml(), "the answer is none of S3's"),
+    ],
+)
+async def test_what_an_adapter_raises_is_a_failure_with_a_fix(trouble: Exception, said: str) -> None:
+    report = await Run(bench=bench(), steps=(step("a", trouble),), tell=lambda _: None)()
+
+    assert report.outcome is Outcome.FAILED
+    assert report.steps[0].said == said
+    assert report.steps[0].fix
+
+
+async def test_a_step_that_hangs_fails_in_time() -> None:
+    async def hang(bench: Bench) -> Finding:  # noqa: ARG001
+        await asyncio.Event().wait()
+        return passed()
+
+    hanging = replace(step("a", passed()), attempt=hang, timeout=timedelta(milliseconds=10))
+
+    assert (await outcomes(hanging, step("b", passed()))) == {"a": "failed", "b": "passed", "cleanup": "passed"}
+
+
+async def test_interrupted_it_says_so_of_the_rest_removes_and_has_not_passed() -> None:
+    begun = asyncio.Event()
+
+    async def hang(bench: Bench) -> Finding:  # noqa: ARG001
+        begun.set()
+        await asyncio.Event().wait()
+        return passed()
+
+    broom, steps = Broom(), (step("a", passed()), replace(step("b", passed()), attempt=hang), step("c", passed()))
+    work = asyncio.create_task(Run(bench=bench(broom), steps=steps, tell=lambda _: None)())
+    await begun.wait()
+    work.cancel()
+
+    report = await work
+
+    assert [each.said for each in report.steps] == ["", "interrupted", "interrupted", "0 keys looked at"]
+    assert report.outcome is Outcome.FAILED
+    assert broom.is_asked
+
+
+async def test_what_is_left_is_named_and_a_failure() -> None:
+    report = await Run(bench=bench(Broom("uploads/a", "uploads/b")), steps=(), tell=lambda _: None)()
+
+    assert report.left_behind == ("uploads/a", "uploads/b")
+    assert report.outcome is Outcome.FAILED
+    assert report.steps[-1].said == "still there: uploads/a; uploads/b"
