@@ -4,6 +4,7 @@ from uploader.download import DownloadResult
 from uploader.errors import (
     BrokerRefused,
     ContentMismatch,
+    CopiesMissing,
     FileChanged,
     FileUnusable,
     SessionLost,
@@ -13,7 +14,7 @@ from uploader.errors import (
     UploadFailed,
     WaitTimedOut,
 )
-from uploader.orders import UploadResult
+from uploader.orders import CopyResult, UploadResult
 from uploader.resume import Notes
 from uploader.retry import RetryPolicy
 from uploader.sdk import Uploader, upload_file
@@ -21,6 +22,8 @@ from uploader.sdk import Uploader, upload_file
 __all__ = [
     "BrokerRefused",
     "ContentMismatch",
+    "CopiesMissing",
+    "CopyResult",
     "DownloadResult",
     "FileChanged",
     "FileUnusable",

@@ -16,8 +16,17 @@ import click
 
 from uploader import errors, events
 from uploader.download import DownloadResult
+from uploader.orders import UploadResult
 from uploader.progress import JsonView, View, choose_view, ticking
-from uploader.report import download_line, downloaded_event, finished_event, outcome_line, status_json, status_text
+from uploader.report import (
+    download_line,
+    downloaded_event,
+    finished_event,
+    missing_lines,
+    outcome_line,
+    status_json,
+    status_text,
+)
 from uploader.resume import Notes, state_directory
 from uploader.sdk import DEFAULT_JOBS, MAX_JOBS, Uploader
 
@@ -30,7 +39,8 @@ Exit codes:
   2    wrong usage
   3    the broker refuses: key, role, or a declaration that it does not accept
   4    broker or store unreachable, or the state did not come in time
-  130  interrupted; the session was aborted, or kept for the same command to go on (a file sent in parts)
+  5    every file has as many copies as its session needs, but one is missing; the same command sends it alone
+  130  interrupted; the session was aborted, or kept for the same command to go on (sent in parts, or to several)
 """
 
 
@@ -67,7 +77,13 @@ def _pairs(_: click.Context, parameter: click.Parameter, values: tuple[str, ...]
 @main.command(epilog=EXIT_CODES)
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @_broker_options
-@click.option("--destination", default="default", show_default=True)
+@click.option(
+    "--destination",
+    "destinations",
+    multiple=True,
+    metavar="NAME",
+    help="Repeat for a copy in each: one reading of the file for all. Without it: default.",
+)
 @click.option("--content-type", help="Guessed from the name by default.")
 @click.option("--filename", help="Name to declare instead of the file's own.")
 @click.option("--metadata", multiple=True, callback=_pairs, metavar="NAME=VALUE", help="Kept with the session.")
@@ -78,7 +94,8 @@ def _pairs(_: click.Context, parameter: click.Parameter, values: tuple[str, ...]
     type=click.Choice(["auto", "sha256", "md5", "none"]),
     default="auto",
     show_default=True,
-    help="Declared and proved; the file is read once more for it. auto: sha256 up to 64 MiB, nothing above.",
+    help="Declared and proved; the file is read once more for it. auto: sha256 up to 64 MiB, nothing above; for "
+    "several destinations sha256 and md5, since every store has to prove one.",
 )
 @click.option(
     "--strategy",
@@ -92,12 +109,12 @@ def _pairs(_: click.Context, parameter: click.Parameter, values: tuple[str, ...]
     type=click.IntRange(1, MAX_JOBS),
     default=DEFAULT_JOBS,
     show_default=True,
-    help="Parts under way at a time.",
+    help="Parts under way at a time, for each copy.",
 )
 @click.option(
     "--no-resume",
     is_flag=True,
-    help="Neither go on with an interrupted upload in parts nor leave a note of this one under $XDG_STATE_HOME.",
+    help="Neither go on with an interrupted upload nor leave a note of this one under $XDG_STATE_HOME.",
 )
 @click.option(
     "--wait",
@@ -120,7 +137,7 @@ def put(
     file: Path,
     broker: str,
     key_file: Path | None,
-    destination: str,
+    destinations: tuple[str, ...],
     content_type: str | None,
     filename: str | None,
     metadata: dict[str, str],
@@ -135,22 +152,24 @@ def put(
     keep_session: bool,
     is_json: bool,
 ) -> None:
-    """Upload FILE. Interrupted while it was sent in parts, the same command goes on with the parts that are missing.
+    """Upload FILE. Interrupted while it was sent in parts, the same command goes on with the parts that are missing;
+    sent to several destinations, with the copies that are missing.
 
     \b
     Example:
       uploader put report.csv --metadata case=17 --wait processed
+      uploader put film.mkv --destination eu --destination us
     """
     view = choose_view(is_json=is_json)
     uploader = _uploader(broker, key_file, None if no_resume else _notes())
 
-    async def work() -> str:
+    async def work() -> UploadResult:
         async with uploader, ticking(view):
             result = await uploader.put(
                 file,
                 filename=filename,
                 content_type=content_type,
-                destination=destination,
+                destinations=destinations,
                 checksum=checksum,
                 strategy=strategy,
                 jobs=jobs,
@@ -163,11 +182,15 @@ def put(
                 observer=view,
             )
         view.on_event(finished_event(file.name, result))
-        return outcome_line(result)
+        return result
 
-    line = _run(work(), view, file.name)
+    result = _run(work(), view, file.name)
     if not is_json:
-        click.echo(line)
+        for line in missing_lines(result):
+            click.echo(f"warning: {file.name}: {line}", err=True)
+        click.echo(outcome_line(result))
+    if result.missing:
+        sys.exit(errors.EXIT_COPY_MISSING)
 
 
 def _id(_: click.Context, parameter: click.Parameter, value: str) -> str:
@@ -203,9 +226,20 @@ def status(session_ids: tuple[str, ...], broker: str, key_file: Path | None, is_
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="The declared file name by default."
 )
+@click.option(
+    "--destination", metavar="NAME", help="The copy to read. Without it: any that is verified and can be read."
+)
 @click.option("--replace", is_flag=True, help="Replace a file that is there.")
 @click.option("--json", "is_json", is_flag=True, help="One JSON event a line on stdout.")
-def get(session_id: str, broker: str, key_file: Path | None, output: Path | None, replace: bool, is_json: bool) -> None:
+def get(
+    session_id: str,
+    broker: str,
+    key_file: Path | None,
+    output: Path | None,
+    destination: str | None,
+    replace: bool,
+    is_json: bool,
+) -> None:
     """Download what was verified of a session. A broken download is continued.
 
     \b
@@ -217,7 +251,7 @@ def get(session_id: str, broker: str, key_file: Path | None, output: Path | None
 
     async def work() -> DownloadResult:
         async with uploader, ticking(view):
-            return await uploader.get(session_id, output, replace=replace, observer=view)
+            return await uploader.get(session_id, output, destination=destination, replace=replace, observer=view)
 
     result = _run(work(), view, session_id)
     view.on_event(downloaded_event(result))

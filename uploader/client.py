@@ -12,6 +12,7 @@ import msgspec
 from yarl import URL
 
 from broker.contract import (
+    CompleteUpload,
     CreateUploadSession,
     PartRequest,
     PartsGrant,
@@ -69,27 +70,33 @@ class BrokerClient:
         )
         return _decode(reply, UploadSession), reply.is_replay
 
-    async def remint(self, session_id: str, notify: Notify) -> UploadSession:
-        """The same session with a fresh signed request."""
-        return await self._session("POST", session_id, "upload", notify, RemintUpload())
+    async def remint(self, session_id: str, notify: Notify, destination: str | None = None) -> UploadSession:
+        """The same session with fresh signed requests, of a fan-out for the copy there."""
+        return await self._session("POST", session_id, "upload", notify, RemintUpload(destination=destination))
 
-    async def parts(self, session_id: str, numbers: Sequence[int], notify: Notify) -> list[PartRequest]:
+    async def parts(
+        self, session_id: str, numbers: Sequence[int], notify: Notify, destination: str | None = None
+    ) -> list[PartRequest]:
         """Fresh signed requests for these parts, at most 1,000, in the order asked for."""
-        body = msgspec.json.encode(PartsRequest(numbers=list(numbers)))
+        body = msgspec.json.encode(PartsRequest(numbers=list(numbers), destination=destination))
         reply = await self._call("POST", f"upload-sessions/{session_id}/parts", body, notify)
         return _decode(reply, PartsGrant).parts
 
-    async def complete(self, session_id: str, notify: Notify) -> tuple[UploadSession, timedelta | None]:
+    async def complete(
+        self, session_id: str, notify: Notify, destination: str | None = None
+    ) -> tuple[UploadSession, timedelta | None]:
         """Tell the broker that the bytes may be there; its state now, and when to ask again."""
-        reply = await self._call("POST", f"upload-sessions/{session_id}/completion", b"{}", notify)
+        body = msgspec.json.encode(CompleteUpload(destination=destination))
+        reply = await self._call("POST", f"upload-sessions/{session_id}/completion", body, notify)
         return _decode(reply, UploadSession), reply.retry_after
 
     async def get(self, session_id: str, notify: Notify) -> UploadSession:
         return await self._session("GET", session_id, "", notify)
 
-    async def content(self, session_id: str, notify: Notify) -> SignedRequest:
-        """Permission to read what was verified."""
-        reply = await self._call("GET", f"upload-sessions/{session_id}/content", None, notify)
+    async def content(self, session_id: str, notify: Notify, destination: str | None = None) -> SignedRequest:
+        """Permission to read what was verified, of a fan-out the copy there."""
+        query = {} if destination is None else {"destination": destination}
+        reply = await self._call("GET", f"upload-sessions/{session_id}/content", None, notify, query=query)
         return _decode(reply, SignedRequest)
 
     async def abort(self, session_id: str, notify: Notify) -> None:
@@ -107,12 +114,19 @@ class BrokerClient:
         return _decode(await self._call(method, path, content, notify), UploadSession)
 
     async def _call(
-        self, method: str, path: str, body: bytes | None, notify: Notify, extra: dict[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        notify: Notify,
+        extra: dict[str, str] | None = None,
+        query: dict[str, str] | None = None,
     ) -> Reply:
+        url = (self.url / path).with_query(query)
         attempt = 0
         while True:
             attempt += 1
-            answer = await self._attempt(method, path, body, extra or {})
+            answer = await self._attempt(method, url, body, extra or {})
             if isinstance(answer, Reply):
                 return answer
             if self.retry.is_last(attempt):
@@ -121,14 +135,14 @@ class BrokerClient:
             notify(_verb(method, path), answer.why, pause, attempt)
             await asyncio.sleep(pause.total_seconds())
 
-    async def _attempt(self, method: str, path: str, body: bytes | None, extra: dict[str, str]) -> "Reply | _Later":
+    async def _attempt(self, method: str, url: URL, body: bytes | None, extra: dict[str, str]) -> "Reply | _Later":
         headers = self.headers | extra
         if body is not None:
             headers["Content-Type"] = "application/json"
         try:
             async with self.session.request(
                 method,
-                self.url / path,
+                url,
                 data=body,
                 headers=headers,
                 allow_redirects=False,

@@ -9,14 +9,14 @@ import base64
 import hashlib
 import os
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from io import FileIO
 from pathlib import Path
 
 import aiohttp
 
-from broker.contract import Checksum, UploadSession
+from broker.contract import Checksum, State, UploadSession
 from uploader import events
 from uploader.client import BrokerClient
 from uploader.errors import ContentMismatch, FileUnusable, StoreRefused, Unreachable
@@ -25,6 +25,7 @@ from uploader.sender import Answer, Next, describe, read_answer, signed_url
 from uploader.threads import ends_by_itself, in_thread
 
 PIECE_BYTES = 1 << 18
+ATTEMPTS_PER_COPY = 3  # ours: while there is another copy to read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,9 +41,13 @@ class DownloadResult:
 
 @dataclass(slots=True, kw_only=True)
 class Download:
-    """One run. `target` None: the declared file name, in the working directory."""
+    """One run. `target` None: the declared file name, in the working directory.
+
+    :ivar destination: of a fan-out the copy to read. Without it all that are verified are tried in turn.
+    """
 
     session_id: str
+    destination: str | None
     target: Path | None
     replaces: bool
     broker: BrokerClient
@@ -72,7 +77,7 @@ class Download:
         try:
             with part.open("ab", buffering=0) as out:
                 await in_thread(self.executor, ends_by_itself, proof.prime, part)
-                await self._fetch(session, size, out, proof)
+                await self._fetch_from_any(session, size, out, proof)
         except OSError as exc:
             raise FileUnusable(f"{part}: {exc.strerror}", session_id=session.id) from exc
         if not proof.is_right():
@@ -83,14 +88,39 @@ class Download:
             session_id=session.id, path=target, size_bytes=size, proved=proof.algorithm, attempts=self.attempts
         )
 
-    async def _fetch(self, session: UploadSession, size: int, out: FileIO, proof: "Proof") -> None:
+    def _copies(self, session: UploadSession) -> list[str | None]:
+        """Where to read, the first choice first. None: the broker decides."""
+        if self.destination is not None or not session.copies:
+            return [self.destination]
+        return [copy.destination for copy in session.copies if copy.state is State.VERIFIED] or [None]
+
+    async def _fetch_from_any(self, session: UploadSession, size: int, out: FileIO, proof: "Proof") -> None:
         if out.tell() > size:
             raise ContentMismatch("the part on disk is longer than the object", session_id=session.id)
+        *others, last = self._copies(session)
+        few = replace(self.retry, attempts=min(self.retry.attempts, ATTEMPTS_PER_COPY))
+        for destination in others:
+            try:
+                return await self._fetch(session, size, out, proof, destination, few)
+            except (StoreRefused, Unreachable, ContentMismatch) as exc:
+                self._notify(f"read the next copy, not {destination}", exc.message, timedelta(), self.attempts)
+        return await self._fetch(session, size, out, proof, last, self.retry)
+
+    async def _fetch(
+        self,
+        session: UploadSession,
+        size: int,
+        out: FileIO,
+        proof: "Proof",
+        destination: str | None,
+        retry: RetryPolicy,
+    ) -> None:
         refusals = 0
+        self.attempts = 0
         while out.tell() < size or not self.attempts:
             before = out.tell()
             self.attempts += 1
-            answer = await self._ask(size, out, proof)
+            answer = await self._ask(size, out, proof, destination)
             if answer is None:
                 continue
             if answer.status == 412:
@@ -100,15 +130,15 @@ class Download:
                 raise StoreRefused(f"the store refuses the download: {answer}", session_id=session.id)
             if out.tell() > before:
                 self.attempts = 1  # it got on: the retries are for a store that does not answer
-            elif self.retry.is_last(self.attempts):
+            elif retry.is_last(self.attempts):
                 raise Unreachable(f"the store does not answer; last: {answer}", session_id=session.id)
-            delay = self.retry.delay(self.attempts, answer.retry_after)
+            delay = retry.delay(self.attempts, answer.retry_after)
             self._notify("read", str(answer), delay, self.attempts)
             await asyncio.sleep(delay.total_seconds())
 
-    async def _ask(self, size: int, out: FileIO, proof: "Proof") -> Answer | None:
+    async def _ask(self, size: int, out: FileIO, proof: "Proof", destination: str | None) -> Answer | None:
         """One GET with a fresh grant, from where the part ends. None: the answer came to its end."""
-        request = await self.broker.content(self.session_id, self._notify)
+        request = await self.broker.content(self.session_id, self._notify, destination)
         offset = out.tell()
         headers = dict(request.headers) | ({"Range": f"bytes={offset}-"} if offset else {})
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=self.stall.total_seconds())

@@ -3,56 +3,50 @@
     (hash → mint | take up what was interrupted) → send ⇄ (pause | re-mint) → complete → wait
 
 If the upload ends in any other way – a refusal, a file that changed, Ctrl-C – the session is aborted, so that nobody
-waits for it. One that has left a note is kept when it is interrupted: the same command goes on.
+waits for it. One that somebody can go on with, by its note or its key, is kept when it was interrupted, and so is a
+fan-out of which copies are missing.
 """
 
 import asyncio
 import threading
 import time
-from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 import msgspec
 
-from broker.contract import Checksum, CreateUploadSession, MultipartUpload, UploadSession
+from broker.contract import Checksum, CreateUploadSession, UploadSession
 from uploader import events
-from uploader.bookmark import ABORT_TIMEOUT, Bookmark
+from uploader.bookmark import ABORT_TIMEOUT, Bookmark, NoBookmark
 from uploader.checksums import declare, spelled
-from uploader.client import BrokerClient
+from uploader.copies import FanOut
 from uploader.delivery import Delivery
-from uploader.errors import SessionLost, UploaderError, WaitTimedOut
-from uploader.orders import Order, UploadResult
+from uploader.errors import BrokerRefused, CopiesMissing, SessionLost, UploaderError, WaitTimedOut
+from uploader.means import Means
+from uploader.orders import Order, Outcome, UploadResult
 from uploader.place import Place, objects_of
-from uploader.retry import RetryPolicy
-from uploader.sender import Sender
 from uploader.threads import in_thread
 from uploader.voice import Voice
 
 
 @dataclass(slots=True, kw_only=True)
 class Upload:
-    """One run of one order. Its fields are its rights: the broker, the store, a thread, a looker-on.
+    """One run of one order.
 
     :ivar bookmark: where this upload is remembered if it is interrupted.
     """
 
     order: Order
-    broker: BrokerClient
-    sender: Sender
-    executor: Executor
-    retry: RetryPolicy
+    means: Means
     voice: Voice
-    bookmark: Bookmark | None = None
+    bookmark: Bookmark | NoBookmark
     meter: events.Meter = field(init=False)
     session: UploadSession | None = field(init=False, default=None)
+    is_fresh: bool = field(init=False)
 
     def __post_init__(self) -> None:
         self.meter = events.Meter(self.order.source.name, self.order.source.size_bytes)
-
-    @property
-    def file(self) -> str:
-        return self.order.source.name
+        self.is_fresh = not self.order.is_repeatable
 
     async def run(self) -> UploadResult:
         """Do it.
@@ -62,115 +56,164 @@ class Upload:
         self.voice.observer.on_meter(self.meter)
         try:
             result = await self._run()
-            self._forget()
+            if result.missing:
+                self._keep("copies-missing")
+            else:
+                self.bookmark.forget()
         except WaitTimedOut:
             raise
         except (UploaderError, asyncio.CancelledError) as exc:
             if isinstance(exc, UploaderError):
-                exc.session_id = exc.session_id or (self.session.id if self.session else None)
+                exc.session_id = exc.session_id or self.voice.session_id
             await self._leave(exc)
             raise
         finally:
-            if self.bookmark is not None:
-                self.bookmark.close()
+            self.bookmark.close()
         return result
 
     async def _run(self) -> UploadResult:
         started = time.monotonic()
-        taken_up = await self.bookmark.take_up() if self.bookmark else None
-        session = self._seen(taken_up) if taken_up else await self._mint(await self._declare())
-        delivery = Delivery(
-            place=Place(broker=self.broker, voice=self.voice, session=session),
-            source=self.order.source,
-            sender=self.sender,
-            retry=self.retry,
-            meter=self.meter,
-            jobs=self.order.jobs,
-            is_fresh=taken_up is None,
-        )
+        session = await self._taken_up() or await self._mint(await self._declare())
         sending = time.monotonic()
-        await delivery.send()
-        seconds = max(0.0, delivery.sent_at - sending)
-        await delivery.settle(self.order.wait, self.order.timeout)
+        outcome = await (self._to_copies(session) if session.copies else self._to_one(session))
         elapsed = timedelta(seconds=round(time.monotonic() - started, 3))
-        return self._result(delivery, elapsed, timedelta(seconds=seconds))
+        return self._result(outcome, elapsed, timedelta(seconds=max(0.0, outcome.sent_at - sending)))
 
-    def _seen(self, session: UploadSession) -> UploadSession:
-        self.session = session
-        self.voice.session_id = session.id
+    async def _taken_up(self) -> UploadSession | None:
+        session = await self.bookmark.take_up()
+        if session is not None:
+            self.is_fresh = False
+            self._see(session)
         return session
 
     async def _declare(self) -> CreateUploadSession:
+        """The declaration; an earlier command that did not hear of its session has left the digests."""
+        promise = self.bookmark.promise
+        checksum = promise.checksum if promise and promise.checksum else await self._hash()
+        size_bytes = self.order.source.size_bytes
+        return msgspec.structs.replace(self.order.wanted, size_bytes=size_bytes, checksum=checksum)
+
+    async def _hash(self) -> Checksum:
         source, algorithms = self.order.source, self.order.algorithms
         self.meter.begin("hashing")
         is_stopped = threading.Event()
         started = time.monotonic()
         checksum = await in_thread(
-            self.executor, is_stopped.set, declare, source, algorithms, self.meter, is_stopped.is_set
+            self.means.executor, is_stopped.set, declare, source, algorithms, self.meter, is_stopped.is_set
         )
         if algorithms:
             seconds = round(time.monotonic() - started, 3)
-            self.voice.tell(events.Hashed(file=self.file, algorithm=spelled(algorithms), seconds=seconds))
-        return msgspec.structs.replace(self.order.wanted, size_bytes=source.size_bytes, checksum=checksum)
+            self.voice.tell(events.Hashed(file=self.voice.file, algorithm=spelled(algorithms), seconds=seconds))
+        return checksum
 
     async def _mint(self, wanted: CreateUploadSession) -> UploadSession:
-        session, is_replay = await self.broker.mint(wanted, self.order.idempotency_key, self.voice.retrying)
-        self._seen(session)
-        if self.bookmark and isinstance(session.upload, MultipartUpload):
-            self.bookmark.begin(session)
+        key = self.order.idempotency_key
+        if self.bookmark.promise is not None:
+            key = self.bookmark.promise.idempotency_key
+            self.is_fresh = False
+        elif wanted.destinations:
+            self.bookmark.begin(key, wanted.checksum)
+        session, is_replay = await self.means.broker.mint(wanted, key, self.voice.retrying)
+        self._see(session)
+        self.bookmark.minted(session)
+        objects = objects_of(session)
         self.voice.tell(
             events.Minted(
-                file=self.file,
+                file=self.voice.file,
                 session_id=session.id,
-                key=objects_of(session)[0].key,
+                key=objects[0].key,
                 size_bytes=session.size_bytes,
                 expires_at=session.expires_at,
                 is_replay=is_replay,
+                copies={each.destination: each.key for each in objects} if session.copies else {},
             )
         )
         return session
 
+    def _see(self, session: UploadSession) -> None:
+        self.session = session
+        self.voice.session_id = session.id
+
+    async def _to_one(self, session: UploadSession) -> Outcome:
+        delivery = Delivery(
+            place=Place(broker=self.means.broker, voice=self.voice, session=session),
+            source=self.order.source,
+            sender=self.means.sender,
+            retry=self.means.retry,
+            meter=self.meter,
+            jobs=self.order.jobs,
+            is_fresh=self.is_fresh,
+        )
+        await delivery.send()
+        await delivery.settle(self.order.wait, self.order.timeout)
+        return Outcome(
+            session=delivery.place.session,
+            attempts=delivery.attempts,
+            sent_bytes=delivery.sent_bytes,
+            sent_at=delivery.sent_at,
+        )
+
+    async def _to_copies(self, session: UploadSession) -> Outcome:
+        fan_out = FanOut(
+            session=session,
+            order=self.order,
+            means=self.means,
+            meter=self.meter,
+            voice=self.voice,
+            is_fresh=self.is_fresh,
+        )
+        return await fan_out.run()
+
     async def _leave(self, cause: BaseException) -> None:
         """Abort, unless somebody goes on. Best effort and short: a session that nobody aborts expires."""
         if self.session is None:
+            if isinstance(cause, BrokerRefused):
+                self.bookmark.forget()
             return
         if isinstance(cause, SessionLost):
-            self._forget()
+            self.bookmark.forget()
             return
         why = cause.code if isinstance(cause, UploaderError) else "interrupted"
-        is_left = self.bookmark is not None and self.bookmark.is_left
-        if not self.order.keeps_session and not (is_left and isinstance(cause, asyncio.CancelledError)):
-            try:
-                async with asyncio.timeout(ABORT_TIMEOUT.total_seconds()):
-                    await self.broker.abort(self.session.id, self.voice.retrying)
-            except (UploaderError, TimeoutError):
-                pass
-            else:
-                self._forget()
-                self.voice.tell(events.Aborted(file=self.file, session_id=self.session.id, why=why))
-                return
-        if is_left:
-            self.voice.tell(events.Kept(file=self.file, session_id=self.session.id, why=why))
-
-    def _forget(self) -> None:
-        if self.bookmark is not None:
+        if not self._is_kept(cause) and await self._abort(self.session):
             self.bookmark.forget()
+            self.voice.tell(events.Aborted(file=self.voice.file, session_id=self.session.id, why=why))
+        else:
+            self._keep(why)
 
-    def _result(self, delivery: Delivery, elapsed: timedelta, sending: timedelta) -> UploadResult:
-        session = delivery.place.session
-        place = objects_of(session)[0]
+    def _is_kept(self, cause: BaseException) -> bool:
+        if isinstance(cause, CopiesMissing) and cause.is_late:
+            return True
+        is_resumable = self.bookmark.is_left or self.order.is_repeatable
+        return self.order.keeps_session or (is_resumable and isinstance(cause, CopiesMissing | asyncio.CancelledError))
+
+    async def _abort(self, session: UploadSession) -> bool:
+        try:
+            async with asyncio.timeout(ABORT_TIMEOUT.total_seconds()):
+                await self.means.broker.abort(session.id, self.voice.retrying)
+        except (UploaderError, TimeoutError):
+            return False
+        return True
+
+    def _keep(self, why: str) -> None:
+        if self.bookmark.is_left and self.session is not None:
+            self.voice.tell(events.Kept(file=self.voice.file, session_id=self.session.id, why=why))
+
+    def _result(self, outcome: Outcome, elapsed: timedelta, sending: timedelta) -> UploadResult:
+        session = outcome.session
+        first = objects_of(session)[0]
         return UploadResult(
             session_id=session.id,
             state=session.state,
-            destination=place.destination,
-            bucket=place.bucket,
-            key=objects_of(session)[0].key,
+            destination=first.destination,
+            bucket=first.bucket,
+            key=first.key,
             filename=session.filename,
             size_bytes=session.size_bytes,
             checksum=session.checksum or Checksum(),
-            attempts=delivery.attempts,
+            attempts=outcome.attempts,
             elapsed=elapsed,
             sending=sending,
-            sent_bytes=delivery.sent_bytes,
+            sent_bytes=outcome.sent_bytes,
             session=session,
+            copies=outcome.copies,
         )

@@ -6,6 +6,7 @@ UploaderError
 │   ├── FileChanged       the file grew, shrank or vanished while it was read
 │   ├── StoreRefused      the store said no in a way that sending again does not change
 │   ├── SessionLost       the session ended (rejected, expired, aborted, failed)
+│   ├── CopiesMissing     too few of a fan-out's copies are there                         exit of the first that failed
 │   └── ContentMismatch   downloaded bytes are not what was verified
 ├── BrokerRefused         the broker said no: key, role, validation                       exit 3
 └── Unreachable           store or broker does not answer within the retries              exit 4
@@ -15,6 +16,7 @@ No text in here may hold a signed URL, a token or a key. aiohttp puts the URL in
 why its exceptions are described by class and errno and raised `from None`.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from broker.contract import Problem, Reason, State
@@ -24,6 +26,7 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2  # click's own
 EXIT_REFUSED = 3
 EXIT_UNREACHABLE = 4
+EXIT_COPY_MISSING = 5  # no error: the session has what it needs
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
@@ -31,7 +34,7 @@ class UploaderError(Exception):
     """Something went wrong."""
 
     code: ClassVar[str] = "error"
-    exit_code: ClassVar[int] = EXIT_FAILED
+    exit_code: int = EXIT_FAILED
 
     def __init__(self, message: str | None = None, *, session_id: str | None = None) -> None:
         self.message = message or (type(self).__doc__ or "").strip()
@@ -79,6 +82,23 @@ class SessionLost(UploadFailed):
         self.reason = reason
         why = f": {reason.message} [{reason.code}]" if reason else ""
         super().__init__(f"the session is {state.value}{why}", session_id=session_id)
+
+
+class CopiesMissing(UploadFailed):
+    """Too few copies are there for the session to be verified. The same command, or call, sends the others alone.
+
+    :ivar missing: why, by destination.
+    :ivar is_late: all were sent, and may be verified yet.
+    """
+
+    code = "copies-missing"
+
+    def __init__(self, missing: Mapping[str, UploaderError], count: int, *, session_id: str) -> None:
+        self.missing = dict(missing)
+        self.is_late = all(isinstance(error, WaitTimedOut) for error in missing.values())
+        self.exit_code = next(iter(self.missing.values())).exit_code
+        whys = "".join(f"\n  {destination}: {error.message}" for destination, error in self.missing.items())
+        super().__init__(f"{len(self.missing)} of {count} copies are missing{whys}", session_id=session_id)
 
 
 class BrokerRefused(UploaderError):

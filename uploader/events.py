@@ -3,7 +3,7 @@
 `--json` prints an event as it stands, so a field here is a promise to scripts. None holds a URL, a token or a key.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Literal, Protocol
@@ -30,6 +30,8 @@ class Minted(Event, frozen=True, kw_only=True, tag="upload.minted"):
     size_bytes: int
     expires_at: datetime
     is_replay: bool = False
+    copies: dict[str, str] = {}
+    """the keys by destination, of a fan-out"""
 
 
 class Resumed(Event, frozen=True, kw_only=True, tag="upload.resumed"):
@@ -39,6 +41,8 @@ class Resumed(Event, frozen=True, kw_only=True, tag="upload.resumed"):
     stored_parts: int
     part_count: int
     stored_bytes: int
+    copies: dict[str, str] = {}
+    """the states by destination, of a fan-out"""
 
 
 class NotResumed(Event, frozen=True, kw_only=True, tag="upload.not-resumed"):
@@ -86,6 +90,8 @@ class Progressed(Event, frozen=True, kw_only=True, tag="upload.progressed"):
     phase: Phase
     done_bytes: int
     total_bytes: int
+    copies: dict[str, int] = {}
+    """bytes by destination, of a fan-out"""
 
 
 class Finished(Event, frozen=True, kw_only=True, tag="upload.finished"):
@@ -98,6 +104,10 @@ class Finished(Event, frozen=True, kw_only=True, tag="upload.finished"):
     sent_seconds: float
     attempts: int
     result: Any = None
+    copies: dict[str, str] = {}
+    """the states by destination, of a fan-out"""
+    missing: dict[str, str] = {}
+    """why copies are not there, by destination"""
 
 
 class Downloaded(Event, frozen=True, kw_only=True, tag="download.finished"):
@@ -131,21 +141,27 @@ class Kept(Event, frozen=True, kw_only=True, tag="upload.kept"):
 class Meter:
     """How far one file is. The sending thread writes, a view reads; whole integers, so no lock is needed.
 
-    A file that is sent in parts has a lane for each part that is under way.
+    A file that is sent in parts has a lane for each part that is under way; one that goes to several destinations has
+    a meter for each copy, and shows their sum.
+
+    :ivar state: of a copy: sending, verified, missing …
     """
 
-    __slots__ = ("_done_bytes", "_lanes", "file", "phase", "total_bytes")
+    __slots__ = ("_done_bytes", "_lanes", "copies", "file", "label", "phase", "state", "total_bytes")
 
-    def __init__(self, file: str, total_bytes: int, phase: Phase = "hashing") -> None:
+    def __init__(self, file: str, total_bytes: int, phase: Phase = "hashing", label: str = "") -> None:
         self.file = file
+        self.label = label
         self.total_bytes = total_bytes
         self.phase: Phase = phase
+        self.state = ""
+        self.copies: list[Meter] = []
         self._done_bytes = 0
         self._lanes: list[Meter] = []
 
     @property
     def done_bytes(self) -> int:
-        return self._done_bytes + sum(lane.done_bytes for lane in self._lanes)
+        return self._done_bytes + sum(meter.done_bytes for meter in (*self._lanes, *self.copies))
 
     @done_bytes.setter
     def done_bytes(self, size_bytes: int) -> None:
@@ -154,6 +170,13 @@ class Meter:
     def begin(self, phase: Phase, done_bytes: int = 0) -> None:
         self.done_bytes = done_bytes
         self.phase = phase
+
+    def split(self, destinations: Sequence[str]) -> dict[str, "Meter"]:
+        """A meter for each copy; this one shows their sum from now on."""
+        self.copies = [Meter(self.file, self.total_bytes, "sending", each) for each in destinations]
+        self.total_bytes *= len(self.copies)
+        self.begin("sending")
+        return {meter.label: meter for meter in self.copies}
 
     @contextmanager
     def lane(self, size_bytes: int) -> Iterator["Meter"]:

@@ -1,12 +1,12 @@
 """What is ordered of an upload, and what comes of it."""
 
-import uuid
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal
 
 from broker.contract import Checksum, CreateUploadSession, State, UploadSession
 from uploader.checksums import Algorithm
+from uploader.errors import UploaderError
 from uploader.source import Source
 
 Wait = Literal["none", "verified", "processed"]
@@ -19,12 +19,48 @@ REACHED: dict[Wait, frozenset[State]] = {
 }
 
 
+ENOUGH = REACHED["verified"] | {State.FAILED}
+"""A fan-out that has as many copies as it needs, whatever became of its job."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyResult:
+    """What became of one copy of a fan-out.
+
+    :ivar error: why nothing that counts is there, or None.
+    :ivar sent_bytes: nothing, if it was there already.
+    """
+
+    destination: str
+    bucket: str
+    key: str
+    state: State
+    attempts: int
+    sent_bytes: int
+    error: UploaderError | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How the bytes went.
+
+    :ivar sent_at: when the last of them had, on the monotonic clock.
+    """
+
+    session: UploadSession
+    attempts: int
+    sent_bytes: int
+    sent_at: float
+    copies: tuple[CopyResult, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadResult:
-    """An upload that reached the wished state.
+    """An upload that reached the wished state. `destination`, `bucket` and `key` of a fan-out are its first copy's.
 
     :ivar attempts: PUTs, of the object or of its parts.
-    :ivar sent_bytes: less than the size if an interrupted upload was taken up.
+    :ivar sent_bytes: less than the size if an interrupted upload was taken up; of a fan-out, to all copies.
+    :ivar copies: of a fan-out.
     """
 
     session_id: str
@@ -40,6 +76,12 @@ class UploadResult:
     sending: timedelta
     sent_bytes: int
     session: UploadSession = field(repr=False)
+    copies: tuple[CopyResult, ...] = ()
+
+    @property
+    def missing(self) -> tuple[CopyResult, ...]:
+        """Copies that are not there although the session has enough of them. The same call sends these alone."""
+        return tuple(copy for copy in self.copies if copy.error)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +90,8 @@ class Order:
 
     :ivar wanted: what is declared; size and checksum are filled in by the engine.
     :ivar timeout: for the wished state, counted from the last byte.
-    :ivar jobs: parts under way at a time.
+    :ivar jobs: parts under way at a time, for each copy.
+    :ivar is_repeatable: its key is the caller's, who can ask for the same session again.
     """
 
     source: Source
@@ -58,4 +101,5 @@ class Order:
     timeout: timedelta = timedelta(minutes=10)
     keeps_session: bool = False
     jobs: int = 6
-    idempotency_key: str = field(default_factory=lambda: uuid.uuid4().hex)
+    idempotency_key: str
+    is_repeatable: bool = False

@@ -6,10 +6,9 @@ more. "CompleteMultipartUpload" is the broker's business; here it is asked for, 
 
 import asyncio
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
 
 from broker.contract import PartRequest
 from uploader.errors import BrokerRefused, StoreRefused, Unreachable, UploaderError
@@ -19,6 +18,7 @@ from uploader.place import Place
 from uploader.retry import RetryPolicy
 from uploader.sender import MAX_REFUSALS, Answer, Next, Sender
 from uploader.source import Slice, Source
+from uploader.together import together
 
 MAX_FRUITLESS = 3  # ours: a store that thrice does not keep what it took will not do so the fourth time
 
@@ -107,7 +107,7 @@ class PartsTransfer:
         self.meter.begin("sending", self.cut.size_bytes - left_bytes)
         grants = Grants(self.place.parts, left, first)
         try:
-            await _together([self._work(grants) for _ in range(min(self.jobs, len(left)))])
+            await together([self._work(grants) for _ in range(min(self.jobs, len(left)))])
         finally:
             self.sent_at = time.monotonic()
             self.meter.begin("waiting", self.meter.done_bytes)
@@ -150,17 +150,6 @@ class PartsTransfer:
     async def _renew(self, grants: Grants, granted: Granted, why: str) -> Granted:
         self.place.voice.reminted(why)
         return await grants.renew(granted)
-
-
-async def _together(work: Sequence[Coroutine[Any, Any, None]]) -> None:
-    """All of it, or the first thing that went wrong, after the rest was stopped and waited for."""
-    tasks = [asyncio.ensure_future(each) for each in work]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _given_up(number: int, answer: Answer, attempts: int) -> UploaderError:

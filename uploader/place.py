@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from broker.contract import ObjectRef, PartRequest, Reason, State, UploadSession
+from broker.contract import Copy, ObjectRef, PartRequest, Reason, State, UploadSession
 from uploader.client import BrokerClient
+from uploader.errors import Unreachable
 from uploader.voice import Voice
 
-Standing = UploadSession
+Standing = UploadSession | Copy
 
 
 @dataclass(slots=True, kw_only=True)
@@ -25,13 +26,22 @@ class Place:
 
     @property
     def standing(self) -> Standing:
-        """State, requests and parts of this object alone."""
-        return self.session
+        """State, requests and parts of this object alone.
+
+        :raises Unreachable: the broker does not speak of it.
+        """
+        if self.destination is None:
+            return self.session
+        for copy in self.session.copies or []:
+            if copy.destination == self.destination:
+                return copy
+        raise Unreachable(f"the broker's answer does not speak of the copy at {self.destination}")
 
     @property
     def reason(self) -> Reason | None:
-        """Why it came to a bad end."""
-        return self.session.reason or None
+        """Why it came to a bad end, or has no requests."""
+        standing = self.standing
+        return (standing.problem if isinstance(standing, Copy) else standing.reason) or None
 
     @property
     def is_pending(self) -> bool:
@@ -42,15 +52,15 @@ class Place:
 
     async def remint(self) -> None:
         """Fresh requests, in `standing.upload`."""
-        self.session = await self.broker.remint(self.session.id, self.voice.retrying)
+        self.session = await self.broker.remint(self.session.id, self.voice.retrying, self.destination)
 
     async def parts(self, numbers: Sequence[int]) -> list[PartRequest]:
         """Fresh requests for these parts, in the order asked for."""
-        return await self.broker.parts(self.session.id, numbers, self.voice.retrying)
+        return await self.broker.parts(self.session.id, numbers, self.voice.retrying, self.destination)
 
     async def complete(self) -> timedelta | None:
         """Say that the bytes may be there. Returns when to ask again."""
-        self.session, pause = await self.broker.complete(self.session.id, self.voice.retrying)
+        self.session, pause = await self.broker.complete(self.session.id, self.voice.retrying, self.destination)
         return pause
 
 

@@ -82,6 +82,7 @@ class JsonView:
                         phase=meter.phase,
                         done_bytes=meter.done_bytes,
                         total_bytes=meter.total_bytes,
+                        copies={copy.label: copy.done_bytes for copy in meter.copies},
                     )
                 )
 
@@ -113,7 +114,8 @@ class PlainView:
         if meter is not None and 0 < meter.done_bytes < meter.total_bytes:
             share = 100 * meter.done_bytes // meter.total_bytes
             done = f"{size_text(meter.done_bytes)} of {size_text(meter.total_bytes)}"
-            print(f"{meter.file}: {PHASES[meter.phase]} {share} % ({done})", file=self._err, flush=True)
+            copies = f" – {copies_text(meter)}" if meter.copies else ""
+            print(f"{meter.file}: {PHASES[meter.phase]} {share} % ({done}){copies}", file=self._err, flush=True)
 
     def opened(self) -> AbstractContextManager[object]:
         return nullcontext()
@@ -138,6 +140,7 @@ class BarView:
             TextColumn("{task.fields[file]}", markup=False),
             TextColumn("{task.description}", style="dim"),
             BarColumn(bar_width=None),
+            TextColumn("{task.fields[copies]}", markup=False),
             DownloadColumn(binary_units=True),
             RateColumn(),
             TimeRemainingColumn(compact=True),
@@ -155,7 +158,9 @@ class BarView:
             self._console.print(line, style="yellow", markup=False, highlight=False)
 
     def on_meter(self, meter: events.Meter) -> None:
-        task = self._progress.add_task(PHASES[meter.phase], total=meter.total_bytes, file=_shortened(meter.file))
+        task = self._progress.add_task(
+            PHASES[meter.phase], total=meter.total_bytes, file=_shortened(meter.file), copies=""
+        )
         self._shown = (task, meter)
 
     def tick(self) -> None:
@@ -166,7 +171,7 @@ class BarView:
             self._phase = meter.phase
             self._progress.reset(task, description=PHASES[meter.phase], completed=meter.done_bytes)
         self._done_bytes = meter.done_bytes
-        self._progress.update(task, completed=meter.done_bytes)
+        self._progress.update(task, completed=meter.done_bytes, total=meter.total_bytes, copies=copies_text(meter))
         self._progress.refresh()
 
     def opened(self) -> AbstractContextManager[object]:
@@ -200,10 +205,21 @@ async def ticking(view: View) -> AsyncIterator[None]:
                 await ticker
 
 
+def copies_text(meter: events.Meter) -> str:
+    """How far each copy is: `eu verified, us 43 %`."""
+    return ", ".join(f"{copy.label} {_copy_text(copy)}" for copy in meter.copies)
+
+
+def _copy_text(copy: events.Meter) -> str:
+    is_moving = copy.state == "sending" and copy.done_bytes < copy.total_bytes
+    return f"{100 * copy.done_bytes // copy.total_bytes} %" if is_moving else copy.state
+
+
 def remark(event: events.Event) -> str | None:
     """An event as a line of text; the outcome has its own line elsewhere."""
     text = _remark(event)
-    return f"{event.file}: {text}" if text else None
+    destination = getattr(event, "destination", None)
+    return f"{event.file}: {f'{destination}: ' if destination else ''}{text}" if text else None
 
 
 def _remark(event: events.Event) -> str:
@@ -213,7 +229,11 @@ def _remark(event: events.Event) -> str:
             text = f"{event.algorithm} in {event.seconds:.2f} s"
         case events.Minted():
             replay = ", granted before" if event.is_replay else ""
-            text = f"session {event.session_id} for {size_text(event.size_bytes)}{replay}"
+            copies = f" to {', '.join(event.copies)}" if event.copies else ""
+            text = f"session {event.session_id} for {size_text(event.size_bytes)}{copies}{replay}"
+        case events.Resumed() if event.copies:
+            there = sum(state == "verified" for state in event.copies.values())
+            text = f"resumed: {there} of {len(event.copies)} copies were there, session {event.session_id}"
         case events.Resumed() if event.part_count:
             text = f"resumed: {event.stored_parts} of {event.part_count} parts were there, session {event.session_id}"
         case events.Resumed():

@@ -2,11 +2,10 @@
 
 import msgspec
 
-from broker.contract import UploadSession
+from broker.contract import ObjectRef, PartsStatus, UploadSession
 from uploader.download import DownloadResult
 from uploader.events import Downloaded, Finished
 from uploader.orders import UploadResult
-from uploader.place import objects_of
 from uploader.progress import rate_text, size_text
 
 
@@ -14,7 +13,14 @@ def outcome_line(result: UploadResult) -> str:
     """Session, state, key and rate of one upload."""
     seconds = result.sending.total_seconds()
     rate = rate_text(result.sent_bytes, seconds)
-    return f"{result.session_id} {result.state.value} {result.key} {size_text(result.size_bytes)} {rate}"
+    there = [copy.destination for copy in result.copies if not copy.error]
+    place = f"{len(there)} of {len(result.copies)} copies: {','.join(there)}" if result.copies else result.key
+    return f"{result.session_id} {result.state.value} {place} {size_text(result.size_bytes)} {rate}"
+
+
+def missing_lines(result: UploadResult) -> list[str]:
+    """What is to be said of copies that the session does without."""
+    return [f"the copy at {copy.destination} is missing: {copy.error.message}" for copy in result.missing if copy.error]
 
 
 def finished_event(name: str, result: UploadResult) -> Finished:
@@ -29,6 +35,8 @@ def finished_event(name: str, result: UploadResult) -> Finished:
         sent_seconds=round(result.sending.total_seconds(), 3),
         attempts=result.attempts,
         result=result.session.result or None,
+        copies={copy.destination: copy.state.value for copy in result.copies},
+        missing={copy.destination: copy.error.message for copy in result.missing if copy.error},
     )
 
 
@@ -50,7 +58,10 @@ def downloaded_event(result: DownloadResult) -> Downloaded:
 
 def status_json(session: UploadSession) -> str:
     """Everything but the secrets, should the broker ever send them here."""
-    bare = msgspec.structs.replace(session, token=msgspec.UNSET, upload=msgspec.UNSET)
+    copies = [msgspec.structs.replace(copy, upload=msgspec.UNSET) for copy in session.copies or []]
+    bare = msgspec.structs.replace(
+        session, token=msgspec.UNSET, upload=msgspec.UNSET, copies=copies if session.copies else msgspec.UNSET
+    )
     return msgspec.json.encode(bare).decode()
 
 
@@ -58,12 +69,13 @@ def status_text(session: UploadSession) -> str:
     lines = [
         f"{session.id} {session.state.value}",
         f"  {session.filename}, {size_text(session.size_bytes)}, {session.content_type}",
-        *(f"  {place.destination}: {place.bucket}/{place.key}" for place in objects_of(session)),
     ]
-    if session.parts:
-        parts = session.parts
-        stored = size_text(parts.stored_bytes)
-        lines.append(f"  {parts.stored_count} of {parts.part_count} parts are there, {stored}")
+    if session.object:
+        lines += [f"  {_object_text(session.object)}", *_parts_lines(session.parts)]
+    for copy in session.copies or []:
+        lines += [f"  {_object_text(copy.object)} {copy.state.value}", *_parts_lines(copy.parts)]
+        if copy.problem:
+            lines.append(f"    because: {copy.problem.message} [{copy.problem.code}]")
     if session.reason:
         lines.append(f"  because: {session.reason.message} [{session.reason.code}]")
     for step in session.timeline or []:
@@ -73,3 +85,13 @@ def status_text(session: UploadSession) -> str:
     if session.result:
         lines.append(f"  result: {msgspec.json.encode(session.result).decode()}")
     return "\n".join(lines)
+
+
+def _object_text(place: ObjectRef) -> str:
+    return f"{place.destination}: {place.bucket}/{place.key}"
+
+
+def _parts_lines(parts: PartsStatus | msgspec.UnsetType) -> list[str]:
+    if not parts:
+        return []
+    return [f"  {parts.stored_count} of {parts.part_count} parts are there, {size_text(parts.stored_bytes)}"]

@@ -18,14 +18,16 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from broker.contract import CreateUploadSession
+from broker.contract import Checksum, CreateUploadSession
 from uploader.checksums import Algorithm, spelled
 
 MAX_NOTE_BYTES = 1 << 16  # a path is at most 4 KiB
 
 
-class Note(Struct, frozen=True, kw_only=True):
-    """An upload that has begun. `expires_at` is the session's deadline: afterwards the note is of no use."""
+class Note(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An upload that has begun. Without `session_id` it was not heard whether there is one: the key and the digests
+    that were declared bring it back. After `expires_at` the note is of no use.
+    """
 
     broker: str
     path: str
@@ -33,6 +35,8 @@ class Note(Struct, frozen=True, kw_only=True):
     mtime_ns: int
     session_id: str
     expires_at: datetime
+    idempotency_key: str = ""
+    checksum: Checksum | None = None
 
     def is_of(self, seen: os.stat_result) -> bool:
         """The file is still what it was then, by size and modification time."""

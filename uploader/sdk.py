@@ -3,24 +3,28 @@
 import asyncio
 import os
 import ssl
-from collections.abc import Mapping
+import uuid
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal, Self
 
 import aiohttp
+from msgspec import UNSET
 from yarl import URL
 
 from broker.contract import CreateUploadSession, UploadSession
-from uploader.bookmark import Bookmark
+from uploader.bookmark import Bookmark, NoBookmark
 from uploader.checksums import Choice, chosen
 from uploader.client import BrokerClient
 from uploader.download import Download, DownloadResult
 from uploader.engine import Upload
 from uploader.events import Observer, Silent
+from uploader.means import Means
 from uploader.media import guess_type
 from uploader.orders import Order, UploadResult, Wait
 from uploader.resume import Notes
@@ -28,10 +32,12 @@ from uploader.retry import RetryPolicy
 from uploader.sender import Sender
 from uploader.source import MemorySource, Source, open_source
 from uploader.voice import Voice
+from uploader.window import Budget
 
 Strategy = Literal["auto", "put", "multipart"]
 
 MAX_THREADS = 64  # ours: one for each upload or part at a time; more wait for a thread
+MAX_CONNECTIONS = 100  # ours: to one host, so that one that hangs holds none of another
 MAX_JOBS = 32  # ours: beyond it one file gains nothing on any store that was measured
 DEFAULT_JOBS = 6
 
@@ -68,6 +74,7 @@ class Uploader:
         self._answer_timeout = answer_timeout
         self._ssl = ssl_context or True
         self._notes = notes
+        self._senders: dict[str, Sender] = {}
         self._stack = AsyncExitStack()
 
     def __repr__(self) -> str:
@@ -77,7 +84,7 @@ class Uploader:
         self._executor = self._stack.enter_context(ThreadPoolExecutor(MAX_THREADS, "uploader"))
         self._http = await self._stack.enter_async_context(
             aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=self._ssl),
+                connector=aiohttp.TCPConnector(ssl=self._ssl, limit=0, limit_per_host=MAX_CONNECTIONS),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"User-Agent": _user_agent()},
             )
@@ -87,6 +94,14 @@ class Uploader:
         )
         self._sender = Sender(
             session=self._http, executor=self._executor, stall=self._stall, answer_timeout=self._answer_timeout
+        )
+        self._means = Means(
+            broker=self._broker,
+            sender=self._sender,
+            sender_to=self._sender_to,
+            executor=self._executor,
+            retry=self._retry,
+            budget=Budget(),
         )
         if self._notes is not None:
             await asyncio.get_running_loop().run_in_executor(self._executor, self._notes.prune)
@@ -101,7 +116,8 @@ class Uploader:
         *,
         filename: str | None = None,
         content_type: str | None = None,
-        destination: str = "default",
+        destination: str | None = None,
+        destinations: Sequence[str] = (),
         checksum: Choice = "auto",
         metadata: Mapping[str, str] | None = None,
         object_metadata: Mapping[str, str] | None = None,
@@ -112,30 +128,41 @@ class Uploader:
         keep_session: bool = False,
         strategy: Strategy = "auto",
         jobs: int = DEFAULT_JOBS,
+        idempotency_key: str | None = None,
         observer: Observer | None = None,
     ) -> UploadResult:
         """Upload one file, or bytes, and follow it to the wished state.
 
         :param filename: what the object is called; the file's own name by default, required for bytes.
+        :param destination: `default` if neither it nor `destinations` is given.
+        :param destinations: a copy in each of them, sent at the same time from one reading. The result's
+            `copies` say what became of each; `missing` are those that failed although the session has enough.
         :param checksum: declared before sending, for which a file is read once more. `auto`: sha256 up to 64 MiB,
-            nothing above.
+            nothing above; for several destinations sha256 and md5, because every store has to prove one.
         :param wait: `none` returns when the store has taken the bytes, `verified` when the broker has looked at
             them, `processed` when a consumer has finished.
         :param timeout: for that state, counted from the last byte.
         :param keep_session: leave the session pending on failure or cancellation, instead of aborting it.
         :param strategy: `auto` leaves it to the broker whether the file is sent in parts.
-        :param jobs: parts under way at a time, 1 to 32.
+        :param jobs: parts under way at a time, 1 to 32; for each copy.
+        :param idempotency_key: with the same one the same declaration finds the same session, and only what is missing
+            is sent; a session that is interrupted is kept for that.
         :raises UploaderError: see `uploader.errors`; its `session_id` is set once there is one.
         """
         if not 1 <= jobs <= MAX_JOBS:
             raise ValueError(f"jobs is 1 to {MAX_JOBS}")
+        if destinations and destination is not None:
+            raise ValueError("destination or destinations, not both")
+        if len(destinations) == 1:
+            destination, destinations = destinations[0], ()
         source = await self._open(file, filename)
         try:
             wanted = CreateUploadSession(
                 filename=filename or source.name,
                 size_bytes=source.size_bytes,
                 content_type=content_type or guess_type(filename or source.name),
-                destination=destination,
+                destination=UNSET if destinations else destination or "default",
+                destinations=list(destinations) or UNSET,
                 metadata=dict(metadata or {}),
                 object_metadata=dict(object_metadata or {}),
                 owner=owner,
@@ -145,11 +172,13 @@ class Uploader:
             order = Order(
                 source=source,
                 wanted=wanted,
-                algorithms=chosen(checksum, source.size_bytes),
+                algorithms=chosen(checksum, source.size_bytes, copies=len(destinations)),
                 wait=wait,
                 timeout=timeout,
                 keeps_session=keep_session,
                 jobs=jobs,
+                idempotency_key=idempotency_key or uuid.uuid4().hex,
+                is_repeatable=idempotency_key is not None,
             )
             return await self._upload(order, observer or Silent()).run()
         finally:
@@ -164,17 +193,20 @@ class Uploader:
         session_id: str,
         target: str | os.PathLike[str] | None = None,
         *,
+        destination: str | None = None,
         replace: bool = False,
         observer: Observer | None = None,
     ) -> DownloadResult:
         """Download what was verified, resuming a part that an earlier call has left.
 
+        :param destination: of a fan-out the copy to read; by default whichever is verified and can be read.
         :param target: the declared file name in the working directory by default.
         :param replace: an existing target otherwise stands, and is an error.
         :raises UploaderError: see `uploader.errors`.
         """
         download = Download(
             session_id=session_id,
+            destination=destination,
             target=None if target is None else Path(target),
             replaces=replace,
             broker=self._broker,
@@ -194,24 +226,26 @@ class Uploader:
         return await asyncio.get_running_loop().run_in_executor(self._executor, open_source, Path(file))
 
     def _upload(self, order: Order, observer: Observer) -> Upload:
-        origin, voice = order.source.origin, Voice(file=order.source.name, observer=observer)
-        upload = Upload(
-            order=order,
+        voice = Voice(file=order.source.name, observer=observer)
+        return Upload(order=order, means=self._means, voice=voice, bookmark=self._bookmark(order, voice))
+
+    def _bookmark(self, order: Order, voice: Voice) -> Bookmark | NoBookmark:
+        origin = order.source.origin
+        if self._notes is None or origin is None:
+            return NoBookmark()
+        return Bookmark(
+            page=self._notes.page(str(self._url), origin.path, order.wanted, order.algorithms),
+            origin=origin,
             broker=self._broker,
-            sender=self._sender,
-            executor=self._executor,
             retry=self._retry,
             voice=voice,
         )
-        if self._notes is not None and origin is not None:
-            upload.bookmark = Bookmark(
-                page=self._notes.page(str(self._url), origin.path, order.wanted, order.algorithms),
-                origin=origin,
-                broker=self._broker,
-                retry=self._retry,
-                voice=voice,
-            )
-        return upload
+
+    def _sender_to(self, destination: str) -> Sender:
+        if destination not in self._senders:
+            pool = self._stack.enter_context(ThreadPoolExecutor(MAX_THREADS, f"uploader-{destination}"))
+            self._senders[destination] = replace(self._sender, executor=pool)
+        return self._senders[destination]
 
 
 def upload_file(

@@ -64,7 +64,8 @@ class PutTransfer:
     def _request(self) -> SignedRequest:
         standing = self.place.standing
         if not isinstance(standing.upload, PutUpload):
-            raise Unreachable(f"the broker gives no signed request for what is {standing.state.value}")
+            why = f": {self.place.reason.message}" if self.place.reason else ""
+            raise Unreachable(f"the broker gives no signed request for what is {standing.state.value}{why}")
         return standing.upload.request
 
     async def _remint(self, why: str) -> SignedRequest:

@@ -104,8 +104,10 @@ class Keyring:
                 held.renew(now)
             following = min((held.ask_at for held in self._held.values()), default=now + _LONGEST_SLEEP)
             pause = min(max(following - now, _SHORTEST_SLEEP), _LONGEST_SLEEP)
+            # Not `wait_for`: until Python 3.12 it loses a cancellation that comes with the news.
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), pause.total_seconds())
+                async with asyncio.timeout(pause.total_seconds()):
+                    await self._news.wait()
 
     def _hear(self, renewal: Renewal) -> None:
         self._news.set()

@@ -3,6 +3,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from copies_standin import CopiesStandIn
 from parts_standin import PartsStandIn
 from uploader_standin import KEY, QUICK, MakeFile, Recorder, StandIn, serving
 
@@ -50,4 +51,17 @@ async def parted() -> AsyncIterator[PartsStandIn]:
 @pytest.fixture
 async def parts_uploader(parted: PartsStandIn) -> AsyncIterator[Uploader]:
     async with Uploader(parted.broker_url, KEY, retry=QUICK, stall=timedelta(seconds=2)) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def copied() -> AsyncIterator[CopiesStandIn]:
+    async with serving(CopiesStandIn()) as started:
+        assert isinstance(started, CopiesStandIn)
+        yield started
+
+
+@pytest.fixture
+async def copies_uploader(copied: CopiesStandIn) -> AsyncIterator[Uploader]:
+    async with Uploader(copied.broker_url, KEY, retry=QUICK, stall=timedelta(seconds=2)) as opened:
         yield opened

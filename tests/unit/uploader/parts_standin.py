@@ -82,9 +82,12 @@ class PartsStandIn(StandIn):
             self.completing -= 1
             return _refusal("completion-in-progress", is_retryable=True)
         if self.is_cut(session) and not self._missing(session):
-            digest = session.wanted.checksum.sha256 or "nobody read it whole"
-            self.objects[session.key] = Stored(session.wanted.size_bytes, digest)
+            self.put_together(session)
         return await super()._complete(request)
+
+    def put_together(self, session: Session) -> None:
+        digest = session.wanted.checksum.sha256 or "nobody read it whole"
+        self.objects[session.key] = Stored(session.wanted.size_bytes, digest)
 
     def _answer(
         self, session: Session, status: int, *, is_mint: bool = False, headers: dict[str, str] | None = None

@@ -202,4 +202,4 @@ async def test_help_names_every_exit_code(standin: StandIn) -> None:
     for arguments in (["--help"], ["put", "--help"], ["status", "--help"]):
         code, out, _ = await run(standin, *arguments)
         assert code == 0
-        assert re.findall(r"^    (\d+) ", out, re.MULTILINE) == ["0", "1", "2", "3", "4", "130"]
+        assert re.findall(r"^    (\d+) ", out, re.MULTILINE) == ["0", "1", "2", "3", "4", "5", "130"]

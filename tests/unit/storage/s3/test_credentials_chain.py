@@ -5,13 +5,9 @@ import json
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
-from typing import Any
 
 import pytest
 from botocore.session import Session
@@ -22,6 +18,7 @@ from broker.storage.s3.credentials import FixedCredentials
 from broker.storage.s3.credentials_chain import ChainSource, chain_session
 from broker.storage.s3.credentials_lent import CurrentCredentials, session_with
 from broker.storage.s3.sigv4 import Credential
+from tests.answering import answering
 
 CANARY = "canary-of-a-secret"
 
@@ -150,37 +147,6 @@ async def test_the_event_loop_keeps_running_while_a_source_is_slow(threads: Thre
 # --- ECS and IMDS: HTTP on loopback ------------------------------------------------------------------------
 
 
-@contextmanager
-def answering(answers: dict[tuple[str, str], bytes]) -> Iterator[tuple[str, list[tuple[str, str, str | None]]]]:
-    """A server that knows these answers: its address, and the requests it had with their authorization."""
-    had: list[tuple[str, str, str | None]] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def _answer(self) -> None:
-            token = self.headers.get("Authorization") or self.headers.get("x-aws-ec2-metadata-token")
-            had.append((self.command, self.path, token))
-            body = answers.get((self.command, self.path))
-            self.send_response(404 if body is None else 200)
-            self.send_header("Content-Length", str(len(body or b"")))
-            self.end_headers()
-            self.wfile.write(body or b"")
-
-        do_GET = do_PUT = do_POST = _answer  # noqa: N815 - the names of http.server
-
-        def log_message(self, *_: Any) -> None:
-            """Says nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    serving = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    serving.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", had
-    finally:
-        server.shutdown()
-        serving.join(5)
-        server.server_close()
-
-
 def document(expires_at: datetime) -> bytes:
     return json.dumps(
         {
@@ -198,13 +164,13 @@ async def test_the_container_endpoint_is_asked_with_its_token(
     chain: ChainSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ends = datetime.now(UTC).replace(microsecond=0) + timedelta(minutes=7)
-    with answering({("GET", "/role"): document(ends)}) as (url, had):
+    with answering({("GET", "/role"): (200, document(ends))}) as (url, had):
         monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{url}/role")
         monkeypatch.setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN", "Basic abc")
         found = await chain.fetch()
 
     assert (found.access_key, found.session_token, found.expires_at) == ("ASIAMETADATA", "token", ends)
-    assert had == [("GET", "/role", "Basic abc")]
+    assert [(each.path, each.token) for each in had] == [("/role", "Basic abc")]
 
 
 @pytest.mark.parametrize("minutes", [300, 10, 1])
@@ -215,9 +181,9 @@ async def test_instance_metadata_tells_the_expiry_that_it_was_told(
     ends = datetime.now(UTC).replace(microsecond=0) + timedelta(minutes=minutes)
     role = "/latest/meta-data/iam/security-credentials/"
     answers = {
-        ("PUT", "/latest/api/token"): b"imds-token",
-        ("GET", role): b"uploads",
-        ("GET", f"{role}uploads"): document(ends),
+        ("PUT", "/latest/api/token"): (200, b"imds-token"),
+        ("GET", role): (200, b"uploads"),
+        ("GET", f"{role}uploads"): (200, document(ends)),
     }
     with answering(answers) as (url, had):
         monkeypatch.delenv("AWS_EC2_METADATA_DISABLED")
@@ -225,7 +191,7 @@ async def test_instance_metadata_tells_the_expiry_that_it_was_told(
         found = await chain.fetch()
 
     assert (found.access_key, found.expires_at) == ("ASIAMETADATA", ends)
-    assert [token for _, _, token in had] == [None, "imds-token", "imds-token"]
+    assert [each.token for each in had] == [None, "imds-token", "imds-token"]
 
 
 # --- lent to botocore's own clients ------------------------------------------------------------------------
@@ -235,11 +201,10 @@ async def test_a_client_of_botocore_signs_with_what_is_current() -> None:
     keys = FixedCredentials(credential=Credential(access_key="AKIALENT", secret_key=CANARY, session_token="token"))
     lent = CurrentCredentials(keys, SystemClock(), asyncio.get_running_loop())
     body = b"<GetCallerIdentityResponse><GetCallerIdentityResult/></GetCallerIdentityResponse>"
-    with answering({("POST", "/"): body}) as (url, had):
+    with answering({("POST", "/"): (200, body)}) as (url, had):
         client = session_with(lent).create_client("sts", region_name="eu-central-1", endpoint_url=url)
         had.clear()
         await asyncio.to_thread(client.get_caller_identity)
 
-    assert had[0][2] is not None
-    assert "Credential=AKIALENT/" in had[0][2]
+    assert "Credential=AKIALENT/" in str(had[0].token)
     assert CANARY not in repr(lent)

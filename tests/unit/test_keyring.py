@@ -1,0 +1,135 @@
+"""One keyring for a process: who is configured alike shares one credential, and everything is resolved side by side."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from broker.clock import SystemClock
+from broker.domain.errors import ConfigurationInvalid, CredentialsUnavailable
+from broker.settings import CredentialSettings, Secret
+from broker.storage.s3.credentials_held import Renewal
+from broker.wiring.credentials import THREADS, Keyring, Use, open_keyring
+from tests.short_sts import running_sts
+
+HOUR = timedelta(hours=1)
+KEYS = CredentialSettings(access_key_id="AKIA", secret_access_key=Secret(env="KEYRING_SECRET"))
+
+
+def role(sts: str, account: int = 0, **more: Any) -> CredentialSettings:
+    arn = f"arn:aws:iam::{account:012}:role/uploads"
+    return CredentialSettings(role_arn=arn, source=KEYS, sts_endpoint=sts, **more)
+
+
+def use(place: str, **more: Any) -> Use:
+    return Use(place=place, region="eu-central-1", **more)
+
+
+@pytest.fixture(autouse=True)
+def _secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEYRING_SECRET", "secret")
+
+
+@pytest.fixture
+def told() -> list[Renewal]:
+    return []
+
+
+@pytest.fixture
+async def keyring(told: list[Renewal]) -> AsyncIterator[Keyring]:
+    async with open_keyring(SystemClock(), told.append) as keyring:
+        yield keyring
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - what is waited for happens in other threads
+            await asyncio.sleep(0.01)
+
+
+async def test_who_is_configured_alike_shares_one_credential(keyring: Keyring) -> None:
+    with running_sts(HOUR) as (url, sts):
+        one, other = (keyring.of(role(url), use(place)) for place in ("one", "other"))
+        narrowed = keyring.of(role(url), use("narrowed", policy='{"Statement":[]}'))
+        keys = [(await each.current(SystemClock().now())).access_key for each in (one, other, narrowed)]
+
+        assert one is other
+        assert keys[0] == keys[1] != keys[2]
+        assert sts.asked.total() == 2
+
+
+async def test_many_destinations_are_resolved_side_by_side_before_anybody_asks(
+    keyring: Keyring, told: list[Renewal]
+) -> None:
+    """64 of them, a fifth of a second each: one after the other they would take 13 s."""
+    with running_sts(HOUR, delay=timedelta(milliseconds=200)) as (url, sts):
+        held = [keyring.of(role(url, account), use(f"d{account}")) for account in range(64)]
+        await until(lambda: len(told) == 64)
+
+        assert sts.most_at_once == THREADS
+        now = SystemClock().now()
+        assert all([await each.current(now) for each in held])
+        assert sts.asked.total() == 64
+        assert all(each.is_ok and each.expires_at for each in told)
+
+
+async def test_it_renews_in_the_background_though_nobody_asks(keyring: Keyring, told: list[Renewal]) -> None:
+    with running_sts(timedelta(seconds=1)) as (url, sts):
+        keyring.of(role(url), use("d"))
+        await until(lambda: len(told) == 4)
+
+        assert sts.asked.total() == 4
+
+
+async def test_mints_over_many_rotations_always_have_a_living_credential(keyring: Keyring) -> None:
+    """Sessions of half a second: eight rotations, eight destinations, mints all the time."""
+    clock = SystemClock()
+    with running_sts(timedelta(milliseconds=500)) as (url, sts):
+        held = [keyring.of(role(url, account), use(f"d{account}")) for account in range(8)]
+        while sum(sts.asked.values()) < 64:
+            for each in held:
+                now = clock.now()
+                credential = await each.current(now)
+                assert credential.expires_at is not None
+                assert credential.expires_at > now
+            await asyncio.sleep(0.001)
+
+        assert max(sts.asked.values()) <= 2 * min(sts.asked.values())
+
+
+async def test_one_account_that_is_out_of_order_stops_no_other(keyring: Keyring) -> None:
+    with running_sts(HOUR) as (url, _):
+        broken = keyring.of(role("http://127.0.0.1:9"), use("destinations.broken.credentials.write"))
+        sound = keyring.of(role(url), use("destinations.sound.credentials.write"))
+
+        with pytest.raises(CredentialsUnavailable, match=r"^destinations\.broken\.credentials\.write: STS does not"):
+            await broken.current(SystemClock().now())
+        assert (await sound.current(SystemClock().now())).access_key
+
+
+async def test_a_role_lives_as_long_as_the_longest_url_wants(keyring: Keyring) -> None:
+    with running_sts(HOUR) as (url, _):
+        held: Any = keyring.of(role(url), use("a", wanted=timedelta(minutes=5)))
+        keyring.of(role(url), use("b", wanted=timedelta(minutes=20)))
+        now = SystemClock().now()
+        await held.current(now)
+
+        assert timedelta(minutes=34) < held.ask_at - now <= timedelta(minutes=39, seconds=1)
+
+
+async def test_minimal_is_refused_where_nobody_knows_what_that_is(keyring: Keyring) -> None:
+    with pytest.raises(ConfigurationInvalid, match=r"sources\.queue\.credentials: session_policy"):
+        keyring.of(role("http://127.0.0.1:9", session_policy="minimal"), use("sources.queue.credentials"))
+
+
+async def test_a_keyring_that_is_closed_leaves_nothing_under_way() -> None:
+    before = asyncio.all_tasks()
+    with running_sts(HOUR, delay=timedelta(seconds=1)) as (url, sts):
+        async with open_keyring(SystemClock()) as keyring:
+            keyring.of(role(url), use("d"))
+            await until(lambda: sts.at_once == 1)
+        await asyncio.sleep(0)
+
+        assert asyncio.all_tasks() == before
