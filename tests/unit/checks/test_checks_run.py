@@ -17,11 +17,11 @@ from broker.domain.policy import Destination
 from broker.storage.s3.xml import NotXml
 
 
-class Broom(Leftovers):
+class Broom:
     """Says what it is told to say, once it was asked."""
 
     def __init__(self, *left: str) -> None:
-        super().__init__()
+        self.keys: set[str] = set()
         self.left, self.is_asked = list(left), False
 
     async def clear(self, site: Site) -> list[str]:  # noqa: ARG002
@@ -43,7 +43,13 @@ class Place:
 
 def bench(broom: Broom | None = None) -> Bench:
     nobody = cast("Any", None)
-    return Bench(site=cast("Site", Place()), stranger=nobody, clock=nobody, events="", leftovers=broom or Broom())
+    return Bench(
+        site=cast("Site", Place()),
+        stranger=nobody,
+        clock=nobody,
+        events="",
+        leftovers=cast("Leftovers", broom or Broom()),
+    )
 
 
 def step(code: str, finding: Finding | Exception, **given: Any) -> Step:
