@@ -3,14 +3,14 @@
 from datetime import timedelta
 from typing import Final
 
-import msgspec
-
 from broker.domain.errors import ConfigurationInvalid
 from broker.settings import CredentialSettings, DestinationSettings
 from broker.storage.s3.dialects import DIALECTS
-from broker.storage.s3.policies import Right, policies_of
+from broker.storage.s3.policies import Right
+from broker.storage.s3.session_policies import session_policy
 from broker.wiring.accounts import account_of
 from broker.wiring.credentials import Use
+from broker.wiring.s3_keeping import keeping_of
 
 RIGHTS: Final[tuple[Right, ...]] = ("write", "read", "remove")
 
@@ -27,17 +27,17 @@ def credential_of(name: str, place: DestinationSettings, right: Right) -> tuple[
         place=f"destinations.{name}.credentials.{'default' if is_default and not settings.role_arn else right}",
         region=place.region,
         wanted=max(place.policy.url_ttl, _OF_CALLS) if right == "write" else _OF_CALLS,
-        policy=minimal_policy(place, right),
+        policy=session_policy(
+            right,
+            bucket=place.bucket,
+            prefix=place.prefix,
+            region=place.region,
+            dialect=place.dialect,
+            keeping=keeping_of(name, place),
+        ),
         has_sts=place.dialect == "aws",
     )
     return settings, use
-
-
-def minimal_policy(place: DestinationSettings, right: Right) -> str:
-    """One right on one prefix: exactly the document that `check --print-policies` prints."""
-    dialect = DIALECTS[place.dialect]
-    documents = policies_of(bucket=place.bucket, prefix=place.prefix, dialect=dialect, origins=())
-    return msgspec.json.encode(getattr(documents, right)).decode()
 
 
 def check_unsigned_headers(name: str, place: DestinationSettings) -> None:

@@ -143,6 +143,8 @@ async def test_each_right_has_a_session_of_its_own_narrowed_to_it(
         "s3:PutObject": "arn:aws:s3:::acme-uploads/uploads/*",
         "s3:ListMultipartUploadParts": "arn:aws:s3:::acme-uploads/uploads/*",
         "s3:ListBucket": "arn:aws:s3:::acme-uploads",
+        "kms:GenerateDataKey": "*",  # through S3, and where the role may
+        "kms:Decrypt": "*",
     }
     assert "s3:GetObject" in read
     assert "s3:PutObject" not in read
