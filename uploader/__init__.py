@@ -1,5 +1,6 @@
 """Uploads through an upload broker: the Python SDK. The command line is `uploader` or `python -m uploader`."""
 
+from uploader.blocking import upload_file
 from uploader.download import DownloadResult
 from uploader.errors import (
     BrokerRefused,
@@ -17,7 +18,7 @@ from uploader.errors import (
 from uploader.orders import CopyResult, UploadResult
 from uploader.resume import Notes
 from uploader.retry import RetryPolicy
-from uploader.sdk import Uploader, upload_file
+from uploader.sdk import Uploader
 
 __all__ = [
     "BrokerRefused",

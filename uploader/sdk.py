@@ -1,4 +1,4 @@
-"""The SDK: `Uploader` for async programs, `upload_file` for the rest."""
+"""The SDK for async programs; `uploader.blocking` is for the rest."""
 
 import asyncio
 import os
@@ -246,36 +246,6 @@ class Uploader:
             pool = self._stack.enter_context(ThreadPoolExecutor(MAX_THREADS, f"uploader-{destination}"))
             self._senders[destination] = replace(self._sender, executor=pool)
         return self._senders[destination]
-
-
-def upload_file(
-    broker_url: str,
-    key: str,
-    file: str | os.PathLike[str],
-    *,
-    content_type: str | None = None,
-    destination: str = "default",
-    metadata: Mapping[str, str] | None = None,
-    wait: Wait = "verified",
-    timeout: timedelta = timedelta(minutes=10),
-) -> UploadResult:
-    """`Uploader.put` for programs without an event loop.
-
-    :raises UploaderError: see `uploader.errors`.
-    """
-
-    async def run() -> UploadResult:
-        async with Uploader(broker_url, key) as uploader:
-            return await uploader.put(
-                file,
-                content_type=content_type,
-                destination=destination,
-                metadata=metadata,
-                wait=wait,
-                timeout=timeout,
-            )
-
-    return asyncio.run(run())
 
 
 def parse_broker_url(text: str) -> URL:

@@ -1,0 +1,41 @@
+"""Uploads for programs without an event loop."""
+
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+
+from uploader.orders import UploadResult, Wait
+from uploader.sdk import Uploader
+
+
+def upload_file(
+    broker_url: str,
+    key: str,
+    file: str | os.PathLike[str],
+    *,
+    content_type: str | None = None,
+    destination: str | None = None,
+    destinations: Sequence[str] = (),
+    metadata: Mapping[str, str] | None = None,
+    wait: Wait = "verified",
+    timeout: timedelta = timedelta(minutes=10),
+) -> UploadResult:
+    """`Uploader.put` for programs without an event loop.
+
+    :raises UploaderError: see `uploader.errors`.
+    """
+
+    async def run() -> UploadResult:
+        async with Uploader(broker_url, key) as uploader:
+            return await uploader.put(
+                file,
+                content_type=content_type,
+                destination=destination,
+                destinations=destinations,
+                metadata=metadata,
+                wait=wait,
+                timeout=timeout,
+            )
+
+    return asyncio.run(run())

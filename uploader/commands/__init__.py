@@ -1,0 +1,1 @@
+"""The commands of `uploader`, a module for each that has much to say."""

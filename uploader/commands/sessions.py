@@ -1,0 +1,67 @@
+"""`uploader status` and `uploader get`."""
+
+from pathlib import Path
+
+import click
+
+from uploader.commands.options import EXIT_CODES, broker_options, checked_id, checked_ids, uploader_of
+from uploader.commands.running import run
+from uploader.download import DownloadResult
+from uploader.progress import choose_view, ticking
+from uploader.report import download_line, downloaded_event, status_json, status_text
+
+
+@click.command(epilog=EXIT_CODES)
+@click.argument("session_ids", nargs=-1, required=True, callback=checked_ids, metavar="SESSION_ID...")
+@broker_options
+@click.option("--json", "is_json", is_flag=True, help="One JSON object a session and line.")
+def status(session_ids: tuple[str, ...], broker: str, key_file: Path | None, is_json: bool) -> None:
+    """Print state and timeline of sessions."""
+    uploader = uploader_of(broker, key_file)
+    show = status_json if is_json else status_text
+
+    async def work() -> None:
+        async with uploader:
+            for session_id in session_ids:
+                click.echo(show(await uploader.status(session_id)))
+
+    run(work(), choose_view(is_json=is_json), "status")
+
+
+@click.command(epilog=EXIT_CODES)
+@click.argument("session_id", callback=checked_id)
+@broker_options
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="The declared file name by default."
+)
+@click.option(
+    "--destination", metavar="NAME", help="The copy to read. Without it: any that is verified and can be read."
+)
+@click.option("--replace", is_flag=True, help="Replace a file that is there.")
+@click.option("--json", "is_json", is_flag=True, help="One JSON event a line on stdout.")
+def get(
+    session_id: str,
+    broker: str,
+    key_file: Path | None,
+    output: Path | None,
+    destination: str | None,
+    replace: bool,
+    is_json: bool,
+) -> None:
+    """Download what was verified of a session. A broken download is continued.
+
+    \b
+    Example:
+      uploader get SESSION_ID -o report.csv
+    """
+    view = choose_view(is_json=is_json)
+    uploader = uploader_of(broker, key_file)
+
+    async def work() -> DownloadResult:
+        async with uploader, ticking(view):
+            return await uploader.get(session_id, output, destination=destination, replace=replace, observer=view)
+
+    result = run(work(), view, session_id)
+    view.on_event(downloaded_event(result))
+    if not is_json:
+        click.echo(download_line(result))
