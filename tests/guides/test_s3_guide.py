@@ -5,7 +5,6 @@ import os
 import shlex
 import subprocess
 import sys
-import urllib.error
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate, repeat
 from pathlib import Path
@@ -16,17 +15,21 @@ import pytest
 from botocore import xform_name
 from botocore.validate import ParamValidator
 
-from broker.dev.stack import Stack
 from broker.domain.policy import Policy, next_look
-from broker.settings import load
+from broker.ports import Envelope
+from broker.settings import Settings, SqsSource, load
 from broker.storage.s3.dialects import DIALECTS
+from broker.wiring.providers import doors_of
 from broker.wiring.s3_keeping import keeping_of
 from tests.guides.conftest import need
 from tests.guides.test_guides import ROOT, blocks
+from tests.unit.doors.senders import bridged
+from tests.unit.doors.sns_world import Sns, enveloped
 
 PAGE = ROOT / "docs" / "guides" / "s3.md"
 COMMANDS = [line for _, text in blocks(PAGE, "sh") for line in text.splitlines() if line.startswith("aws ")]
-SERVICES = {"s3api": "s3", "iam": "iam", "sns": "sns"}
+SERVICES = {"s3api": "s3", "iam": "iam", "sns": "sns", "sqs": "sqs", "events": "events"}
+ALIASES = {"notification-endpoint": "endpoint"}  # AWS CLI: `--endpoint` would be short for `--endpoint-url`
 FLAGS = {"true": True, "false": False}
 START = datetime(2026, 11, 20, tzinfo=UTC)
 
@@ -79,8 +82,8 @@ def test_the_commands_are_operations_and_options_of_the_service(command: str) ->
     shape = model.operation_model(operation).input_shape
     assert shape is not None
     members = {xform_name(name, "-"): name for name in shape.members}
-    options = {members[option.removeprefix("--")]: text for option, text in zip(words[::2], words[1::2], strict=True)
-               if option != "--region"}  # fmt: skip
+    pairs = [(option.removeprefix("--"), text) for option, text in zip(words[::2], words[1::2], strict=True)]
+    options = {members[ALIASES.get(option, option)]: text for option, text in pairs if option != "region"}
     shown = documents()
     given = {name: value(shape.members[name], text, shown) for name, text in options.items()}
     check(SERVICES[group], operation, given)
@@ -90,7 +93,8 @@ def value(shape: Any, text: str, shown: dict[str, Any]) -> Any:
     """A document of the guide, one that a step before it makes, `name=value,…`, `[{name=value}]`, or a text."""
     if text.startswith("file://"):
         name = text.removeprefix("file://")
-        return shown.get(name, {"CORSRules": []} if name == "cors.json" else "{}")
+        made = shown.get(name, {"CORSRules": []} if name == "cors.json" else "{}")
+        return json.dumps(made) if shape.type_name == "string" else made
     if text.startswith("Rules=["):
         name, _, one = text.removeprefix("Rules=[{").removesuffix("}]").partition("=")
         return {"Rules": [{name: one}]}
@@ -124,20 +128,43 @@ def test_the_looks_come_when_the_guide_says() -> None:
     assert 18 <= heads <= 22
 
 
-def test_the_function_passes_an_event_on_and_raises_when_it_is_refused(
-    stack: Stack, monkeypatch: pytest.MonkeyPatch
+def sources(tmp_path: Path, name: str) -> Settings:
+    (text,) = [text for kind, text in blocks(PAGE, "toml") if kind == name]
+    (tmp_path / "broker.toml").write_text(text + "[destinations.default]\nbucket = 'acme-uploads'\n")
+    return load(tmp_path / "broker.toml", {})
+
+
+async def test_the_source_of_a_queue_is_one_that_the_queues_policy_lets_the_bucket_write_to(tmp_path: Path) -> None:
+    source = sources(tmp_path, "sqs").sources["queue"]
+    assert isinstance(source, SqsSource)
+    (statement,) = json.loads(documents()["queue-policy.json"]["Policy"])["Statement"]
+    _, _, _, region, account, name = statement["Resource"].split(":")
+    assert source.queue_url == f"https://sqs.{region}.amazonaws.com/{account}/{name}"
+    (told,) = documents()["queue-notification.json"]["QueueConfigurations"]
+    assert told["QueueArn"] == statement["Resource"]
+    assert statement["Condition"]["ArnLike"] == {"aws:SourceArn": "arn:aws:s3:::acme-uploads"}
+
+
+async def test_the_source_of_a_topic_hears_that_topic(tmp_path: Path) -> None:
+    settings = sources(tmp_path, "sns")
+    (told,) = documents()["topic-notification.json"]["TopicConfigurations"]
+    sns = Sns()
+    door = doors_of(settings.sources, sns.pages, sns.clock)["topic"]
+    message = sns.signed(TopicArn=told["TopicArn"], SignatureVersion="2")
+    assert (await door.open(enveloped(message))).hints
+
+
+async def test_the_source_of_a_bus_takes_the_key_of_its_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (_, text), *_ = blocks(PAGE, "python")
-    function: dict[str, Any] = {}
-    exec(text, function)  # noqa: S102 - the guide's own sample
-    token = json.loads((stack.options.directory / "credentials.json").read_text())["event_token"]
-    monkeypatch.setenv("NOTIFICATIONS_URL", f"{stack.about.broker}/notifications/dev")
-    record = {
-        "eventName": "ObjectCreated:Put",
-        "s3": {"bucket": {"name": stack.about.bucket}, "object": {"key": "uploads/00yxs2hhv2bo2msmc2b7aqwpzhpa/a.csv"}},
-    }
-    monkeypatch.setenv("EVENT_TOKEN", token)
-    function["handler"]({"Records": [record]}, None)
-    monkeypatch.setenv("EVENT_TOKEN", "wrong")
-    with pytest.raises(urllib.error.HTTPError, match="401"):
-        function["handler"]({"Records": [record]}, None)
+    key = documents()["bus-connection.json"]["ApiKeyAuthParameters"]
+    monkeypatch.setenv("EVENT_TOKEN", key["ApiKeyValue"])
+    sns = Sns()
+    door = doors_of(sources(tmp_path, "eventbridge").sources, sns.pages, sns.clock)["bus"]
+    event = bridged("uploads/x/a.csv", bucket="acme-uploads")
+    body = json.dumps(event).encode()
+    headers = {key["ApiKeyName"]: key["ApiKeyValue"]}
+    assert (await door.open(Envelope(headers=headers, query={}, body=body))).hints
+    pattern = documents()["bus-pattern.json"]
+    assert event["source"] in pattern["source"]
+    assert event["detail-type"] in pattern["detail-type"]
