@@ -120,7 +120,7 @@ class SqsMailbox:
     async def _call(self, permission: str, call: "Callable[[SQSClient], T]") -> T:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, self._with_client, call)
-        except (BotoCoreError, ClientError, OSError) as exc:
+        except (BotoCoreError, ClientError, OSError, UnicodeError) as exc:  # the last: no JSON, and no text either
             raise understood(exc, source=self._source, queue_url=self._queue_url, permission=permission) from exc
 
     def _with_client(self, call: "Callable[[SQSClient], T]") -> T:

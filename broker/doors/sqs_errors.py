@@ -6,6 +6,7 @@ it names principals.
 """
 
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as BotocoreConnectionError
 from botocore.parsers import ResponseParserError
 
 from broker.domain.errors import BrokerError, CredentialsUnavailable, SourceRefused, SourceUnavailable
@@ -40,6 +41,7 @@ _PATIENCE = frozenset(
     }
 )
 _KMS = ("KMS.", "Kms")
+_UNREACHED = (HTTPClientError, BotocoreConnectionError, ResponseParserError)  # the rest is about credentials
 # What is asked of others is asked for a credential.
 _OPERATIONS = frozenset({"ReceiveMessage", "DeleteMessageBatch", "ChangeMessageVisibilityBatch", "GetQueueAttributes"})
 
@@ -49,7 +51,7 @@ def understood(exc: Exception, *, source: str, queue_url: str, permission: str) 
     place = f"sources.{source}"
     if isinstance(exc, ClientError):
         return _answered(exc, place, queue_url, permission)
-    if isinstance(exc, BotoCoreError) and not isinstance(exc, HTTPClientError | ResponseParserError):
+    if isinstance(exc, BotoCoreError) and not isinstance(exc, _UNREACHED):
         why = exc.__cause__.detail if isinstance(exc.__cause__, BrokerError) else type(exc).__name__
         return CredentialsUnavailable(f"{place}.credentials: nothing to sign with: {why}")
     return SourceUnavailable(f"{place}: no answer about {queue_url} ({type(exc).__name__})")
