@@ -61,6 +61,8 @@ class Delivery:
 
         :raises UploaderError: the store refuses or does not answer, or the file changed.
         """
+        if not self.is_fresh and not self.place.standing.parts:
+            self._pause = await self.place.complete()  # all of it may be there, unheard
         if not self.place.is_pending:
             return
         if not self.place.standing.upload and not self.place.standing.parts:

@@ -277,6 +277,24 @@ async def test_killed_at_any_call_the_same_command_sends_what_is_missing(
     assert " 3 of 3 copies: eu,us,ap " in out
 
 
+async def test_what_was_stored_unheard_before_a_crash_is_not_sent_again(
+    copied: CopiesStandIn, state: Path, make_file: MakeFile
+) -> None:
+    path = make_file(3 * MIB)
+    copied.looks_until_verified = 1000
+    copied.destination_faults["us"].append("stall")
+    process = await command(copied, state, path)
+    async with asyncio.timeout(20), copied.calls_seen:
+        await copied.calls_seen.wait_for(lambda: [name for name, _ in copied.calls].count("complete") == 2)
+    process.kill()
+    await asyncio.wait_for(process.wait(), 20)
+    for session in copied.sessions.values():
+        session.looks_until_verified = 0
+    code, _, err = await finished(await command(copied, state, path))
+    assert (code, verified(copied, 3 * MIB)) == (0, True), err
+    assert copied.sent_to == {"eu": 1, "us": 2, "ap": 1}
+
+
 async def test_ctrl_c_keeps_the_session_and_the_same_command_goes_on(
     copied: CopiesStandIn, state: Path, make_file: MakeFile
 ) -> None:
