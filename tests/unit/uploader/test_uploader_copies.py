@@ -1,6 +1,7 @@
 """One file to several destinations: each copy on its own, nothing twice to a healthy one, and every end told."""
 
 import asyncio
+import io
 import json
 import os
 import re
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 from copies_standin import CopiesStandIn
+from rich.console import Console
 from uploader_standin import KEY, QUICK, MakeFile, Recorder
 
 from broker.contract import State
@@ -29,6 +31,7 @@ from uploader import (
     WaitTimedOut,
     events,
 )
+from uploader.progress import BarView, JsonView, PlainView
 from uploader.report import status_text
 
 MIB = 1 << 20
@@ -406,3 +409,40 @@ async def finished(process: asyncio.subprocess.Process) -> tuple[int | None, str
     async with asyncio.timeout(30):
         out, err = await process.communicate()
     return process.returncode, out.decode(), err.decode()
+
+
+def test_progress_shows_how_far_each_copy_is() -> None:
+    meter = events.Meter("film.mkv", 100)
+    copies = meter.split(["eu", "us", "ap"])
+    copies["eu"].begin("waiting", 100)
+    copies["eu"].state = "verified"
+    copies["us"].begin("sending", 43)
+    copies["us"].state = "sending"
+    copies["ap"].state = "missing"
+    plain, lines = io.StringIO(), io.StringIO()
+    view = PlainView(plain)
+    view.on_meter(meter)
+    view.tick()
+    expected = "film.mkv: sending 47 % (143 B of 300 B) – eu verified, us 43 %, ap missing\n"
+    assert plain.getvalue() == expected
+    scripted = JsonView(lines)
+    scripted.on_meter(meter)
+    scripted.tick()
+    assert json.loads(lines.getvalue())["copies"] == {"eu": 100, "us": 43, "ap": 0}
+
+
+def test_the_bar_counts_the_bytes_of_all_copies() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=140)
+    view, meter = BarView(console), events.Meter("film.mkv", 100 << 20)
+    view.on_meter(meter)
+    with view.opened():
+        view.tick()
+        copies = meter.split(["eu", "us"])
+        for copy in copies.values():
+            copy.begin("sending", 30 << 20)
+            copy.state = "sending"
+        view.tick()
+    assert isinstance(console.file, io.StringIO)
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", console.file.getvalue())
+    assert "eu 30 %, us 30 %" in text
+    assert "60.0/200.0 MiB" in text
