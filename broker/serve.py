@@ -9,7 +9,6 @@ import socket
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,14 +17,14 @@ import uvicorn
 import uvloop
 from litestar.types import ASGIApp
 
-from broker.api.app import create_app, create_health_app
+from broker.api.app import Watched, create_app, create_health_app
 from broker.api.cors import share_with
 from broker.api.watching import watched
 from broker.domain.errors import ConfigurationInvalid
 from broker.one_write import OneWriteProtocol
 from broker.settings import ServerSettings, Settings
-from broker.wiring import House, open_house, open_pollers
-from broker.workers.poller_health import PollingSchedule
+from broker.telemetry.tracing import Tracing
+from broker.wiring import House, open_house, open_polling
 
 _log = logging.getLogger("broker.serve")
 
@@ -82,19 +81,19 @@ async def _look(settings: Settings, *, is_announcing: bool) -> None:
     async with open_house(settings) as house:
         announcement = {"looker": "ready"} if is_announcing else None
         background = [house.looker.run(), house.relay.run(), house.marker.run()]
-        await _without_api(house, settings.server, background, announcement)
+        await _without_api(house.use_cases, house.tracing, settings.server, background, announcement)
 
 
 async def _poll(settings: Settings, sources: Sequence[str], *, is_announcing: bool) -> None:
-    async with open_house(settings) as house, open_pollers(settings, house, sources) as pollers:
-        schedule = PollingSchedule(schedule=house.use_cases.schedule, pollers=pollers)
-        observed = replace(house, use_cases=replace(house.use_cases, schedule=schedule))
+    async with open_polling(settings, sources) as house:
         announcement = {"poller": "ready"} if is_announcing else None
-        await _without_api(observed, settings.server, [poller.run() for poller in pollers], announcement)
+        background = [poller.run() for poller in house.pollers]
+        await _without_api(house.watched, house.tracing, settings.server, background, announcement)
 
 
 async def _without_api(
-    house: House,
+    watching: Watched,
+    tracing: Tracing,
     server_settings: ServerSettings,
     background: list[Coroutine[Any, Any, None]],
     announcement: dict[str, str] | None,
@@ -109,7 +108,7 @@ async def _without_api(
         return
     listener = _listen(server_settings.host, server_settings.health_port)
     told = {**announcement, "health": _address(listener)} if announcement else None
-    app = watched(create_health_app(house.use_cases), house.use_cases.scrape.metrics, house.tracing)
+    app = watched(create_health_app(watching), watching.scrape.metrics, tracing)
     server = _Server(_uvicorn_config(app), told)
     _on_signals(server.stop)
     await _until_ended(server.serve(sockets=[listener]), background)

@@ -15,7 +15,7 @@ OBSERVER = new_key_text("observer")
 def poller_beside(
     stack: Stack, moto: MotoPeer, queue_url: object, *, name: str = "poller", **settings: object
 ) -> Child:
-    """Not yet started. Its source is called "queue"; the rest is the stack's configuration.
+    """Not yet started. Its source is called "queue"; the rest is the stack's configuration, and none of its secrets.
 
     :param settings: more of `[sources.queue]`, for instance `receivers=2, visibility="4s"`.
     """
@@ -30,7 +30,7 @@ def poller_beside(
     }
     observer = {"hash": hash_of(OBSERVER), "roles": ["observe"]}
     env = {
-        **stack.broker.env,
+        **{name: value for name, value in stack.broker.env.items() if not name.startswith("DEV_")},
         "QUEUE_SECRET": SECRET_KEY,
         **_nested("BROKER_SOURCES__QUEUE", source),
         **_nested("BROKER_KEYS__OBSERVER", observer),

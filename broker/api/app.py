@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
@@ -68,6 +68,23 @@ class UseCases:
     listeners: Listeners
 
 
+class Watched(Protocol):
+    """What it takes to answer those who ask how a process is."""
+
+    @property
+    def keys(self) -> ApiKeys: ...
+    @property
+    def tokens(self) -> Tokens: ...
+    @property
+    def clock(self) -> Clock: ...
+    @property
+    def sessions(self) -> Sessions: ...
+    @property
+    def schedule(self) -> Schedule: ...
+    @property
+    def scrape(self) -> Scrape: ...
+
+
 def create_app(use_cases: UseCases, *, lifespan: Sequence[Lifespan] = ()) -> Litestar:
     """Litestar's own OpenAPI and logging stay off: ours are `broker.api.openapi` and `broker.logs`."""
     do = use_cases
@@ -98,16 +115,16 @@ def create_app(use_cases: UseCases, *, lifespan: Sequence[Lifespan] = ()) -> Lit
     return _litestar(routes, lifespan)
 
 
-def create_health_app(use_cases: UseCases) -> Litestar:
+def create_health_app(watched: Watched) -> Litestar:
     """What a process without the API answers to those who watch it."""
-    return _litestar(_health_routes(use_cases, _gate(use_cases)))
+    return _litestar(_health_routes(watched, _gate(watched)))
 
 
-def _gate(do: UseCases) -> Gate:
+def _gate(do: Watched) -> Gate:
     return Gate(keys=do.keys, tokens=do.tokens, clock=do.clock, sessions=do.sessions)
 
 
-def _health_routes(do: UseCases, gate: Gate) -> list[HTTPRouteHandler]:
+def _health_routes(do: Watched, gate: Gate) -> list[HTTPRouteHandler]:
     return [*Health(schedule=do.schedule).routes(gate), *MetricsRoute(scrape=do.scrape).routes(gate)]
 
 

@@ -4,21 +4,30 @@ By whichever way it came: pushed to a route (`notify`) or fetched from a mailbox
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
+from typing import Protocol
 
 from broker.contract import NotificationReceipt
 from broker.domain.keys import session_id_in
-from broker.ports import Bell, Buckets, Clock, Hint, Looks, Opened, Stray
+from broker.domain.policy import Destination
+from broker.ports import Bell, Clock, Hint, Looks, Opened, Stray
 
 AT_ONCE = 64  # ours: hints of one notification on their way to the ledger
 
 
+class Located(Protocol):
+    """Something that knows its destination: a `Bucket`, or less, where nobody calls a store."""
+
+    @property
+    def destination(self) -> Destination: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordHints:
-    buckets: Buckets
+    buckets: Mapping[str, Located]
     looks: Looks
     clock: Clock
     due: Bell

@@ -1,16 +1,17 @@
 """The roof: the only place that knows which adapter exists. Resources open on one AsyncExitStack.
 
 - `house` – everything together: `open_house` for a process, `open_revive` for an operator.
-- `queues` – sources that we ask, and the pollers that do.
+- `polling` – what a process is that polls; `queues` puts its pollers together.
 - `providers` – which adapter serves a destination or a source; `s3` puts the one of S3 together.
 - `checks` – what `upload-broker check` works on.
 - `ledger`, `keys`, `webhooks` – from the settings of each to what the use cases take.
 """
 
 from broker.wiring.checks import CheckOptions, Listening, Untried, open_benches
-from broker.wiring.house import House, Upkeep, open_house, open_pollers, open_revive
+from broker.wiring.house import House, Upkeep, open_house, open_revive
 from broker.wiring.keys import ConfiguredKeys, api_keys_of
 from broker.wiring.ledger import open_ledger
+from broker.wiring.polling import PollingHouse, open_polling
 from broker.wiring.webhooks import ConfiguredWebhook, webhooks_of
 
 __all__ = [
@@ -19,13 +20,14 @@ __all__ = [
     "ConfiguredWebhook",
     "House",
     "Listening",
+    "PollingHouse",
     "Untried",
     "Upkeep",
     "api_keys_of",
     "open_benches",
     "open_house",
     "open_ledger",
-    "open_pollers",
+    "open_polling",
     "open_revive",
     "webhooks_of",
 ]

@@ -1,7 +1,7 @@
 """The house: ledger, stores and use cases put together, behind what counts and traces them."""
 
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -45,7 +45,6 @@ from broker.services.watch import Watch
 from broker.settings import Settings
 from broker.telemetry.exporting import open_tracing
 from broker.telemetry.ledger import CountedJobs, CountedSessions
-from broker.telemetry.mailboxes import MailboxMetrics
 from broker.telemetry.metrics import Metrics
 from broker.telemetry.scrape import Scrape
 from broker.telemetry.stores import timed
@@ -56,12 +55,10 @@ from broker.wiring.credentials import open_keyring
 from broker.wiring.keys import ConfiguredKeys, api_keys_of
 from broker.wiring.ledger import open_ledger
 from broker.wiring.providers import buckets_of, doors_of
-from broker.wiring.queues import Polling, queues_of
 from broker.wiring.webhooks import open_teller, webhooks_of
 from broker.workers.bells import Chime, LocalBell
 from broker.workers.looker import Looker
 from broker.workers.marker import Marker
-from broker.workers.poller import Poller
 from broker.workers.relay import Relay
 from broker.workers.tail import FarBell, Tail
 
@@ -90,7 +87,6 @@ class House:
     relay: Relay
     marker: Marker
     upkeep: Upkeep
-    record: RecordHints
 
 
 @asynccontextmanager
@@ -113,20 +109,6 @@ async def open_house(settings: Settings) -> AsyncIterator[House]:
         tracing = open_tracing(os.environ, stack)
         doors = doors_of(settings.sources, await stack.enter_async_context(open_pages()), clock)
         yield _house(settings, ledger, buckets, doors, clock, metrics, Relay(tellers=tellers), tracing)
-
-
-@asynccontextmanager
-async def open_pollers(settings: Settings, house: House, names: Sequence[str] = ()) -> AsyncIterator[list[Poller]]:
-    """Of the sources that are queues, or of those that are named. Only who polls needs their credentials.
-
-    :raises ConfigurationInvalid: there is none, or it cannot be asked.
-    """
-    queues, do = queues_of(settings.sources, names), house.use_cases
-    async with AsyncExitStack() as stack:
-        metrics = MailboxMetrics(do.scrape.metrics, queues)
-        keyring = await stack.enter_async_context(open_keyring(do.clock))
-        polling = Polling(record=house.record, schedule=do.schedule, clock=do.clock, metrics=metrics, keyring=keyring)
-        yield [polling.poller(name, source, stack) for name, source in queues.items()]
 
 
 @asynccontextmanager
@@ -257,5 +239,4 @@ def _house(
         relay=relay,
         marker=marker,
         upkeep=upkeep,
-        record=record,
     )

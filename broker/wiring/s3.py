@@ -50,16 +50,7 @@ def s3_bucket(
     )
     head = S3ObjectHead(caller=caller, credentials=read)
     bucket = Bucket(
-        destination=Destination(
-            name=name,
-            bucket=place.bucket,
-            prefix=place.prefix,
-            policy=place.policy,
-            multipart=place.multipart,
-            processing=place.processing,
-            on_reject=place.on_reject,
-            late=place.late,
-        ),
+        destination=destination_of(name, place),
         put=S3PutSigner(sigv4=sigv4, endpoint=addresses.public, credentials=write, dialect=dialect, keeping=keeping),
         get=S3GetSigner(sigv4=sigv4, endpoint=addresses.public, credentials=read),
         objects=head,
@@ -75,6 +66,22 @@ def s3_bucket(
     )
     _check_strategy(bucket, place.dialect)
     return bucket
+
+
+def destination_of(name: str, place: DestinationSettings) -> Destination:
+    """:raises ConfigurationInvalid: nobody says where it is."""
+    if not place.bucket:
+        place = located(name, place)
+    return Destination(
+        name=name,
+        bucket=place.bucket,
+        prefix=place.prefix,
+        policy=place.policy,
+        multipart=place.multipart,
+        processing=place.processing,
+        on_reject=place.on_reject,
+        late=place.late,
+    )
 
 
 _PROBE = UploadSpec(
