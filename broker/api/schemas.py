@@ -40,7 +40,7 @@ def status(session: Session, parts: PartsStatus | None = None) -> UploadSession:
         _declared(session, token=UNSET, upload=UNSET),
         parts=UNSET if parts is None else parts,
         stored=facts.stored or UNSET,
-        timeline=session.timeline,
+        timeline=session.history,
         attempts=session.attempts,
         result=msgspec.Raw(facts.result) if facts.result else UNSET,
         reason=facts.reason or UNSET,

@@ -50,7 +50,10 @@ ENDINGS = frozenset({State.PROCESSED, State.FAILED, State.REJECTED, State.EXPIRE
 Outcome = Literal[State.PROCESSED, State.FAILED, State.REJECTED]  # a consumer's last word
 
 FOREIGN_OBJECT = "foreign-object"  # bytes that did not come by our signed request: not ours to delete
+OBJECT_MISSING = "object-missing"  # why a job failed that nobody can do; a consumer says it with the same word
 ERASED = "erased"  # why a job failed whose object its owner erased
+
+GONE = "the object is gone from the store"
 
 MAX_STEPS = 32  # ours: a timeline longer than this drops its middle, so a record stays bounded
 
@@ -100,6 +103,7 @@ class Facts(Struct, frozen=True, kw_only=True, array_like=True):
     required: int = 0  # of a fan-out, and in each of its copies: how many must be verified
     copy_of: str = ""  # the fan-out that this session serves as a copy
     destinations: tuple[str, ...] = ()  # in a copy: of the whole fan-out
+    gone_at: datetime | None = None  # when a look found that what was verified is not there any more
 
 
 class Session(Struct, frozen=True, kw_only=True):
@@ -120,6 +124,16 @@ class Session(Struct, frozen=True, kw_only=True):
         if not steps or (steps[-1].state, steps[-1].epoch) != (now.state, now.epoch):
             steps.append(Step(state=now.state, at=now.changed_at, epoch=now.epoch))
         return steps
+
+    @property
+    def history(self) -> list[Step]:
+        """The timeline as people read it: with what befell the object, which is no step of the session."""
+        steps, gone_at = self.timeline, self.facts.gone_at
+        if gone_at is None:
+            return steps
+        place = max((number for number, step in enumerate(steps, 1) if step.at <= gone_at), default=len(steps))
+        beside = steps[place - 1]
+        return [*steps[:place], Step(state=beside.state, at=gone_at, epoch=beside.epoch, note=GONE), *steps[place:]]
 
     @property
     def attempts(self) -> Attempts:
@@ -310,15 +324,27 @@ def erased(session: Session, destination: Destination, now: datetime) -> Change:
     )
 
 
+def missing(session: Session, destination: Destination, now: datetime) -> Change | None:
+    """What was verified is not there any more, and it was not us who removed it. None: that is known already.
+
+    A job that nobody holds has failed. Who holds it is left to finish, for he may have read it all; what has ended
+    stays as it ended: there it is a line of the history, once.
+    """
+    facts = session.facts
+    if session.state is State.VERIFIED and destination.processing != "none" and not facts.copy_of:
+        after = moved(session, State.FAILED, now, reason=Reason(code=OBJECT_MISSING, message=GONE))
+        return Change(before=session, after=after, keep_for=destination.policy.retention)
+    is_told = session.state is State.FAILED and facts.reason is not None and facts.reason.code == OBJECT_MISSING
+    if is_told or facts.gone_at is not None:
+        return None
+    after = revised(session, gone_at=max(now, session.progress.changed_at))
+    return Change(before=session, after=after, stays=True)
+
+
 def is_cut_short(session: Session) -> bool:
     """Whether it failed because its object was erased, and not by a consumer's word."""
     facts = session.facts
     return facts.erased_at is not None and facts.reason is not None and facts.reason.code == ERASED
-
-
-def needs_look(session: Session) -> bool:
-    """Whether a look has something to decide, or to remove."""
-    return session.state in LOOKED_AT or session.facts.erased_at is not None
 
 
 def finish(session: Session, outcome: Outcome, now: datetime, policy: Policy, **outcome_facts: Any) -> Change:
@@ -344,7 +370,12 @@ def retry(session: Session, reason: Reason | None, now: datetime, policy: Policy
         after = counted(moved(session, State.FAILED, now, reason=reason), failures=failures)
         return Change(before=session, after=after, keep_for=policy.retention)
     after = counted(moved(session, State.VERIFIED, now, reason=reason), failures=failures)
-    return Change(before=session, after=after, job_at=now + (retry_delay(policy, failures) if delay is None else delay))
+    return Change(
+        before=session,
+        after=after,
+        look_at=None if session.facts.gone_at is None else now,
+        job_at=now + (retry_delay(policy, failures) if delay is None else delay),
+    )
 
 
 def revive(session: Session, now: datetime) -> Change:
@@ -362,15 +393,19 @@ def revive(session: Session, now: datetime) -> Change:
 
 
 def release(session: Session, now: datetime, policy: Policy, *, is_infrastructure: bool) -> Change:
-    """The worker gives the job back unharmed: at once when it drains, backed off when the store is in trouble."""
+    """The worker gives the job back unharmed: at once when it drains, backed off when the store is in trouble.
+
+    In trouble somebody looks, too: where a store says "forbidden" of what is not there, no worker could tell.
+    """
     _need_processing(session)
     after = moved(session, State.VERIFIED, now)
     if not is_infrastructure:
-        return Change(before=session, after=after, job_at=now)
+        return Change(before=session, after=after, look_at=None if session.facts.gone_at is None else now, job_at=now)
     troubles = session.progress.infrastructure + 1
     return Change(
         before=session,
         after=counted(after, infrastructure=troubles),
+        look_at=now,
         job_at=now + retry_delay(policy, troubles),
     )
 

@@ -18,7 +18,7 @@ from broker.contract import Reason, State
 from broker.domain.errors import BrokerError, IdempotencyKeyReused
 from broker.domain.keys import shard_of
 from broker.domain.queues import Queue, Zones, is_within, queue_of
-from broker.domain.sessions import LEASABLE, LOOKED_AT, Change, Progress, Session, is_leased
+from broker.domain.sessions import LEASABLE, LOOKED_AT, READABLE, Change, Progress, Session, is_leased
 from broker.ledger.api_keys import MemoryApiKeys
 from broker.ledger.creation import refusal
 from broker.ledger.identity import MemoryIdentity
@@ -134,6 +134,13 @@ class _Shard:
             at = None if change.job_at is None else milliseconds(change.job_at)
         if at is not None:
             self.jobs[queue_of(change.after)][session_id] = at
+
+    def look_by(self, session_id: str, score: int) -> bool:
+        """Whether that changed the schedule."""
+        if self.due.get(session_id, score + 1) <= score:
+            return False
+        self.due[session_id] = score
+        return True
 
     def queues_of(self, zones: Zones) -> list[Schedule]:
         return [jobs for queue, jobs in self.jobs.items() if is_within(queue, zones)]
@@ -258,11 +265,13 @@ class MemoryLedger:
         if session is not None:
             heard = replace(session, progress=replace(session.progress, is_heard=True))
             shard.sessions.put(session_id, encode(heard), until=shard.sessions.end_of(session_id))
-        score = milliseconds(now)
-        if shard.due.get(session_id, score + 1) <= score:
+        return shard.look_by(session_id, milliseconds(now))
+
+    async def doubt(self, session_id: str, destination: str | None, *, now: datetime) -> bool:
+        session = self._session(session_id)
+        if session is None or session.state not in READABLE or destination not in {None, session.facts.destination}:
             return False
-        shard.due[session_id] = score
-        return True
+        return self._shard(session_id).look_by(session_id, milliseconds(now))
 
     async def claim(self, limit: int, *, now: datetime, hold: timedelta) -> list[DueLook]:
         until = milliseconds(now + hold)

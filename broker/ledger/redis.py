@@ -23,7 +23,7 @@ from broker.domain.errors import BrokerError, ConfigurationInvalid, LedgerUnavai
 from broker.domain.keys import SHARDS_LIMIT, shard_of
 from broker.domain.principals import ANY_DESTINATION
 from broker.domain.queues import Queue, Zones, is_within, queue_of
-from broker.domain.sessions import LEASABLE, LOOKED_AT, Change, Session, is_leased
+from broker.domain.sessions import LEASABLE, LOOKED_AT, READABLE, Change, Session, is_leased
 from broker.ledger import census, changing, creation, scripts
 from broker.ledger.api_keys import RedisApiKeys
 from broker.ledger.health import Durability, examine, examine_by_writing
@@ -31,6 +31,7 @@ from broker.ledger.identity import RedisIdentity
 from broker.ledger.listing import Entry, Spot, merged
 from broker.ledger.rates import RedisRates
 from broker.ledger.records import (
+    HEADER_BYTES,
     HEARD_AT,
     SCHEMA,
     byte_of,
@@ -75,6 +76,7 @@ STRAY_KEPT_MS = 7 * 86_400_000  # ours: a week to notice that nobody looks
 EVENTS_PAGE = 500  # ours: a stream is read in pieces that no other client has to wait for
 
 _LOOKED_AT = table(LOOKED_AT)
+_READABLE = table(READABLE)
 _LEASABLE = table(LEASABLE)
 _PROCESSING = byte_of(State.PROCESSING)
 
@@ -251,7 +253,16 @@ class RedisLedger:
             return False  # of nobody's making: nobody would ever claim it
         keys = (shard.session + session_id, shard.due, shard.stray + session_id)
         found, place = (b"", b"") if stray is None else (encode_stray(stray), encode_text(stray.destination))
-        words = (session_id, milliseconds(now), _LOOKED_AT, found, STRAY_KEPT_MS, HEARD_AT, place, SCHEMA)
+        words = (session_id, milliseconds(now), _LOOKED_AT, found, STRAY_KEPT_MS, HEADER_BYTES, place, SCHEMA, HEARD_AT)
+        return bool(await self._run(scripts.HINT, keys, words))
+
+    async def doubt(self, session_id: str, destination: str | None, *, now: datetime) -> bool:
+        shard = _SHARDS[shard_of(session_id)]
+        if shard not in self._own:
+            return False
+        keys = (shard.session + session_id, shard.due, shard.stray + session_id)
+        place = b"" if destination is None else encode_text(destination)
+        words = (session_id, milliseconds(now), _READABLE, "", STRAY_KEPT_MS, HEADER_BYTES, place, SCHEMA, "")
         return bool(await self._run(scripts.HINT, keys, words))
 
     async def claim(self, limit: int, *, now: datetime, hold: timedelta) -> list[DueLook]:

@@ -54,6 +54,13 @@ class Looks(Protocol):
         is given, so that its capsule can be read.
         """
 
+    async def doubt(self, session_id: str, destination: str | None, *, now: datetime) -> bool:
+        """Moves the next look of a session whose object was verified to now, because the bucket told that it went.
+
+        True if that changed the schedule. Every other session ignores it: what is not verified yet is looked at
+        anyway, and what came to nothing we remove ourselves. So does one of another destination, if one is named.
+        """
+
     async def claim(self, limit: int, *, now: datetime, hold: timedelta) -> list[DueLook]:
         """Up to `limit` looks that are due. Each comes back after `hold` unless it is settled or postponed."""
 

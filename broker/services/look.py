@@ -11,13 +11,13 @@ from broker.domain.objects import ObjectInfo, judge, pin_of
 from broker.domain.policy import grace, next_look
 from broker.domain.sessions import (
     FOREIGN_OBJECT,
+    READABLE,
     Change,
     Session,
     erased,
     expire,
     in_flight_bytes,
     is_completing,
-    needs_look,
     quiet_at,
     reject,
     removed,
@@ -28,6 +28,7 @@ from broker.ports import Bell, Bucket, Buckets, Clock, DueLook, Looks, Sessions
 from broker.services.adopt import Adopt
 from broker.services.assemble import Assemble
 from broker.services.erase import is_ours, wipe
+from broker.services.missing import Missing
 
 _log = logging.getLogger("broker.look")
 
@@ -45,6 +46,7 @@ class Look:
     looks: Looks
     assemble: Assemble
     adopt: Adopt
+    missing: Missing
     sealer: CapsuleSealer
     clock: Clock
     work: Bell
@@ -55,7 +57,7 @@ class Look:
         Trouble with the store puts the look off; it is never taken for an answer.
         """
         session, stray = due.session, due.stray
-        if (session and not needs_look(session)) or not (session or stray):
+        if not (session or stray):
             await self.looks.postpone(due, None)
             return session
         bucket = self.buckets.get(due.destination)
@@ -76,6 +78,8 @@ class Look:
             return None
         if session.facts.erased_at is not None:
             return await self._wipe(due, session, bucket)
+        if session.state in READABLE:
+            return await self.missing(due, session, bucket)
         asked_at = self.clock.now()  # what came while the answer travelled is not in it
         info = await bucket.objects.head(session.facts.key)
         if info is None and session.state is State.PENDING and await self.assemble(session, bucket, asked_at):
@@ -85,7 +89,9 @@ class Look:
 
     async def _put_off(self, due: DueLook, bucket: Bucket, trouble: Unavailable) -> None:
         _log.warning("look.postponed", extra={"session_id": due.id, "code": trouble.code})
-        wait = max(trouble.retry_after, bucket.destination.policy.first_look)
+        policy = bucket.destination.policy
+        is_urgent = due.session is None or due.session.state not in READABLE
+        wait = max(trouble.retry_after, policy.first_look if is_urgent else policy.longest_look_interval)
         await self.looks.postpone(due, self.clock.now() + wait)
 
     async def _decide(

@@ -26,6 +26,15 @@ class Located(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Match:
+    """A session that a hint speaks of, and what it says of its object: that it came, or that it went."""
+
+    id: str
+    stray: Stray
+    is_removed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RecordHints:
     buckets: Mapping[str, Located]
     looks: Looks
@@ -37,7 +46,7 @@ class RecordHints:
         :raises LedgerUnavailable: nothing, or only a part, was recorded; it must come again.
         """
         matched = [found for hint in opened.hints if (found := self._match(destinations, hint))]
-        await self._hint([*dict.fromkeys(chain.from_iterable(matched))], self.clock.now())
+        await self._move([*dict.fromkeys(chain.from_iterable(matched))], self.clock.now())
         if matched:
             self.due.ring()
         return NotificationReceipt(
@@ -46,23 +55,30 @@ class RecordHints:
             malformed=opened.malformed,
         )
 
-    async def _hint(self, matched: Sequence[tuple[str, Stray]], now: datetime) -> None:
+    async def _move(self, matched: Sequence[_Match], now: datetime) -> None:
         """Some at a time: a notification of thousands must not keep every connection to the ledger busy."""
         for start in range(0, len(matched), AT_ONCE):
             chunk = matched[start : start + AT_ONCE]
-            await asyncio.gather(*(self.looks.hint(session_id, stray, now=now) for session_id, stray in chunk))
+            await asyncio.gather(*(self._move_one(each, now) for each in chunk))
 
-    def _match(self, destinations: Sequence[str], hint: Hint) -> list[tuple[str, Stray]]:
+    async def _move_one(self, match: _Match, now: datetime) -> None:
+        if match.is_removed:
+            await self.looks.doubt(match.id, match.stray.destination, now=now)
+        else:
+            await self.looks.hint(match.id, match.stray, now=now)
+
+    def _match(self, destinations: Sequence[str], hint: Hint) -> list[_Match]:
         """The session that a hint speaks of: only of buckets and prefixes about which this source may speak.
 
         Where several of these are named alike, at several stores, the ledger knows which one the session is of.
         """
-        found: list[tuple[str, Stray]] = []
-        for name in () if hint.is_removed else destinations:
+        found: list[_Match] = []
+        for name in destinations:
             bucket = self.buckets.get(name)
             if bucket is None or bucket.destination.bucket != hint.bucket:
                 continue
             session_id = session_id_in(bucket.destination.prefix, hint.key)
             if session_id is not None:
-                found.append((session_id, Stray(destination=name, key=hint.key)))
+                stray = Stray(destination=name, key=hint.key)
+                found.append(_Match(id=session_id, stray=stray, is_removed=hint.is_removed))
         return found

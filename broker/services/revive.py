@@ -4,9 +4,9 @@ import logging
 from dataclasses import dataclass
 
 from broker.domain.errors import ObjectGone, SessionNotFound, SessionSettled, UnknownDestination
-from broker.domain.objects import pin_of
 from broker.domain.sessions import Change, Session, revive
 from broker.ports import Buckets, Clock, Sessions
+from broker.services.missing import is_readable
 
 _log = logging.getLogger("broker.jobs")
 _TRIES = 5
@@ -40,10 +40,8 @@ class Revive:
         if session is None:
             raise SessionNotFound
         change = revive(session, self.clock.now())
-        bucket = self.buckets.get(session.facts.destination)
-        if bucket is None:
+        if session.facts.destination not in self.buckets:
             raise UnknownDestination("its destination is no longer configured")
-        info, stored = await bucket.objects.head(session.facts.key), session.facts.stored
-        if info is None or stored is None or pin_of(info) != pin_of(stored):
+        if not await is_readable(session, self.buckets):
             raise ObjectGone
         return change

@@ -29,6 +29,7 @@ from broker.services.limits import Limits
 from broker.services.look import Look
 from broker.services.mint import Mint
 from broker.services.mint_batch import MintBatch
+from broker.services.missing import Missing
 from broker.services.notify import Notify
 from broker.services.open_upload import OpenUpload
 from broker.services.read import Read
@@ -157,6 +158,7 @@ def _house(
             looks=ledger,
             assemble=assemble,
             adopt=adopt,
+            missing=Missing(buckets=buckets, sessions=sessions, looks=ledger, clock=clock),
             sealer=sealer,
             clock=clock,
             work=work,

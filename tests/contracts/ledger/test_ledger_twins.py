@@ -214,6 +214,12 @@ class Twins(RuleBasedStateMachine):
         session_id = ids[-1 - which % len(ids)]
         self.both(lambda ledger: ledger.hint(session_id, STRAY if is_stray else None, now=self.now))
 
+    @precondition(lambda self: self.sessions)
+    @rule(which=some, place=st.none() | st.sampled_from(PLACES))
+    def doubt(self, which: int, place: str | None) -> None:
+        session_id = self.seen(which).id
+        self.both(lambda ledger: ledger.doubt(session_id, place, now=self.now))
+
     @rule(limit=st.integers(1, 4))
     def claim(self, limit: int) -> None:
         async def ask(ledger: Ledger) -> list[DueLook]:

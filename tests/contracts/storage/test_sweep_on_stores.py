@@ -18,6 +18,7 @@ from broker.services.assemble import Assemble
 from broker.services.broom import Broom
 from broker.services.findings import Find
 from broker.services.look import Look
+from broker.services.missing import Missing
 from broker.services.recover import Recover
 from broker.services.store_marks import MarkStores, MatchStore, TakeOver
 from broker.services.sweep import Sweep
@@ -67,6 +68,7 @@ class Site:
             looks=ledger,
             assemble=Assemble(sessions=ledger, clock=clock),
             adopt=adopt,
+            missing=Missing(buckets=buckets, sessions=ledger, looks=ledger, clock=clock),
             sealer=sealer,
             clock=clock,
             work=LocalBell(),

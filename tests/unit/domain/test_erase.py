@@ -18,7 +18,6 @@ from broker.domain.sessions import (
     finish,
     is_cut_short,
     leased_at,
-    needs_look,
     quiet_at,
 )
 from tests.clock import START
@@ -42,7 +41,6 @@ def test_the_removal_is_due_at_once_and_the_record_stays_until_it_is_done(state:
     assert (change.look_at, change.job_at, change.keep_for) == (NOW, None, None)
     assert change.after.facts.erased_at == NOW
     assert change.after.facts.stored == stored_object(INFO)
-    assert needs_look(change.after)
 
 
 @pytest.mark.parametrize("state", [State.VERIFIED, State.PROCESSING])
@@ -108,7 +106,6 @@ def test_while_a_signed_request_may_bring_the_bytes_again_another_look_is_due() 
     assert quiet > NOW
     change = erased(session, PLACE, NOW)
     assert (change.look_at, change.keep_for, change.after.facts.is_removed) == (quiet, None, True)
-    assert needs_look(change.after)
     last = erased(change.after, PLACE, quiet)
     assert (last.look_at, last.keep_for) == (None, PLACE.policy.retention)
     assert not last.is_transition

@@ -44,6 +44,7 @@ from broker.services.limits import Limits
 from broker.services.look import Look
 from broker.services.mint import Mint, Minted
 from broker.services.mint_batch import MintBatch
+from broker.services.missing import Missing
 from broker.services.notify import Notify
 from broker.services.open_upload import OpenUpload
 from broker.services.read import Read
@@ -151,6 +152,7 @@ class House:
             looks=ledger,
             assemble=self.assemble,
             adopt=self.adopt,
+            missing=Missing(buckets=buckets, sessions=ledger, looks=ledger, clock=clock),
             sealer=sealer,
             clock=clock,
             work=self.work,

@@ -54,10 +54,12 @@ async def test_what_is_said_twice_is_recorded_once_and_counted_as_accepted() -> 
     assert (receipt.accepted, house.fuse.calls) == (500, 1)
 
 
-async def test_a_removal_is_no_reason_to_look_yet() -> None:
+async def test_a_removal_is_recorded_once_and_makes_nothing_known_that_was_not() -> None:
     house = House()
-    receipt = await notified(house, [f"uploads/{new_session_id(0)}/a.csv"], name="ObjectRemoved:Delete")
-    assert (receipt.accepted, receipt.ignored, house.fuse.calls) == (0, 1, 0)
+    key = f"uploads/{new_session_id(0)}/a.csv"
+    receipt = await notified(house, [key] * 3, name="ObjectRemoved:Delete")
+    assert (receipt.accepted, receipt.ignored, house.fuse.calls) == (3, 0, 1)
+    assert await house.ledger.next_due() is None
 
 
 PLACES = [
