@@ -38,11 +38,13 @@ LONGEST_CHAINED: Final = timedelta(hours=1)  # IAM User Guide, "Role chaining": 
 _CONFIG: Final = Config(connect_timeout=3, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 2})
 _CODE: Final = re.compile(r"[A-Za-z0-9.]{1,64}")
 _TOO_OLD: Final = "the source's own credential is not valid: it expired, was revoked, or the clock is wrong"
+_NOT_LET_IN: Final = (
+    "the role's trust policy must let the source in (and its sts:ExternalId, if it asks for one, be ours), and the "
+    "source needs sts:AssumeRole on the role"
+)
 _FIXES: Final = {
-    "AccessDenied": (
-        "the role's trust policy must let the source in (and its sts:ExternalId, if it asks for one, be ours), and the "
-        "source needs sts:AssumeRole on the role"
-    ),
+    "AccessDenied": _NOT_LET_IN,
+    "403": _NOT_LET_IN,
     "ValidationError": "a parameter is refused: is the duration above the role's maximum session duration?",
     "MalformedPolicyDocument": "the session policy is no valid policy",
     "PackedPolicyTooLarge": "the session policy is too large once packed: shorten the prefix, or give a policy",
@@ -111,8 +113,7 @@ class Sts:
             self._signer.lend(by)
             given = ask(self._client())["Credentials"]
         except ClientError as exc:
-            code = str(exc.response.get("Error", {}).get("Code", ""))
-            code = code if _CODE.fullmatch(code) else "an error"
+            code = _code(exc)
             fix = _FIXES.get(code, "see its code in the AWS STS API Reference")
             raise CredentialsUnavailable(f"STS answers {code} to {call} of {role.arn}: {fix}") from exc
         except BotoCoreError as exc:
@@ -134,6 +135,13 @@ class Sts:
                 session._session.set_config_variable("sts_regional_endpoints", "regional")  # noqa: SLF001
                 self._made = session.client("sts", region_name=self._region, endpoint_url=self._url, config=_CONFIG)
             return self._made
+
+
+def _code(exc: ClientError) -> str:
+    """What STS calls it, or the status: Ceph refuses without a word."""
+    code = str(exc.response.get("Error", {}).get("Code", ""))
+    status = str(exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", "nothing of use"))
+    return code if _CODE.fullmatch(code) and code != "Unknown" else status
 
 
 class _ByThread(LentCredentials):

@@ -28,6 +28,8 @@ class LoopOptions:
     first_look: str
     page_origins: Sequence[str] = ()
     multipart: Mapping[str, int] = field(default_factory=dict)
+    more: str = ""  # configuration, as TOML
+    env: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +55,7 @@ def running_loop(store: Store, options: LoopOptions) -> Iterator[Loop]:
             "EVENT_TOKEN": token,
             "READ_SECRET": store.credential.secret_key,
             "WRITE_SECRET": store.writer.secret_key,
+            **options.env,
         }
         serve = ["serve", "--config", str(directory / "broker.toml"), "--json"]
         url = str(_start(stack, "broker", serve, env, directory)["broker"])
@@ -106,4 +109,6 @@ roles = ["mint"]
 [keys.worker]
 hash = "{hash_of(consumer_key)}"
 roles = ["consume"]
+
+{options.more}
 """
