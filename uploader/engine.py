@@ -8,24 +8,20 @@ fan-out of which copies are missing.
 """
 
 import asyncio
-import threading
 import time
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-import msgspec
-
-from broker.contract import Checksum, CreateUploadSession, UploadSession
+from broker.contract import Checksum, UploadSession
 from uploader import events
 from uploader.bookmark import ABORT_TIMEOUT, Bookmark, NoBookmark
-from uploader.checksums import declare, spelled
 from uploader.copies import FanOut
 from uploader.delivery import Delivery
 from uploader.errors import BrokerRefused, CopiesMissing, SessionLost, UploaderError, WaitTimedOut
 from uploader.means import Means
+from uploader.minting import Minting
 from uploader.orders import Order, Outcome, UploadResult
 from uploader.place import Place, objects_of
-from uploader.threads import in_thread
 from uploader.voice import Voice
 
 
@@ -73,66 +69,25 @@ class Upload:
 
     async def _run(self) -> UploadResult:
         started = time.monotonic()
-        session = await self._taken_up() or await self._mint(await self._declare())
+        session = await self._found()
         sending = time.monotonic()
         outcome = await (self._to_copies(session) if session.copies else self._to_one(session))
         elapsed = timedelta(seconds=round(time.monotonic() - started, 3))
         return self._result(outcome, elapsed, timedelta(seconds=max(0.0, outcome.sent_at - sending)))
 
-    async def _taken_up(self) -> UploadSession | None:
+    async def _found(self) -> UploadSession:
+        """The session to send to: an earlier command's, or a new one."""
         session = await self.bookmark.take_up()
-        if session is not None:
+        if session is not None or self.bookmark.promise is not None:
             self.is_fresh = False
-            self._see(session)
-        return session
-
-    async def _declare(self) -> CreateUploadSession:
-        """The declaration; an earlier command that did not hear of its session has left the digests."""
-        promise = self.bookmark.promise
-        checksum = promise.checksum if promise and promise.checksum else await self._hash()
-        size_bytes = self.order.source.size_bytes
-        return msgspec.structs.replace(self.order.wanted, size_bytes=size_bytes, checksum=checksum)
-
-    async def _hash(self) -> Checksum:
-        source, algorithms = self.order.source, self.order.algorithms
-        self.meter.begin("hashing")
-        is_stopped = threading.Event()
-        started = time.monotonic()
-        checksum = await in_thread(
-            self.means.executor, is_stopped.set, declare, source, algorithms, self.meter, is_stopped.is_set
-        )
-        if algorithms:
-            seconds = round(time.monotonic() - started, 3)
-            self.voice.tell(events.Hashed(file=self.voice.file, algorithm=spelled(algorithms), seconds=seconds))
-        return checksum
-
-    async def _mint(self, wanted: CreateUploadSession) -> UploadSession:
-        key = self.order.idempotency_key
-        if self.bookmark.promise is not None:
-            key = self.bookmark.promise.idempotency_key
-            self.is_fresh = False
-        elif wanted.destinations:
-            self.bookmark.begin(key, wanted.checksum)
-        session, is_replay = await self.means.broker.mint(wanted, key, self.voice.retrying)
-        self._see(session)
-        self.bookmark.minted(session)
-        objects = objects_of(session)
-        self.voice.tell(
-            events.Minted(
-                file=self.voice.file,
-                session_id=session.id,
-                key=objects[0].key,
-                size_bytes=session.size_bytes,
-                expires_at=session.expires_at,
-                is_replay=is_replay,
-                copies={each.destination: each.key for each in objects} if session.copies else {},
+        if session is None:
+            minting = Minting(
+                order=self.order, means=self.means, voice=self.voice, bookmark=self.bookmark, meter=self.meter
             )
-        )
-        return session
-
-    def _see(self, session: UploadSession) -> None:
+            session = await minting.run()
         self.session = session
         self.voice.session_id = session.id
+        return session
 
     async def _to_one(self, session: UploadSession) -> Outcome:
         delivery = Delivery(

@@ -6,7 +6,7 @@ from broker.contract import ObjectRef, PartsStatus, UploadSession
 from uploader.download import DownloadResult
 from uploader.events import Downloaded, Finished
 from uploader.orders import UploadResult
-from uploader.progress import rate_text, size_text
+from uploader.remarks import rate_text, size_text
 
 
 def outcome_line(result: UploadResult) -> str:

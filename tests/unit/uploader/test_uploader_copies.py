@@ -91,13 +91,29 @@ async def test_every_copy_is_sent_once_and_the_file_is_hashed_once(
     assert recorder.meters[0].done_bytes == recorder.meters[0].total_bytes == 3 * size
 
 
-async def test_what_is_declared_can_be_proved_by_every_store(
+@pytest.mark.parametrize("key", [None, "k" * 255])
+async def test_where_not_every_store_proves_both_digests_the_weaker_one_is_declared_and_said(
+    copied: CopiesStandIn, state: Path, make_file: MakeFile, recorder: Recorder, key: str | None
+) -> None:
+    copied.proves = {"us": {"md5"}}
+    path = make_file(10_000)
+    copied.down = {"us"}
+    with pytest.raises(CopiesMissing):
+        await put(copied, state, path, idempotency_key=key, observer=recorder)
+    copied.down = set()
+    result = await put(copied, state, path, idempotency_key=key, observer=recorder)
+    assert (result.state, len(copied.parents), result.checksum.sha256) == (State.VERIFIED, 1, None)
+    assert (bool(result.checksum.md5), copied.sent_to["eu"]) == (True, 1)
+    assert (len(recorder.of(events.Hashed)), len(recorder.of(events.DeclaredLess))) == (1, 1)
+
+
+async def test_a_digest_that_was_asked_for_is_never_weakened(
     copied: CopiesStandIn, copies_uploader: Uploader, make_file: MakeFile
 ) -> None:
-    copied.proves = {"eu": {"sha256"}, "us": {"md5"}}
-    result = await copies_uploader.put(make_file(10_000), destinations=ALL)
-    assert result.checksum.sha256
-    assert result.checksum.md5
+    copied.proves = {"us": {"md5"}}
+    with pytest.raises(BrokerRefused, match="checksum-not-provable"):
+        await copies_uploader.put(make_file(10), destinations=ALL, checksum="sha256")
+    assert (await copies_uploader.put(make_file(10), destinations=ALL, checksum="md5")).checksum.md5
 
 
 async def test_a_checksum_that_a_store_cannot_prove_is_told_with_the_store(
