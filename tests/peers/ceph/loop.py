@@ -30,6 +30,7 @@ class LoopOptions:
     multipart: Mapping[str, int] = field(default_factory=dict)
     more: str = ""  # configuration, as TOML
     env: Mapping[str, str] = field(default_factory=dict)
+    has_consumer: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +60,8 @@ def running_loop(store: Store, options: LoopOptions) -> Iterator[Loop]:
         }
         serve = ["serve", "--config", str(directory / "broker.toml"), "--json"]
         url = str(_start(stack, "broker", serve, env, directory)["broker"])
-        _start(stack, "consumer", ["run"], {"BROKER_URL": url, "BROKER_CONSUMER_KEY": consumer_key}, directory)
+        if options.has_consumer:
+            _start(stack, "consumer", ["run"], {"BROKER_URL": url, "BROKER_CONSUMER_KEY": consumer_key}, directory)
         yield Loop(url=url, api_key=api_key, event_token=token)
 
 
