@@ -3,7 +3,7 @@
 import itertools
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,13 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from prometheus_client.samples import Sample
 
+from broker.contract import NotificationReceipt
+from broker.ports import Collected, Message
+from broker.telemetry.mailboxes import CountedCollect, CountedMailbox, MailboxMetrics
 from tests.api.test_api_metrics import a_day_of_work, scraped
 from tests.api.world import World
 from tests.clock import FrozenClock
+from tests.memory_mailbox import MemoryMailbox
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 DASHBOARD: dict[str, Any] = json.loads((DEPLOY / "grafana" / "upload-broker.json").read_text())
@@ -47,8 +51,24 @@ each = pytest.mark.parametrize("expr", [pytest.param(expr, id=title) for title, 
 async def told(world: World, clock: FrozenClock) -> list[Sample]:
     """All samples after a bit of everything."""
     await a_day_of_work(world, clock)
+    await a_queue_emptied(world, clock)
     await scraped(world)
     return [sample for family in parse_text(await scraped(world)) for sample in family.samples]
+
+
+async def a_queue_emptied(world: World, clock: FrozenClock) -> None:
+    """What `poll` would tell, in the same answer."""
+    metrics, mailbox = MailboxMetrics(world.use_cases.scrape.metrics, ["queue"]), MemoryMailbox()
+    counted = CountedMailbox(source="queue", mailbox=mailbox, metrics=metrics)
+    mailbox.send("{}")
+
+    async def collect(messages: Sequence[Message]) -> Collected:
+        return Collected(receipt=NotificationReceipt(accepted=0, ignored=1, malformed=0), done=messages)
+
+    collected = await CountedCollect(source="queue", collect=collect, metrics=metrics, clock=clock)(
+        await counted.receive()
+    )
+    await counted.delete(collected.done)
 
 
 @each

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -14,10 +15,11 @@ import botocore.session
 import pytest
 from botocore import xform_name
 from botocore.validate import ParamValidator
+from msgspec.structs import replace
 
 from broker.domain.policy import Policy, next_look
 from broker.ports import Envelope
-from broker.settings import Settings, SqsSource, load
+from broker.settings import CredentialSettings, Settings, SqsSource, load
 from broker.storage.s3.dialects import DIALECTS
 from broker.wiring.providers import doors_of
 from broker.wiring.s3_keeping import keeping_of
@@ -168,3 +170,16 @@ async def test_the_source_of_a_bus_takes_the_key_of_its_connection(
     pattern = documents()["bus-pattern.json"]
     assert event["source"] in pattern["source"]
     assert event["detail-type"] in pattern["detail-type"]
+
+
+def test_what_may_be_said_of_a_queue_is_what_it_says_without(tmp_path: Path) -> None:
+    said, unsaid = sources(tmp_path, "sqs-more").sources["queue"], sources(tmp_path, "sqs").sources["queue"]
+    assert isinstance(said, SqsSource)
+    assert said.credentials.profile == "uploads-poll"
+    assert replace(said, credentials=CredentialSettings()) == replace(unsaid, queue_url=said.queue_url)
+
+
+def test_who_polls_may_do_what_the_poller_asks_for_and_no_more() -> None:
+    (statement,) = documents()["poller.json"]["Statement"]
+    asked = set(re.findall(r'"(sqs:[A-Za-z]+)",', (ROOT / "broker" / "doors" / "sqs.py").read_text()))
+    assert set(statement["Action"]) == asked

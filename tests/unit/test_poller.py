@@ -35,13 +35,18 @@ class Ledger:
     house: House
     is_away: bool = False
     asked: int = 0
+    hinted: int = 0
     checked: int = 0
 
     async def hint(self, session_id: str, stray: Stray | None, **when: Any) -> bool:
+        return bool(await self.hint_many([(session_id, stray)], **when))
+
+    async def hint_many(self, hints: Sequence[tuple[str, Stray | None]], **when: Any) -> int:
         self.asked += 1
         if self.is_away:
             raise LedgerUnavailable
-        return await self.house.ledger.hint(session_id, stray, **when)
+        self.hinted += len(hints)
+        return sum([await self.house.ledger.hint(*hint, **when) for hint in hints])
 
     async def check(self) -> Checkup:
         self.checked += 1
@@ -397,4 +402,4 @@ async def test_several_pollers_share_a_mailbox() -> None:
         for world, _, key in sessions:
             world.mailbox.send(json.dumps({"Records": [senders.aws(key)]}))
         await until(lambda: not len(mailbox))
-        assert one.ledger.asked + other.ledger.asked == 40
+        assert one.ledger.hinted + other.ledger.hinted == 40
