@@ -43,9 +43,14 @@ def start_ledger(stack: ExitStack, directory: Path) -> RedisServer:
     return server
 
 
-def start_broker(stack: ExitStack, directory: Path, redis_url: str, key: str) -> tuple[int, psutil.Process]:
-    """The port of an API without looker and relay, with one key of role `mint`, and its process."""
-    configured = ["--config", str(_config(directory, redis_url, key))]
+def start_broker(
+    stack: ExitStack, directory: Path, redis_url: str, key: str, *, more: str = ""
+) -> tuple[int, psutil.Process]:
+    """The port of an API without looker and relay, with one key of role `mint`, and its process.
+
+    :param more: configuration, as TOML.
+    """
+    configured = ["--config", str(_config(directory, redis_url, key, more))]
     broker = Child(
         name="broker",
         argv=[
@@ -110,7 +115,7 @@ def version_of(tool: str) -> str:
     return found[0] if found else "unknown"
 
 
-def _config(directory: Path, redis_url: str, key: str) -> Path:
+def _config(directory: Path, redis_url: str, key: str, more: str) -> Path:
     path = directory / "broker.toml"
     path.write_text(f"""\
 [ledger]
@@ -138,5 +143,7 @@ secret_access_key = {{env = "BENCH_SECRET_KEY"}}
 [keys.bench]
 hash = "{hashlib.sha256(key.encode()).hexdigest()}"
 roles = ["mint"]
+
+{more}
 """)
     return path

@@ -82,3 +82,11 @@ def report(name: str, *, ratio: float, bar: float, is_check: bool) -> None:
     print(f"RESULT {name} ratio={ratio:.2f} bar={bar:.2f}", flush=True)
     if is_check and ratio < bar:
         sys.exit(1)
+
+
+def report_at_most(name: str, *, ratio: float, bar: float, is_check: bool) -> None:
+    """As `report`, of a ratio that must not be above its bar."""
+    print("lower is better: the bar is the most that it may be")
+    print(f"RESULT {name} ratio={ratio:.2f} bar={bar:.2f}", flush=True)
+    if is_check and ratio > bar:
+        sys.exit(1)

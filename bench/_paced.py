@@ -10,7 +10,9 @@ import statistics
 import sys
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import cast
 
 DRAIN_SECONDS = 10.0
@@ -35,8 +37,8 @@ class Paced:
 class _Load:
     """Requests that are due, connections that are free, and how long each request took since it was due."""
 
-    def __init__(self, request: bytes, expected: int) -> None:
-        self.request = request
+    def __init__(self, requests: Sequence[bytes], expected: int) -> None:
+        self.requests = cycle(requests)
         self.latencies: list[float] = []
         self.failure: str | None = None
         self.done = asyncio.Event()
@@ -76,7 +78,7 @@ class _Connection(asyncio.Protocol):
 
     def send(self, due_at: float) -> None:
         self._due_at = due_at
-        cast("asyncio.Transport", self._transport).write(self._load.request)
+        cast("asyncio.Transport", self._transport).write(next(self._load.requests))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -102,11 +104,14 @@ class _Connection(asyncio.Protocol):
         cast("asyncio.Transport", self._transport).abort()
 
 
-async def pace(port: int, request: bytes, *, rate: float, seconds: float, connections: int) -> Paced:
-    """Send `request` to loopback at a fixed rate. uvloop's timers tick in ms: that millisecond is in the figures."""
+async def pace(port: int, *requests: bytes, rate: float, seconds: float, connections: int) -> Paced:
+    """Send `requests` to loopback, one after the other and again, at a fixed rate.
+
+    uvloop's timers tick in ms: that millisecond is in the figures.
+    """
     loop = asyncio.get_running_loop()
     expected = int(rate * seconds)
-    load = _Load(request, expected)
+    load = _Load(requests, expected)
     opened = [
         (await loop.create_connection(lambda: _Connection(load), "127.0.0.1", port))[1] for _ in range(connections)
     ]
