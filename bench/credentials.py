@@ -2,12 +2,12 @@
 
 python bench/credentials.py [--check]
 
-The one side has 64 destinations in 8 accounts, each reached by a role, narrowed for every right: 192 credentials, and
-each is renewed about every 5 seconds from an STS that gives ten (`tests/short_sts.py`; a real one gives 15 minutes at
-the least). The other has one destination and a static key. Each turn starts one broker on core 0, asks it at a fixed rate –
-destination after destination –, and stops it, so that neither renews anything in the other's turn; load, Redis and STS
-are on core 1. That every credential was another one afterwards is proved each time. A latency counts from the moment at
-which the request was due (G. Tene, "coordinated omission").
+The one side has 64 destinations in 8 accounts, each reached by a role that is narrowed for every right. That makes 192
+credentials, each renewed about every 5 seconds from an STS that gives ten (`tests/short_sts.py`; a real one gives 15
+minutes at the least). The other has one destination and a static key. Each turn starts one broker on core 0, asks it at
+a fixed rate, destination after destination, and stops it, so that neither renews anything in the other's turn; load,
+Redis and STS are on core 1. That every credential was another one afterwards is proved each time. A latency counts from
+the moment at which the request was due (G. Tene, "coordinated omission").
 """
 
 import json

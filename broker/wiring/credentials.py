@@ -26,6 +26,7 @@ from broker.storage.s3.credentials_held import HeldCredentials, Jitter, Renewal,
 from broker.storage.s3.credentials_lent import CurrentCredentials, session_with
 from broker.storage.s3.credentials_sts import MAX_POLICY_CHARACTERS, Role, RoleSource, Sts, WebIdentitySource
 from broker.storage.s3.sigv4 import Credential
+from broker.telemetry.credentials import CredentialMetrics
 from broker.wiring.accounts import account_of
 
 THREADS: Final = 8  # that ask sources at the same time
@@ -155,6 +156,10 @@ async def open_keyring(clock: Clock, told: Told = lambda _: None) -> AsyncIterat
             await renewing
         keyring.close()
         threads.shutdown(wait=False, cancel_futures=True)
+
+
+def counted_by(metrics: CredentialMetrics) -> Told:
+    return lambda renewal: metrics.asked(renewal.users, renewal.expires_at, is_ok=renewal.is_ok)
 
 
 def _fixed(settings: CredentialSettings, place: str) -> Credential | None:

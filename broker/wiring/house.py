@@ -44,6 +44,7 @@ from broker.services.sweep import Sweep
 from broker.services.turns import Turns
 from broker.services.watch import Watch
 from broker.settings import Settings
+from broker.telemetry.credentials import CredentialMetrics
 from broker.telemetry.exporting import open_tracing
 from broker.telemetry.ledger import CountedJobs, CountedSessions
 from broker.telemetry.metrics import Metrics
@@ -52,7 +53,7 @@ from broker.telemetry.stores import timed
 from broker.telemetry.tracing import Tracing
 from broker.telemetry.use_cases import CountedLook, CountedNotify
 from broker.telemetry.webhooks import CountedDeliveries
-from broker.wiring.credentials import open_keyring
+from broker.wiring.credentials import counted_by, open_keyring
 from broker.wiring.keys import ConfiguredKeys, api_keys_of
 from broker.wiring.ledger import open_ledger
 from broker.wiring.providers import buckets_of, doors_of
@@ -102,9 +103,9 @@ async def open_house(settings: Settings) -> AsyncIterator[House]:
                 connector=aiohttp.TCPConnector(limit=POOL_CONNECTIONS), cookie_jar=aiohttp.DummyCookieJar()
             )
         )
-        keyring = await stack.enter_async_context(open_keyring(clock))
-        buckets = buckets_of(settings.destinations, http, clock, keyring)
         metrics = Metrics(destinations=settings.destinations, sources=settings.sources, webhooks=settings.webhooks)
+        keyring = await stack.enter_async_context(open_keyring(clock, counted_by(CredentialMetrics(metrics))))
+        buckets = buckets_of(settings.destinations, http, clock, keyring)
         deliveries = CountedDeliveries(deliveries=ledger.webhooks, metrics=metrics)
         tellers = [await open_teller(hook, ledger, deliveries, clock, news, stack) for hook in webhooks_of(settings)]
         tracing = open_tracing(os.environ, stack)

@@ -11,7 +11,9 @@ from broker.clock import SystemClock
 from broker.domain.errors import ConfigurationInvalid, CredentialsUnavailable
 from broker.settings import CredentialSettings, Secret
 from broker.storage.s3.credentials_held import Renewal
-from broker.wiring.credentials import THREADS, Keyring, Use, open_keyring
+from broker.telemetry.credentials import CredentialMetrics
+from broker.telemetry.metrics import Metrics
+from broker.wiring.credentials import THREADS, Keyring, Use, counted_by, open_keyring
 from tests.short_sts import running_sts
 
 HOUR = timedelta(hours=1)
@@ -117,6 +119,36 @@ async def test_a_role_lives_as_long_as_the_longest_url_wants(keyring: Keyring) -
         await held.current(now)
 
         assert timedelta(minutes=34) < held.ask_at - now <= timedelta(minutes=39, seconds=1)
+
+
+async def test_metrics_tell_whether_sources_answer_and_until_when_what_is_held_may_be_used() -> None:
+    metrics = Metrics()
+    told = counted_by(CredentialMetrics(metrics))
+    heard: list[Renewal] = []
+
+    def hear(renewal: Renewal) -> None:
+        told(renewal)
+        heard.append(renewal)
+
+    with running_sts(HOUR) as (url, _):
+        async with open_keyring(SystemClock(), hear) as keyring:
+            keyring.of(role(url), use("destinations.eu.credentials.write"))
+            keyring.of(role("http://127.0.0.1:9"), use("destinations.us.credentials.write"))
+            await until(lambda: len(heard) >= 2)
+
+    def value(name: str, place: str, **labels: str) -> float | None:
+        return metrics.registry.get_sample_value(
+            name, {"credential": f"destinations.{place}.credentials.write", **labels}
+        )
+
+    asked, expires = "broker_credential_refreshes_total", "broker_credential_expires_timestamp_seconds"
+    assert value(asked, "eu", outcome="ok") == 1
+    assert value(asked, "us", outcome="ok") is None
+    assert value(asked, "us", outcome="failed") == 1
+    ends = next(each.expires_at for each in heard if each.is_ok)
+    assert ends is not None
+    assert value(expires, "eu") == ends.timestamp()
+    assert value(expires, "us") is None
 
 
 async def test_minimal_is_refused_where_nobody_knows_what_that_is(keyring: Keyring) -> None:
