@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from broker.contract import WebhookType
+from broker.contract import MAX_COPIES, WebhookType
 from broker.domain.errors import ConfigurationInvalid
 from broker.domain.keys import SHARDS_LIMIT
 from broker.domain.policy import MultipartTerms, Policy
@@ -334,12 +334,19 @@ class JobSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     read_ttl: timedelta = timedelta(minutes=5)
 
 
+class FanOutSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How many copies must be verified before there is a job; of fewer than that number, all."""
+
+    required: Literal["all"] | Annotated[int, Meta(ge=1, le=MAX_COPIES)] = "all"
+
+
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ledger: LedgerSettings = LedgerSettings()
     secrets: SecretSettings = SecretSettings()
     server: ServerSettings = ServerSettings()
     cors: CorsSettings = CorsSettings()
     jobs: JobSettings = JobSettings()
+    fan_out: FanOutSettings = FanOutSettings()
     destinations: dict[str, DestinationSettings] = {}
     sources: dict[str, SourceSettings] = {}
     keys: dict[str, KeySettings] = {}

@@ -28,6 +28,7 @@ from broker.services.mint import Mint
 from broker.services.mint_batch import MintBatch
 from broker.services.read import Read
 from broker.services.remint import Remint
+from broker.services.remint_copy import RemintCopy
 from broker.services.survey import Survey
 from broker.services.survey_many import SurveyMany
 from broker.services.turns import Turns
@@ -53,6 +54,7 @@ class UseCases:
     listings: Listings
     turns: Turns
     remint: Remint
+    remint_copy: RemintCopy
     complete: Complete
     abort: Abort
     erase: Erase
@@ -92,6 +94,7 @@ def create_app(use_cases: UseCases, *, lifespan: Sequence[Lifespan] = ()) -> Lit
     upload_sessions = UploadSessions(
         mint=do.mint,
         remint=do.remint,
+        remint_copy=do.remint_copy,
         complete=do.complete,
         abort=do.abort,
         erase=do.erase,

@@ -67,12 +67,12 @@ class Gate:
         return session
 
     async def session(self, session_id: str) -> Session:
-        """A text that cannot be an id never reaches the ledger.
+        """A text that cannot be an id never reaches the ledger. A copy is nobody's session: it serves another.
 
         :raises SessionNotFound:
         """
         session = await self.sessions.get(session_id) if is_session_id(session_id) else None
-        if session is None:
+        if session is None or session.facts.copy_of:
             raise SessionNotFound
         return session
 

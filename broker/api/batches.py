@@ -26,7 +26,7 @@ from broker.contract import SessionOrProblem, SessionPage, StatusRequest
 from broker.domain.errors import BrokerError, InvalidInput, SessionNotFound
 from broker.domain.principals import ApiKey
 from broker.ports import Listings, Selection
-from broker.services.mint import Minted
+from broker.services.drafts import Minted
 from broker.services.mint_batch import MintBatch, Wish
 from broker.services.survey_many import SurveyMany
 from broker.services.turns import Turns, pieces
@@ -97,7 +97,7 @@ class Batches:
 def _told(answer: Minted | BrokerError, request: str) -> bytes:
     if isinstance(answer, BrokerError):
         return _encode(SessionOrProblem(problem=problem(answer, request)))
-    view = minted(answer.session, answer.token, answer.upload)
+    view = minted(answer.session, answer.token, answer.upload, answer.copies)
     return _encode(SessionOrProblem(session=view, is_replayed=answer.is_replay))
 
 

@@ -119,7 +119,10 @@ CREATE: Operation[ApiKey] = Operation(
     path="/upload-sessions",
     tag="upload sessions",
     summary="Ask for permission to upload one object",
-    text="Send the bytes by `upload.request` exactly as it is signed; the bucket's notification starts the processing.",
+    text="Send the bytes by `upload.request` exactly as it is signed; the bucket's notification starts the processing. "
+    "With `destinations` the answer has `copies`, each with an `upload` of its own, to which the same bytes are sent. "
+    "Each store must prove by itself all that `checksum` declares. There is one job, as soon as enough copies are "
+    "verified.",
     access=KeyOf(Role.MINT),
     body=Body(kind=CreateUploadSession, example=examples.CREATE),
     parameters=(
@@ -251,12 +254,23 @@ REMINT: Operation[Session] = Operation(
     method="POST",
     path="/upload-sessions/{session_id}/upload",
     tag="upload sessions",
-    summary="Fresh signed requests for a pending session",
-    text="Of an upload in parts the first page of what the store does not have yet.",
+    summary="Fresh signed requests for a pending session, or for one copy of a fan-out",
+    text="Of an upload in parts the first page of what the store does not have yet. Of a fan-out `destination` names "
+    "the copy: one that is pending gets fresh requests; one that was rejected or has expired begins anew, with a key "
+    "and a deadline of its own, also when the session is settled – unless it was aborted, rejected by its consumer or "
+    "erased.",
     access=SessionOfBearer(),
     body=Body(kind=RemintUpload, is_required=False, example=RemintUpload(destination="default")),
     replies=(Reply(status=200, text="Fresh requests", kind=UploadSession, example=examples.MINTED_IN_PARTS),),
-    problems=(*BODY_PROBLEMS, errors.UnknownDestination, *GRANT_PROBLEMS),
+    problems=(
+        *BODY_PROBLEMS,
+        errors.UnknownDestination,
+        errors.SizeTooLarge,
+        errors.StrategyTooWeak,
+        errors.ChecksumNotProvable,
+        errors.ObjectErased,
+        *GRANT_PROBLEMS,
+    ),
 )
 
 PARTS: Operation[Session] = Operation(
@@ -269,7 +283,7 @@ PARTS: Operation[Session] = Operation(
     access=SessionOfBearer(),
     body=Body(kind=PartsRequest, example=examples.PARTS),
     replies=(Reply(status=200, text="Fresh requests", kind=PartsGrant, example=examples.GRANTED_PARTS),),
-    problems=(*BODY_PROBLEMS, errors.UnknownDestination, errors.NotMultipart, *GRANT_PROBLEMS),
+    problems=(*BODY_PROBLEMS, errors.UnknownDestination, errors.NotMultipart, errors.ObjectErased, *GRANT_PROBLEMS),
 )
 
 COMPLETE: Operation[Session] = Operation(
@@ -278,8 +292,9 @@ COMPLETE: Operation[Session] = Operation(
     path="/upload-sessions/{session_id}/completion",
     tag="upload sessions",
     summary="Say that the upload is done",
-    text="A hint: the broker looks at the bucket, at most once a second for one session, and believes only that. Parts "
-    "are put together when they are all there at their sizes, and by nobody else.",
+    text="A hint: the broker looks at the bucket, at most once a second for one session or copy, and believes only "
+    "that. Parts are put together when they are all there at their sizes, and by nobody else. Of a fan-out "
+    "`destination` says which copy is done; without it all are looked at.",
     access=SessionOfBearer(),
     body=Body(kind=CompleteUpload, is_required=False, example=CompleteUpload(destination="default")),
     replies=(
@@ -303,7 +318,7 @@ ABORT: Operation[Session] = Operation(
     summary="Give a pending session up",
     access=SessionOfBearer(),
     replies=(Reply(status=200, text="Aborted", kind=UploadSession, example=examples.ABORTED_SESSION),),
-    problems=(errors.SessionSettled, errors.CompletionInProgress),
+    problems=(errors.SessionSettled, errors.CompletionInProgress, errors.UnknownDestination, errors.Overloaded),
 )
 
 ERASE: Operation[Session] = Operation(
@@ -326,7 +341,13 @@ ERASE: Operation[Session] = Operation(
             example=examples.ERASED_SESSION,
         ),
     ),
-    problems=(errors.SessionNotVerified, errors.SessionSettled, errors.UnknownDestination),
+    problems=(
+        errors.SessionNotVerified,
+        errors.SessionSettled,
+        errors.CompletionInProgress,
+        errors.UnknownDestination,
+        errors.Overloaded,
+    ),
 )
 
 CONTENT: Operation[Session] = Operation(
@@ -342,6 +363,12 @@ CONTENT: Operation[Session] = Operation(
             place="query",
             text="`1`: answer 303 to the signed URL, where the URL alone pins the object.",
             schema={"type": "string", "enum": ["0", "1"], "default": "0"},
+        ),
+        Parameter(
+            name="destination",
+            place="query",
+            text="Of a fan-out, which copy; without it the first that is verified.",
+            schema={"type": "string", "minLength": 1, "maxLength": 64},
         ),
     ),
     replies=(

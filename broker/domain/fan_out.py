@@ -12,15 +12,19 @@ from typing import Literal
 
 import msgspec
 
-from broker.contract import Reason, State
+from broker.contract import Guarantees, Reason, State
 from broker.domain.copies import Copy
 from broker.domain.errors import ObjectErased, SessionNotVerified, SessionSettled
+from broker.domain.keys import object_key
+from broker.domain.multipart import Multipart
 from broker.domain.policy import Destination, Policy, grace
 from broker.domain.sessions import (
     FOREIGN_OBJECT,
     Change,
+    Facts,
     Session,
     abort,
+    begin,
     counted,
     erase,
     moved,
@@ -30,6 +34,7 @@ from broker.domain.sessions import (
 
 COPIES_MISSING = "copies-missing"
 COPY_LOST = "copy-lost"
+MAX_COPIED_METADATA = 512  # ours: no capsule holds more
 
 Required = Literal["all"] | int  # how many copies must be verified before there is a job
 
@@ -37,6 +42,53 @@ Required = Literal["all"] | int  # how many copies must be verified before there
 def enough(required: Required, copies: int) -> int:
     """How many of so many: a number that is not reached by all of them means all."""
     return copies if required == "all" else min(required, copies)
+
+
+def begin_copy(
+    session: Session,
+    copy_id: str,
+    place: Destination,
+    *,
+    multipart: Multipart | None,
+    guarantees: Guarantees,
+    now: datetime,
+    expires_at: datetime,
+) -> Session:
+    """A fresh session, on the same shard, that serves `session` at `place`."""
+    of = session.facts
+    facts = Facts(
+        principal=of.principal,
+        destination=place.name,
+        bucket=place.bucket,
+        key=object_key(place.prefix, copy_id, of.spec.filename),
+        spec=of.spec,
+        guarantees=guarantees,
+        created_at=now,
+        expires_at=expires_at,
+        requests_end_at=min(now + place.policy.url_ttl, expires_at),
+        # For its capsule, which has no room for more.
+        metadata=of.metadata if len(str(of.metadata)) <= MAX_COPIED_METADATA else {},
+        owner=of.owner,
+        batch=of.batch,
+        multipart=multipart,
+        traceparent=of.traceparent,
+        required=of.required,
+        copy_of=session.id,
+        destinations=of.destinations,
+    )
+    return begin(copy_id, facts, now)
+
+
+def begin_fan_out(session: Session, copies: Iterable[Session]) -> Session:
+    """A fresh session that is served by fresh copies; until one is verified it looks like the first."""
+    copies = tuple(copies)
+    facts = msgspec.structs.replace(
+        session.facts,
+        copies=tuple(map(note_of, copies)),
+        key=copies[0].facts.key,
+        requests_end_at=max(copy.facts.requests_end_at for copy in copies),
+    )
+    return msgspec.structs.replace(session, facts=facts)
 
 
 def note_of(copy: Session) -> Copy:

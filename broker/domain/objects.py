@@ -109,6 +109,13 @@ def judge(spec: UploadSpec, info: ObjectInfo) -> Reason | None:
     return None
 
 
+def unshown(spec: UploadSpec, info: ObjectInfo, guarantees: Guarantees) -> Reason | None:
+    """What HEAD was to prove, and does not even show: a promise to judge there is not kept by looking away."""
+    if guarantees.checksum is not Level.AT_HEAD or declared(spec.checksum).keys() <= declared(info.checksum).keys():
+        return None
+    return Reason(code="checksum-not-shown", message="the store does not show the digest that was declared")
+
+
 def unproved(spec: UploadSpec, stored: StoredObject | ObjectInfo, guarantees: Guarantees) -> list[str]:
     """The declared digests that neither the store enforced nor HEAD showed: reading proves them."""
     if guarantees.checksum is Level.ENFORCED:

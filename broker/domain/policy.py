@@ -88,6 +88,17 @@ def demand(spec: UploadSpec, place: Destination, guarantees: Guarantees) -> None
             raise _too_weak(name)
 
 
+def demand_of_copy(spec: UploadSpec, place: Destination, guarantees: Guarantees) -> None:
+    """The same for a copy, whose store moreover must prove by itself all that was declared: of copies that only their
+    reader proves, one might be read and the others be anything.
+
+    :raises StrategyTooWeak, ChecksumNotProvable:
+    """
+    demand(spec, place, guarantees)
+    if not declared(spec.checksum) or _STRENGTH[guarantees.checksum] < _STRENGTH[Level.AT_HEAD]:
+        raise ChecksumNotProvable.at("/checksum")
+
+
 def weaker(one: Guarantees, other: Guarantees) -> Guarantees:
     """What holds in both cases."""
     names = Guarantees.__struct_fields__

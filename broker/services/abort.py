@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 from broker.contract import State
 from broker.domain.errors import CompletionInProgress, SessionNotFound, SessionSettled
+from broker.domain.fan_out import abort_all, give_up
 from broker.domain.sessions import Session, abort, is_completing
 from broker.ports import Buckets, Clock, Sessions
+from broker.services.end_copies import EndCopies
 
 _TRIES = 5
 
@@ -15,6 +17,7 @@ class Abort:
     buckets: Buckets
     sessions: Sessions
     clock: Clock
+    end_copies: EndCopies
 
     async def __call__(self, session: Session) -> Session:
         """Idempotent: aborting an aborted session changes nothing.
@@ -25,6 +28,8 @@ class Abort:
         for _ in range(_TRIES):
             if session.state is State.ABORTED:
                 return session
+            if session.facts.copies:
+                return await self._copies(session)
             bucket = self.buckets.get(session.facts.destination)
             if bucket is None:
                 raise SessionSettled
@@ -39,3 +44,12 @@ class Abort:
                 raise SessionNotFound
             session = current
         raise SessionSettled
+
+    async def _copies(self, session: Session) -> Session:
+        try:
+            return await self.end_copies(session, of_copy=give_up, of_all=abort_all)
+        except SessionSettled:
+            found = await self.sessions.get(session.id)
+            if found is not None and found.state is State.ABORTED:
+                return found  # by another call
+            raise

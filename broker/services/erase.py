@@ -4,17 +4,21 @@ import logging
 from dataclasses import dataclass
 
 from broker.domain.capsule import CapsuleSealer
+from broker.domain.copies import Copy
 from broker.domain.errors import (
     CredentialsUnavailable,
+    ObjectErased,
     SessionNotFound,
     SessionSettled,
     StoreRefused,
     StoreUnavailable,
     UnknownDestination,
 )
+from broker.domain.fan_out import erase_all, erase_copy, is_stored, note_of
 from broker.domain.objects import CAPSULE_FIELD, ObjectInfo, pin_of
 from broker.domain.sessions import Session, erase, erased
 from broker.ports import Bucket, Buckets, Clock, Sessions
+from broker.services.end_copies import EndCopies
 
 _log = logging.getLogger("broker.erase")
 _TRIES = 5
@@ -29,6 +33,7 @@ class Erase:
     sessions: Sessions
     sealer: CapsuleSealer
     clock: Clock
+    end_copies: EndCopies
 
     async def __call__(self, session: Session) -> Session:
         """Idempotent. The session afterwards: `is_removed` says whether the bytes are gone already.
@@ -39,7 +44,7 @@ class Erase:
         bucket = self.buckets.get(session.facts.destination)
         if bucket is None:
             raise UnknownDestination("the destination of this session is no longer configured")
-        session = await self._recorded(session, bucket)
+        session = await (self._recorded_copies(session) if session.facts.copies else self._recorded(session, bucket))
         if session.facts.is_removed:
             return session
         try:
@@ -62,31 +67,40 @@ class Erase:
             session = current
         raise SessionSettled
 
+    async def _recorded_copies(self, session: Session) -> Session:
+        try:
+            session = await self.end_copies(session, of_copy=erase_copy, of_all=erase_all)
+        except ObjectErased:
+            return await self.sessions.get(session.id) or session
+        _log.info("object.erasing", extra={"session_id": session.id, "state": session.state.value})
+        return session
+
     async def _removed(self, session: Session, bucket: Bucket) -> Session:
-        if not await wipe(session, bucket, self.sealer):
-            return session
+        copies = session.facts.copies or (note_of(session),)
+        for copy in [copy for copy in copies if is_stored(copy)]:
+            at = self.buckets.get(copy.destination)
+            if at is None or not await wipe(copy, at, self.sealer):
+                return session
         change = erased(session, bucket.destination, self.clock.now())
         if await self.sessions.apply(change):
             return change.after
         return await self.sessions.get(session.id) or session
 
 
-async def wipe(session: Session, bucket: Bucket, sealer: CapsuleSealer) -> bool:
+async def wipe(copy: Copy, bucket: Bucket, sealer: CapsuleSealer) -> bool:
     """Removes what was judged, and what its own signed request has put there since. True: nothing of it is left.
 
     :raises StoreUnavailable, StoreRefused, CredentialsUnavailable:
     """
-    facts = session.facts
-    if facts.stored is not None:
-        await bucket.remover.remove(facts.key, pin_of(facts.stored))  # False: it is not there any more
-    info = await bucket.objects.head(facts.key)
-    if info is None or not is_ours(sealer, session, info):
+    if copy.stored is not None:
+        await bucket.remover.remove(copy.key, pin_of(copy.stored))  # False: it is not there any more
+    info = await bucket.objects.head(copy.key)
+    if info is None or not is_ours(sealer, copy, info):
         return True
-    return await bucket.remover.remove(facts.key, pin_of(info))
+    return await bucket.remover.remove(copy.key, pin_of(info))
 
 
-def is_ours(sealer: CapsuleSealer, session: Session, info: ObjectInfo) -> bool:
-    """Whether an object came by this session's signed request."""
-    facts = session.facts
-    capsule = sealer.open(info.metadata.get(CAPSULE_FIELD, ""), bucket=facts.bucket, key=facts.key)
-    return capsule is not None and capsule.id == session.id
+def is_ours(sealer: CapsuleSealer, copy: Copy, info: ObjectInfo) -> bool:
+    """Whether an object came by the signed request of this copy's session."""
+    capsule = sealer.open(info.metadata.get(CAPSULE_FIELD, ""), bucket=copy.bucket, key=copy.key)
+    return capsule is not None and capsule.id == copy.id

@@ -35,18 +35,18 @@ class LeaseJobs:
             now = self.clock.now()
             sessions = await self.jobs.lease(limit, worker=worker, now=now, until=now + self.duration, zones=zones)
             if sessions or now >= deadline:
-                return [job for session in sessions if (job := await self._job(session, now)) is not None]
+                return [job for session in sessions if (job := await self._job(session, now, zones)) is not None]
             await self.work.wait(min(_LONGEST_NAP, deadline - now))
 
-    async def _job(self, session: Session, now: datetime) -> Job | None:
+    async def _job(self, session: Session, now: datetime, zones: Zones) -> Job | None:
         """The job as it leaves the house; a job that cannot be read now goes back, not counted as a failure."""
         try:
-            read = await self.read.for_consumer(session)
+            copy, read = await self.read.for_consumer(session, zones)
         except BrokerError as trouble:
             _log.warning("job.unreadable", extra={"session_id": session.id, "code": trouble.code})
             await self.sessions.apply(release(session, now, Policy(), is_infrastructure=True))
             return None
-        facts, stored = session.facts, session.facts.stored
+        facts, stored = session.facts, copy.stored
         assert stored is not None, "read() proved that it was verified"  # noqa: S101 - for the type checker
         _log.info("job.leased", extra={"session_id": session.id, "epoch": session.progress.epoch})
         return Job(
@@ -54,11 +54,11 @@ class LeaseJobs:
             filename=facts.spec.filename,
             size_bytes=stored.size_bytes,
             content_type=facts.spec.content_type,
-            destination=facts.destination,
+            destination=copy.destination,
             etag=stored.etag,
             version=stored.version,
             checksum=facts.spec.checksum,
-            prove=unproved(facts.spec, stored, facts.guarantees),
+            prove=unproved(facts.spec, stored, copy.guarantees),
             metadata=facts.metadata,
             owner=facts.owner,
             batch=facts.batch,
@@ -91,7 +91,8 @@ class RenewLease:
         if session is None or leased_at(session, epoch) != begun:
             raise LeaseLost
         lease = _lease(self.tokens, session, now + self.duration)
-        return RenewedLease(lease=lease, read=await self.read.for_consumer(session))
+        _, read = await self.read.for_consumer(session, zones)
+        return RenewedLease(lease=lease, read=read)
 
 
 def _lease(tokens: Tokens, session: Session, expires_at: datetime) -> Lease:

@@ -7,12 +7,12 @@ from datetime import datetime, timedelta
 from broker.contract import Reason, State
 from broker.domain.capsule import CapsuleSealer
 from broker.domain.errors import CredentialsUnavailable, StoreRefused, StoreUnavailable, Unavailable
-from broker.domain.objects import ObjectInfo, judge, pin_of
+from broker.domain.fan_out import note_of
+from broker.domain.objects import ObjectInfo, judge, pin_of, unshown
 from broker.domain.policy import grace, next_look
 from broker.domain.sessions import (
     FOREIGN_OBJECT,
     READABLE,
-    Change,
     Session,
     erased,
     expire,
@@ -24,11 +24,13 @@ from broker.domain.sessions import (
     verify,
 )
 from broker.domain.tombstones import is_kept
-from broker.ports import Bell, Bucket, Buckets, Clock, DueLook, Looks, Sessions
+from broker.ports import Bucket, Buckets, Clock, DueLook, Looks, Sessions
 from broker.services.adopt import Adopt
 from broker.services.assemble import Assemble
 from broker.services.erase import is_ours, wipe
+from broker.services.look_fan_out import LookFanOut
 from broker.services.missing import Missing
+from broker.services.settle import Settle
 
 _log = logging.getLogger("broker.look")
 
@@ -49,7 +51,8 @@ class Look:
     missing: Missing
     sealer: CapsuleSealer
     clock: Clock
-    work: Bell
+    settle: Settle
+    look_fan_out: LookFanOut
 
     async def __call__(self, due: DueLook) -> Session | None:
         """Looks once. The session as it stands afterwards, or None where there is none.
@@ -60,6 +63,8 @@ class Look:
         if not (session or stray):
             await self.looks.postpone(due, None)
             return session
+        if session and session.facts.copies:
+            return await self.look_fan_out(due, session)
         bucket = self.buckets.get(due.destination)
         if bucket is None:
             _log.warning("look.elsewhere", extra={"session_id": due.id, "destination": due.destination})
@@ -118,18 +123,17 @@ class Look:
             await self.looks.postpone(due, now + CLEARED_BY)
             return session
         change = reject(session, info, reason, place, now) if reason else verify(session, info, place, now)
-        if not await self.sessions.apply(change):
-            return await self.sessions.get(session.id) or session
-        self._tell(change)
-        return change.after
+        if await self.settle(change, place):
+            return change.after
+        return await self.sessions.get(session.id) or session
 
     def _judged(self, session: Session, info: ObjectInfo) -> Reason | None:
         if not self._is_ours(session, info):
             return Reason(code=FOREIGN_OBJECT, message="the object did not come by this session's signed request")
-        return judge(session.facts.spec, info)
+        return judge(session.facts.spec, info) or unshown(session.facts.spec, info, session.facts.guarantees)
 
     def _is_ours(self, session: Session, info: ObjectInfo) -> bool:
-        return is_ours(self.sealer, session, info)
+        return is_ours(self.sealer, note_of(session), info)
 
     async def _wait_or_expire(self, due: DueLook, session: Session, bucket: Bucket, now: datetime) -> Session:
         facts, policy = session.facts, bucket.destination.policy
@@ -139,8 +143,7 @@ class Look:
             return session
         if now >= end:
             change = expire(session, bucket.destination, now)
-            if await self.sessions.apply(change):
-                self._tell(change)
+            if await self.settle(change, bucket.destination):
                 return change.after
             return await self.sessions.get(session.id) or session
         # After the last signed request nothing can land until somebody mints again, which schedules a look itself.
@@ -165,7 +168,7 @@ class Look:
 
     async def _wipe(self, due: DueLook, session: Session, bucket: Bucket) -> Session:
         """Its owner erased it: again and again until nothing of it is left, and once more when it has been quiet."""
-        if not await wipe(session, bucket, self.sealer):
+        if not await wipe(note_of(session), bucket, self.sealer):
             await self.looks.postpone(due, self.clock.now() + AGAIN)
             return session
         change = erased(session, bucket.destination, self.clock.now())
@@ -190,10 +193,3 @@ class Look:
         event = "session.adopted" if adoption.session else "object.unknown"
         _log.warning(event, extra={"session_id": due.id, "destination": stray.destination})
         return adoption.session
-
-    def _tell(self, change: Change) -> None:
-        after = change.after
-        extra = {"session_id": after.id, "reason": after.facts.reason.code if after.facts.reason else None}
-        _log.info(f"upload.{after.state.value}", extra=extra)
-        if change.job_at is not None:
-            self.work.ring()

@@ -16,8 +16,9 @@ from broker.domain.keys import shard_of
 from broker.domain.multipart import MAX_PARTS_PER_CALL, PAGE_OF_PARTS
 from broker.domain.principals import ApiKey
 from broker.ports import Clock, Created, NewSession, Quota, Sessions
+from broker.services.drafts import Draft, Minted
 from broker.services.limits import quota_of
-from broker.services.mint import Draft, Mint, Minted
+from broker.services.mint import Mint
 from broker.services.turns import Turns, pieces
 
 DRAFTS_A_TURN = 8  # ours: some 0.2 ms of computing

@@ -1,17 +1,19 @@
 """Survey: how far a multipart upload is. The store is asked, because clients send their parts to it alone."""
 
+import asyncio
 from dataclasses import dataclass
 
 from broker.contract import PartsStatus, State
 from broker.domain.errors import Unavailable
 from broker.domain.multipart import MAX_PARTS_PER_CALL, Multipart, StoredPart, missing
 from broker.domain.sessions import Session
-from broker.ports import Buckets
+from broker.ports import Buckets, Sessions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
     buckets: Buckets
+    sessions: Sessions
 
     async def __call__(self, session: Session) -> PartsStatus | None:
         """What the store has of a pending multipart upload, and what it lacks.
@@ -24,6 +26,14 @@ class Survey:
             return None
         stored = await self._stored(session, plan)
         return None if stored is None else _status(plan, session.facts.spec.size_bytes, stored)
+
+    async def copies(self, session: Session) -> dict[str, PartsStatus]:
+        """The same of each copy that is uploaded in parts, by destination."""
+        waiting = [copy.id for copy in session.facts.copies if copy.state is State.PENDING]
+        copies = [copy for copy in await self.sessions.get_many(waiting) if copy and copy.facts.multipart]
+        found = await asyncio.gather(*(self(copy) for copy in copies))
+        pairs = zip(copies, found, strict=True)
+        return {copy.facts.destination: parts for copy, parts in pairs if parts is not None}
 
     async def _stored(self, session: Session, plan: Multipart) -> list[StoredPart] | None:
         bucket = self.buckets.get(session.facts.destination)

@@ -29,4 +29,6 @@ class SurveyMany:
 
 
 def _seen(api_key: ApiKey, session: Session | None) -> Session | None:
-    return session if session is not None and api_key.may_see(session.facts.principal) else None
+    if session is None or session.facts.copy_of:
+        return None
+    return session if api_key.may_see(session.facts.principal) else None

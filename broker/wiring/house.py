@@ -20,6 +20,7 @@ from broker.services.adopt import Adopt
 from broker.services.assemble import Assemble
 from broker.services.broom import Broom
 from broker.services.complete import Complete
+from broker.services.end_copies import EndCopies
 from broker.services.erase import Erase
 from broker.services.findings import Find
 from broker.services.finish import EndLease, FinishJob, ReleaseJob
@@ -27,8 +28,10 @@ from broker.services.grant import Grant
 from broker.services.lease import LeaseJobs, RenewLease
 from broker.services.limits import Limits
 from broker.services.look import Look
+from broker.services.look_fan_out import LookFanOut
 from broker.services.mint import Mint
 from broker.services.mint_batch import MintBatch
+from broker.services.mint_copies import MintCopies
 from broker.services.missing import Missing
 from broker.services.notify import Notify
 from broker.services.open_upload import OpenUpload
@@ -36,7 +39,9 @@ from broker.services.read import Read
 from broker.services.record_hints import RecordHints
 from broker.services.recover import Recover
 from broker.services.remint import Remint
+from broker.services.remint_copy import RemintCopy
 from broker.services.revive import Revive
+from broker.services.settle import Settle
 from broker.services.store_marks import MarkStores, MatchStore, TakeOver
 from broker.services.survey import Survey
 from broker.services.survey_many import SurveyMany
@@ -152,6 +157,8 @@ def _house(
     work = FarBell(near=LocalBell(), tail=tail)
     assemble = Assemble(sessions=sessions, clock=clock)
     adopt = Adopt(sessions=sessions, tombstones=ledger.tombstones, identity=ledger.identity, sealer=sealer, clock=clock)
+    missing = Missing(buckets=buckets, sessions=sessions, looks=ledger, clock=clock)
+    settle = Settle(sessions=sessions, clock=clock, work=work)
     look = CountedLook(
         look=Look(
             buckets=buckets,
@@ -159,10 +166,19 @@ def _house(
             looks=ledger,
             assemble=assemble,
             adopt=adopt,
-            missing=Missing(buckets=buckets, sessions=sessions, looks=ledger, clock=clock),
+            missing=missing,
             sealer=sealer,
             clock=clock,
-            work=work,
+            settle=settle,
+            look_fan_out=LookFanOut(
+                buckets=buckets,
+                sessions=sessions,
+                looks=ledger,
+                missing=missing,
+                settle=settle,
+                sealer=sealer,
+                clock=clock,
+            ),
         ),
         metrics=metrics,
         tracing=tracing,
@@ -170,6 +186,17 @@ def _house(
     grant = Grant(sealer=sealer)
     open_upload = OpenUpload(sessions=sessions, sealer=sealer, clock=clock)
     remint = Remint(buckets=buckets, sessions=sessions, grant=grant, open_upload=open_upload, clock=clock)
+    mint_copies = MintCopies(
+        buckets=buckets,
+        sessions=sessions,
+        remint=remint,
+        grant=grant,
+        open_upload=open_upload,
+        required=settings.fan_out.required,
+        shards=ledger.shards,
+        trace=tracing,
+    )
+    end_copies = EndCopies(buckets=buckets, sessions=sessions, clock=clock)
     read = Read(buckets=buckets, clock=clock, ttl=settings.jobs.read_ttl)
     end = EndLease(buckets=buckets, sessions=sessions, tokens=tokens, clock=clock, work=work)
     record = RecordHints(buckets=buckets, looks=ledger, clock=clock, due=due)
@@ -184,6 +211,7 @@ def _house(
         shards=ledger.shards,
         limits=Limits(rates=ledger.rates),
         trace=tracing,
+        copies=mint_copies,
     )
     turns = Turns()
     use_cases = UseCases(
@@ -198,10 +226,11 @@ def _house(
         listings=ledger,
         turns=turns,
         remint=remint,
+        remint_copy=RemintCopy(buckets=buckets, sessions=sessions, remint=remint, copies=mint_copies, clock=clock),
         complete=Complete(sessions=sessions, looks=ledger, look=look, clock=clock),
-        abort=Abort(buckets=buckets, sessions=sessions, clock=clock),
-        erase=Erase(buckets=buckets, sessions=sessions, sealer=sealer, clock=clock),
-        survey=Survey(buckets=buckets),
+        abort=Abort(buckets=buckets, sessions=sessions, clock=clock, end_copies=end_copies),
+        erase=Erase(buckets=buckets, sessions=sessions, sealer=sealer, clock=clock, end_copies=end_copies),
+        survey=Survey(buckets=buckets, sessions=ledger),
         read=read,
         lease=LeaseJobs(
             jobs=jobs,

@@ -25,20 +25,25 @@ from broker.services.abort import Abort
 from broker.services.adopt import Adopt
 from broker.services.assemble import Assemble
 from broker.services.complete import Complete
+from broker.services.end_copies import EndCopies
 from broker.services.erase import Erase
 from broker.services.finish import EndLease, FinishJob, ReleaseJob
 from broker.services.grant import Grant
 from broker.services.lease import LeaseJobs, RenewLease
 from broker.services.limits import Limits
 from broker.services.look import Look
+from broker.services.look_fan_out import LookFanOut
 from broker.services.mint import Mint
 from broker.services.mint_batch import MintBatch
+from broker.services.mint_copies import MintCopies
 from broker.services.missing import Missing
 from broker.services.notify import Notify
 from broker.services.open_upload import OpenUpload
 from broker.services.read import Read
 from broker.services.record_hints import RecordHints
 from broker.services.remint import Remint
+from broker.services.remint_copy import RemintCopy
+from broker.services.settle import Settle
 from broker.services.survey import Survey
 from broker.services.survey_many import SurveyMany
 from broker.services.turns import Turns
@@ -188,6 +193,8 @@ def _use_cases(
     sessions = CountedSessions(sessions=ledger, metrics=metrics, tracing=tracing)
     jobs = CountedJobs(jobs=ledger, metrics=metrics)
     assemble = Assemble(sessions=sessions, clock=clock)
+    missing = Missing(buckets=buckets, sessions=sessions, looks=ledger, clock=clock)
+    settle = Settle(sessions=sessions, clock=clock, work=work)
     judge = Look(
         buckets=buckets,
         sessions=sessions,
@@ -200,14 +207,34 @@ def _use_cases(
             sealer=sealer,
             clock=clock,
         ),
-        missing=Missing(buckets=buckets, sessions=sessions, looks=ledger, clock=clock),
+        missing=missing,
         sealer=sealer,
         clock=clock,
-        work=work,
+        settle=settle,
+        look_fan_out=LookFanOut(
+            buckets=buckets,
+            sessions=sessions,
+            looks=ledger,
+            missing=missing,
+            settle=settle,
+            sealer=sealer,
+            clock=clock,
+        ),
     )
     look = CountedLook(look=judge, metrics=metrics, tracing=tracing)
     grant, open_upload = Grant(sealer=sealer), OpenUpload(sessions=sessions, sealer=sealer, clock=clock)
     remint = Remint(buckets=buckets, sessions=sessions, grant=grant, open_upload=open_upload, clock=clock)
+    copies = MintCopies(
+        buckets=buckets,
+        sessions=sessions,
+        remint=remint,
+        grant=grant,
+        open_upload=open_upload,
+        required="all",
+        shards=ledger.shards,
+        trace=tracing,
+    )
+    end_copies = EndCopies(buckets=buckets, sessions=sessions, clock=clock)
     read = Read(buckets=buckets, clock=clock)
     end = EndLease(buckets=buckets, sessions=sessions, tokens=tokens, clock=clock, work=work)
     door = S3EventDoor(destinations=("default",), tokens=(DOOR_TOKEN,))
@@ -222,6 +249,7 @@ def _use_cases(
         shards=ledger.shards,
         limits=Limits(rates=cast("Any", ledger).rates),
         trace=tracing,
+        copies=copies,
     )
     turns = Turns()
     return UseCases(
@@ -236,10 +264,11 @@ def _use_cases(
         listings=ledger,
         turns=turns,
         remint=remint,
+        remint_copy=RemintCopy(buckets=buckets, sessions=sessions, remint=remint, copies=copies, clock=clock),
         complete=Complete(sessions=sessions, looks=ledger, look=look, clock=clock),
-        abort=Abort(buckets=buckets, sessions=sessions, clock=clock),
-        erase=Erase(buckets=buckets, sessions=sessions, sealer=sealer, clock=clock),
-        survey=Survey(buckets=buckets),
+        abort=Abort(buckets=buckets, sessions=sessions, clock=clock, end_copies=end_copies),
+        erase=Erase(buckets=buckets, sessions=sessions, sealer=sealer, clock=clock, end_copies=end_copies),
+        survey=Survey(buckets=buckets, sessions=ledger),
         read=read,
         lease=LeaseJobs(
             jobs=jobs, sessions=sessions, read=read, tokens=tokens, clock=clock, work=work, duration=LEASE_FOR

@@ -18,8 +18,10 @@ from broker.services.assemble import Assemble
 from broker.services.broom import Broom
 from broker.services.findings import Find
 from broker.services.look import Look
+from broker.services.look_fan_out import LookFanOut
 from broker.services.missing import Missing
 from broker.services.recover import Recover
+from broker.services.settle import Settle
 from broker.services.store_marks import MarkStores, MatchStore, TakeOver
 from broker.services.sweep import Sweep
 from broker.storage.s3.credentials import FixedCredentials
@@ -62,16 +64,27 @@ class Site:
         buckets, clock, sealer = {"default": self.bucket}, self.clock, self.sealer
         identity = ledger.identity
         adopt = Adopt(sessions=ledger, tombstones=ledger.tombstones, identity=identity, sealer=sealer, clock=clock)
+        missing = Missing(buckets=buckets, sessions=ledger, looks=ledger, clock=clock)
+        settle = Settle(sessions=ledger, clock=clock, work=LocalBell())
         look = Look(
             buckets=buckets,
             sessions=ledger,
             looks=ledger,
             assemble=Assemble(sessions=ledger, clock=clock),
             adopt=adopt,
-            missing=Missing(buckets=buckets, sessions=ledger, looks=ledger, clock=clock),
+            missing=missing,
             sealer=sealer,
             clock=clock,
-            work=LocalBell(),
+            settle=settle,
+            look_fan_out=LookFanOut(
+                buckets=buckets,
+                sessions=ledger,
+                looks=ledger,
+                missing=missing,
+                settle=settle,
+                sealer=sealer,
+                clock=clock,
+            ),
         )
         find, match = Find(sessions=ledger, tombstones=ledger.tombstones), MatchStore(identity=identity)
         self.mark = MarkStores(buckets=buckets, identity=identity, clock=clock)

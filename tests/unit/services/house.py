@@ -22,6 +22,7 @@ from broker.contract import (
 )
 from broker.domain.capsule import CapsuleSealer, capsule_of
 from broker.domain.errors import BrokerError, CredentialsUnavailable, LedgerUnavailable, StoreUnavailable
+from broker.domain.fan_out import Required
 from broker.domain.objects import CAPSULE_FIELD, ObjectInfo
 from broker.domain.policy import Destination, Policy
 from broker.domain.principals import ApiKey, Role
@@ -35,6 +36,8 @@ from broker.services.adopt import Adopt
 from broker.services.assemble import Assemble
 from broker.services.broom import Broom
 from broker.services.complete import Complete
+from broker.services.drafts import Minted
+from broker.services.end_copies import EndCopies
 from broker.services.erase import Erase
 from broker.services.findings import Find
 from broker.services.finish import EndLease, FinishJob, ReleaseJob
@@ -42,8 +45,10 @@ from broker.services.grant import Grant
 from broker.services.lease import LeaseJobs, RenewLease
 from broker.services.limits import Limits
 from broker.services.look import Look
-from broker.services.mint import Mint, Minted
+from broker.services.look_fan_out import LookFanOut
+from broker.services.mint import Mint
 from broker.services.mint_batch import MintBatch
+from broker.services.mint_copies import MintCopies
 from broker.services.missing import Missing
 from broker.services.notify import Notify
 from broker.services.open_upload import OpenUpload
@@ -51,6 +56,8 @@ from broker.services.read import Read
 from broker.services.record_hints import RecordHints
 from broker.services.recover import Recover
 from broker.services.remint import Remint
+from broker.services.remint_copy import RemintCopy
+from broker.services.settle import Settle
 from broker.services.store_marks import MarkStores, MatchStore
 from broker.services.sweep import Sweep
 from broker.services.turns import Turns
@@ -110,20 +117,34 @@ class Fused:
 class House:
     """`ledger`, `bucket` and `clock` are the real ones, for a test to look at; the use cases see them fused."""
 
-    def __init__(self, place: Destination = PLACE, *, fuse: Fuse | None = None, shards: int = 1, **bucket: Any) -> None:
+    def __init__(
+        self,
+        place: Destination = PLACE,
+        *,
+        fuse: Fuse | None = None,
+        shards: int = 1,
+        more: tuple[Destination, ...] = (),
+        required: Required = "all",
+        **bucket: Any,
+    ) -> None:
+        """:param more: other destinations, each a store of its own in `stores`."""
         self.place = place
+        self.required = required
         self.fuse = fuse or Fuse()
         self.clock = FrozenClock()
         self.bucket = MemoryBucket(clock=self.clock, **bucket)
-        self.buckets = {place.name: self._fused_bucket(place)}
+        self.stores = {place.name: self.bucket}
+        self.stores |= {other.name: MemoryBucket(clock=self.clock, **bucket) for other in more}
+        self.buckets = {each.name: self._fused_bucket(each) for each in (place, *more)}
         self.sealer, self.tokens = CapsuleSealer([KEY]), Tokens([KEY])
         self.lose_ledger(shards)
 
     def _fused_bucket(self, place: Destination) -> Bucket:
-        signer = Fused(self.bucket, self.fuse, CredentialsUnavailable)
-        store = Fused(self.bucket, self.fuse, StoreUnavailable)
-        parts = Fused(self.bucket.uploads, self.fuse, StoreUnavailable)
-        part_signer = Fused(self.bucket.uploads, self.fuse, CredentialsUnavailable)
+        behind = self.stores[place.name]
+        signer = Fused(behind, self.fuse, CredentialsUnavailable)
+        store = Fused(behind, self.fuse, StoreUnavailable)
+        parts = Fused(behind.uploads, self.fuse, StoreUnavailable)
+        part_signer = Fused(behind.uploads, self.fuse, CredentialsUnavailable)
         rights = MultipartRights(signer=part_signer, uploads=parts, remover=parts)
         return Bucket(
             destination=place,
@@ -132,8 +153,8 @@ class House:
             objects=store,
             remover=store,
             multipart=rights,
-            lister=self.bucket.lister,
-            mark=Fused(self.bucket.mark, self.fuse, StoreUnavailable),
+            lister=behind.lister,
+            mark=Fused(behind.mark, self.fuse, StoreUnavailable),
         )
 
     def lose_ledger(self, shards: int = 1, *, backup: MemoryLedger | None = None) -> None:
@@ -146,19 +167,42 @@ class House:
         identity = Fused(self.ledger.identity, self.fuse, LedgerUnavailable)
         tombstones = Fused(self.ledger.tombstones, self.fuse, LedgerUnavailable)
         self.adopt = Adopt(sessions=ledger, tombstones=tombstones, identity=identity, sealer=sealer, clock=clock)
+        missing = Missing(buckets=buckets, sessions=ledger, looks=ledger, clock=clock)
+        settle = Settle(sessions=ledger, clock=clock, work=self.work)
         self.look = Look(
             buckets=buckets,
             sessions=ledger,
             looks=ledger,
             assemble=self.assemble,
             adopt=self.adopt,
-            missing=Missing(buckets=buckets, sessions=ledger, looks=ledger, clock=clock),
+            missing=missing,
             sealer=sealer,
             clock=clock,
-            work=self.work,
+            settle=settle,
+            look_fan_out=LookFanOut(
+                buckets=buckets,
+                sessions=ledger,
+                looks=ledger,
+                missing=missing,
+                settle=settle,
+                sealer=sealer,
+                clock=clock,
+            ),
         )
         grant, open_upload = Grant(sealer=sealer), OpenUpload(sessions=ledger, sealer=sealer, clock=clock)
         self.remint = Remint(buckets=buckets, sessions=ledger, grant=grant, open_upload=open_upload, clock=clock)
+        copies = MintCopies(
+            buckets=buckets,
+            sessions=ledger,
+            remint=self.remint,
+            grant=grant,
+            open_upload=open_upload,
+            required=self.required,
+            shards=shards,
+            trace=Tracing(),
+        )
+        self.remint_copy = RemintCopy(buckets=buckets, sessions=ledger, remint=self.remint, copies=copies, clock=clock)
+        end_copies = EndCopies(buckets=buckets, sessions=ledger, clock=clock)
         self.mint = Mint(
             buckets=buckets,
             sessions=ledger,
@@ -170,11 +214,12 @@ class House:
             shards=shards,
             limits=Limits(rates=self.ledger.rates),
             trace=Tracing(),
+            copies=copies,
         )
         self.mint_batch = MintBatch(mint=self.mint, sessions=ledger, clock=clock, turns=Turns())
         self.complete = Complete(sessions=ledger, looks=ledger, look=self.look, clock=clock)
-        self.abort = Abort(buckets=buckets, sessions=ledger, clock=clock)
-        self.erase = Erase(buckets=buckets, sessions=ledger, sealer=sealer, clock=clock)
+        self.abort = Abort(buckets=buckets, sessions=ledger, clock=clock, end_copies=end_copies)
+        self.erase = Erase(buckets=buckets, sessions=ledger, sealer=sealer, clock=clock, end_copies=end_copies)
         self.read = Read(buckets=buckets, clock=clock)
         self.lease = LeaseJobs(
             jobs=ledger, sessions=ledger, read=self.read, tokens=tokens, clock=clock, work=self.work, duration=LEASE
@@ -182,7 +227,7 @@ class House:
         self.renew = RenewLease(jobs=ledger, read=self.read, tokens=tokens, clock=clock, duration=LEASE)
         end = EndLease(buckets=buckets, sessions=ledger, tokens=tokens, clock=clock, work=self.work)
         self.finish, self.release = FinishJob(end_lease=end), ReleaseJob(end_lease=end)
-        door = S3EventDoor(destinations=(self.place.name,), tokens=(DOOR_TOKEN,))
+        door = S3EventDoor(destinations=tuple(buckets), tokens=(DOOR_TOKEN,))
         self.record = RecordHints(buckets=buckets, looks=ledger, clock=clock, due=self.due)
         self.notify = Notify(doors={"events": door}, record=self.record)
 

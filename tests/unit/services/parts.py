@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from broker.contract import PartRequest
 from broker.domain.sessions import Session
-from broker.services.mint import Minted
+from broker.services.drafts import Minted
 from tests.unit.services.house import APP, WISH, House, parts_of
 
 MIB = 2**20

@@ -25,7 +25,7 @@ from broker.domain.errors import (
 )
 from broker.domain.objects import CAPSULE_FIELD
 from broker.domain.policy import Destination, MultipartTerms, Policy
-from broker.services.mint import MAX_PUT_BYTES
+from broker.services.admission import MAX_PUT_BYTES
 from tests.clock import START
 from tests.memory_bucket import ENFORCED, JUDGED
 from tests.unit.domain.samples import ALL_DIGESTS

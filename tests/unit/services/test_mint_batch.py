@@ -16,7 +16,7 @@ from broker.domain.errors import (
     StoreUnavailable,
     UnknownDestination,
 )
-from broker.services.mint import Minted
+from broker.services.drafts import Minted
 from broker.services.mint_batch import CALLS_AT_ONCE, DRAFTS_A_TURN, RECORDED_AT_ONCE, Wish
 from broker.services.turns import Turns, pieces
 from tests.unit.services.house import APP, WISH, Crash, Fuse, House, survive

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from broker.contract import Level, PartRequest, State
 from broker.domain.errors import BrokerError, StoreUnavailable
-from broker.services.mint import IDEMPOTENCY_AT_LEAST
+from broker.services.admission import IDEMPOTENCY_AT_LEAST
 from tests.clock import START
 from tests.memory_bucket import ENFORCED
 from tests.memory_uploads import PartRefused

@@ -1,0 +1,142 @@
+"""Admission: what a request must be before anything is minted for it, and by which strategy it is uploaded."""
+
+import hashlib
+from collections.abc import Callable
+from datetime import timedelta
+from random import randrange
+from typing import Literal
+
+import msgspec
+
+from broker.contract import MAX_METADATA_BYTES, MAX_OBJECT_METADATA_BYTES, CreateUploadSession, Guarantees
+from broker.domain.errors import (
+    BrokerError,
+    IdempotencyKeyInvalid,
+    InvalidInput,
+    MetadataTooLarge,
+    SizeTooLarge,
+    StrategyTooWeak,
+    UnknownDestination,
+)
+from broker.domain.keys import shard_for
+from broker.domain.multipart import Multipart, cut
+from broker.domain.objects import UploadSpec, check_checksum, check_object_metadata
+from broker.domain.policy import Destination, admit, demand
+from broker.domain.principals import ApiKey
+from broker.ports import Bucket, Buckets, Idempotency
+
+MAX_PUT_BYTES = 5 * 2**30  # S3 PutObject: "up to 5 GB" in a single operation, and so with GCS and R2
+DEFAULT = "default"  # the destination of those who name none
+IDEMPOTENCY_AT_LEAST = timedelta(hours=24)
+Strategy = Literal["auto", "put", "multipart"]
+Demand = Callable[[UploadSpec, Destination, Guarantees], None]
+_canonical = msgspec.json.Encoder(order="deterministic").encode
+
+
+def choose(
+    strategy: Strategy, spec: UploadSpec, bucket: Bucket, *, demand: Demand = demand
+) -> tuple[Multipart | None, Guarantees]:
+    """The cut, or None for a single PUT, and who keeps which promise. `auto` never picks what is too weak.
+
+    :param demand: raises what is too weak.
+    :raises StrategyTooWeak, ChecksumNotProvable, SizeTooLarge: nothing that is permitted will do.
+    """
+    place, refusal = bucket.destination, None
+    names = _CANDIDATES[strategy]
+    if strategy == "auto" and spec.size_bytes > place.multipart.threshold_bytes:
+        names = names[::-1]
+    for name in names:
+        try:
+            return _put(spec, bucket, demand) if name == "put" else _multipart(spec, bucket, demand)
+        except InvalidInput as exc:
+            refusal = refusal or exc
+    raise refusal or StrategyTooWeak
+
+
+_CANDIDATES: dict[Strategy, tuple[Strategy, ...]] = {
+    "auto": ("put", "multipart"),
+    "put": ("put",),
+    "multipart": ("multipart",),
+}
+
+
+def _put(spec: UploadSpec, bucket: Bucket, demand: Demand) -> tuple[None, Guarantees]:
+    if spec.size_bytes > MAX_PUT_BYTES:
+        raise SizeTooLarge.at("/size_bytes", f"a single PUT takes at most {MAX_PUT_BYTES} bytes")
+    guarantees = bucket.put.binds(spec)
+    demand(spec, bucket.destination, guarantees)
+    return None, guarantees
+
+
+def _multipart(spec: UploadSpec, bucket: Bucket, demand: Demand) -> tuple[Multipart, Guarantees]:
+    if bucket.multipart is None or spec.size_bytes == 0:
+        raise StrategyTooWeak.at("/strategy", "this object cannot be uploaded in parts here")
+    guarantees = bucket.multipart.signer.binds(spec)
+    demand(spec, bucket.destination, guarantees)
+    return cut(spec.size_bytes, bucket.destination.multipart.part_size_bytes), guarantees
+
+
+def bucket_of(buckets: Buckets, api_key: ApiKey, name: str, *, at: str = "/destination") -> Bucket:
+    """:param at: pointer to the name.
+    :raises UnknownDestination: there is none, or not for this key.
+    """
+    bucket = buckets.get(name)
+    if bucket is None or not api_key.may_use(name):
+        raise UnknownDestination.at(at)
+    return bucket
+
+
+def admitted(wish: CreateUploadSession, bucket: Bucket, api_key: ApiKey) -> UploadSpec:
+    """:raises InvalidInput: a subclass naming the field."""
+    spec = UploadSpec(
+        filename=wish.filename,
+        size_bytes=wish.size_bytes,
+        content_type=wish.content_type,
+        checksum=wish.checksum,
+        object_metadata=wish.object_metadata,
+    )
+    admit(spec, bucket.destination.policy, max_size_bytes=api_key.max_size_bytes)
+    check_checksum(wish.checksum)
+    check_object_metadata(wish.object_metadata)
+    _bounded(wish.metadata, MAX_METADATA_BYTES, "/metadata")
+    _bounded(wish.object_metadata, MAX_OBJECT_METADATA_BYTES, "/object_metadata")
+    return spec
+
+
+def _bounded(metadata: dict[str, str], limit_bytes: int, pointer: str) -> None:
+    if metadata and len("".join([*metadata, *metadata.values()]).encode()) > limit_bytes:
+        raise _too_large(pointer, limit_bytes)
+
+
+def _too_large(pointer: str, limit_bytes: int) -> BrokerError:
+    return MetadataTooLarge.at(pointer, f"names and values together take at most {limit_bytes} bytes")
+
+
+def idempotency_of(
+    api_key: ApiKey, wish: CreateUploadSession, idempotency_key: str | None, deadline: timedelta
+) -> Idempotency | None:
+    """:raises IdempotencyKeyInvalid:"""
+    if idempotency_key is None:
+        return None
+    if not (1 <= len(idempotency_key) <= 255 and idempotency_key.isascii() and idempotency_key.isprintable()):
+        raise IdempotencyKeyInvalid
+    scope = f"{api_key.id}\0POST /upload-sessions\0{idempotency_key}"
+    return Idempotency(
+        key=hashlib.sha256(scope.encode()).hexdigest()[:32],
+        body=hashlib.sha256(_canonical(_spelled_out(wish))).hexdigest()[:32],
+        keep_for=max(deadline, IDEMPOTENCY_AT_LEAST),
+    )
+
+
+def shard_to_be(api_key: ApiKey, idempotency_key: str | None, shards: int) -> int:
+    """The shard of a new session: any, or the one where the same request would find it."""
+    if idempotency_key is None:
+        return randrange(shards)  # noqa: S311 - spreads load; the id's 130 bits are the secret ones
+    return shard_for(api_key.id, idempotency_key, shards)
+
+
+def _spelled_out(wish: CreateUploadSession) -> CreateUploadSession:
+    """Who names the default destination asks for the same as who names none."""
+    if wish.destination or wish.destinations:
+        return wish
+    return msgspec.structs.replace(wish, destination=DEFAULT)

@@ -1,0 +1,46 @@
+"""Drafts: sessions that are about to be recorded, and what their minting comes to."""
+
+from msgspec import Struct
+
+from broker.contract import Reason, Upload
+from broker.domain.principals import ApiKey
+from broker.domain.sessions import Session
+from broker.ports import Bucket, NewSession
+
+
+class CopyDraft(Struct, frozen=True, kw_only=True):
+    """A copy that is about to be recorded. `upload` is None where the store must begin it first, or with `problem`."""
+
+    new: NewSession
+    bucket: Bucket
+    upload: Upload | None = None
+    problem: Reason | None = None
+
+
+class Draft(Struct, frozen=True, kw_only=True):
+    """A session that is about to be recorded. `upload` is None where the store must begin it first, or of a fan-out."""
+
+    api_key: ApiKey
+    new: NewSession
+    bucket: Bucket
+    upload: Upload | None
+    copies: tuple[CopyDraft, ...] = ()
+
+
+class MintedCopy(Struct, frozen=True, kw_only=True):
+    """What a client is given to send to one destination; or why not, this time."""
+
+    destination: str
+    upload: Upload | None = None
+    problem: Reason | None = None
+
+
+class Minted(Struct, frozen=True, kw_only=True):
+    """`upload` is None when a replayed session has settled since: there is nothing left to send. `copies` are those of
+    a fan-out that were minted now."""
+
+    session: Session
+    upload: Upload | None
+    token: str
+    is_replay: bool
+    copies: tuple[MintedCopy, ...] = ()
