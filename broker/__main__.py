@@ -11,6 +11,7 @@ from broker.commands.jobs import jobs
 from broker.commands.keys import keys
 from broker.commands.local import demo, dev
 from broker.commands.running import look, poll, serve
+from broker.commands.setup import setup
 from broker.commands.upkeep import recover, sweep
 from broker.commands.webhooks import webhooks
 from broker.domain.errors import BrokerError
@@ -39,7 +40,7 @@ def _cli() -> None:
     """
 
 
-for _command in (serve, look, poll, sweep, recover, dev, demo, openapi, check, hash_key, keys, jobs, webhooks):
+for _command in (serve, look, poll, sweep, recover, dev, demo, openapi, check, setup, hash_key, keys, jobs, webhooks):
     _cli.add_command(_command)
 
 

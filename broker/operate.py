@@ -13,10 +13,7 @@ from broker.domain.principals import ANY_DESTINATION, MAX_SESSIONS_PER_SECOND, A
 from broker.ledger.redis import RedisLedger
 from broker.ports import Usage
 from broker.settings import Settings
-from broker.storage.s3.dialects import DIALECTS
-from broker.storage.s3.policies import policies_of
 from broker.wiring import api_keys_of, open_ledger
-from broker.wiring.accounts import located
 
 T = TypeVar("T")
 
@@ -100,24 +97,6 @@ def restore_key(settings: Settings, key_id: str) -> None:
         raise ConfigurationInvalid(f"the configuration has no key {key_id!r}; one of the ledger is added anew")
     if not _run(settings, lambda ledger: ledger.api_keys.restore(key_id)):
         raise ConfigurationInvalid(f"the key {key_id!r} is not revoked")
-
-
-def policies(settings: Settings, destination: str | None) -> str:
-    """What operators paste: by destination the documents of its three credentials and the CORS rules of its bucket.
-
-    :raises ConfigurationInvalid: there is no such destination.
-    """
-    if destination is not None and destination not in settings.destinations:
-        raise ConfigurationInvalid(f"there is no destination {destination!r}")
-    origins = settings.cors.allow_origins
-    documents = {
-        name: policies_of(
-            bucket=located(name, place).bucket, prefix=place.prefix, dialect=DIALECTS[place.dialect], origins=origins
-        )
-        for name, place in settings.destinations.items()
-        if destination in {None, name}
-    }
-    return msgspec.json.format(msgspec.json.encode(documents), indent=2).decode()
 
 
 def _line(api_key: ApiKey, place: str, usage: Usage) -> str:

@@ -43,7 +43,7 @@ def create_writer(admin: Credentials, access_key: str, secret_key: str) -> None:
 
 def policy_for(access_key: str) -> str:
     """What the broker says that its write credential must be allowed, and denied."""
-    told = subprocess.run(["upload-broker", "check", "default", "--print-policies"], check=True, stdout=subprocess.PIPE)
+    told = subprocess.run(["upload-broker", "setup", "s3", "default", "--print"], check=True, stdout=subprocess.PIPE)
     document = json.loads(told.stdout)["default"]["write"]
     if not any(statement["Effect"] == "Deny" for statement in document["Statement"]):
         sys.exit("the brokers take this gateway for AWS: set BROKER_TOML=./deploy/broker.versitygw.toml in .env")

@@ -21,7 +21,6 @@ from broker.settings import parse_duration
     help="Where `serve` answers, so that events can be heard [default: server.host and port].",
 )
 @click.option("--profile", help="AWS profile that may read the bucket's own settings [default: the credentials].")
-@click.option("--print-policies", is_flag=True, help="Try nothing: print what each credential must be allowed.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document at the end; logs to stderr.")
 def check(
     config: Path | None,
@@ -30,7 +29,6 @@ def check(
     event_timeout: str,
     broker_url: str | None,
     profile: str | None,
-    print_policies: bool,
     as_json: bool,
 ) -> None:
     """Try destinations (default: all) on the real store: upload, read, tamper, remove, and whatever else must hold.
@@ -43,13 +41,6 @@ def check(
 
     Example: upload-broker check default --profile admin
     """
-    if print_policies:
-        from broker import operate
-
-        if len(destinations) > 1:
-            raise click.UsageError("--print-policies takes one destination, or none for all")
-        click.echo(operate.policies(with_settings(config), destinations[0] if destinations else None))
-        return
     from broker import checking
     from broker.wiring import CheckOptions, Listening
 

@@ -4,6 +4,7 @@
 - `polling` – what a process is that polls; `queues` puts its pollers together.
 - `providers` – which adapter serves a destination or a source; `s3` puts the one of S3 together.
 - `checks` – what `upload-broker check` works on.
+- `setup` – what is known of a destination that somebody sets up.
 - `ledger`, `keys`, `webhooks` – from the settings of each to what the use cases take.
 """
 
@@ -12,6 +13,7 @@ from broker.wiring.house import House, Upkeep, open_house, open_revive
 from broker.wiring.keys import ConfiguredKeys, api_keys_of
 from broker.wiring.ledger import open_ledger
 from broker.wiring.polling import PollingHouse, open_polling
+from broker.wiring.setup import terms_of
 from broker.wiring.webhooks import ConfiguredWebhook, webhooks_of
 
 __all__ = [
@@ -29,5 +31,6 @@ __all__ = [
     "open_ledger",
     "open_polling",
     "open_revive",
+    "terms_of",
     "webhooks_of",
 ]

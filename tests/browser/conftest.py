@@ -165,7 +165,7 @@ def on_ceph(
 
 
 def put_behind_the_guard(store: Store, bucket: str) -> None:
-    """Gives the bucket the very policies that `check --print-policies` prints."""
+    """Gives the bucket the very policies that `setup s3 --print` prints."""
     policies = policies_of(bucket=bucket, prefix="uploads", dialect=store.dialect, origins=())
     rights = (
         (policies.write, store.writer_name),

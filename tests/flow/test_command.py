@@ -158,7 +158,7 @@ def test_policies_are_printed_for_each_credential_and_narrowed_to_the_prefix(tmp
         '[cors]\nallow_origins = ["https://app.example"]\n'
         '[destinations.scans]\nbucket = "acme"\nprefix = "in"\ndialect = "ceph"\n'
     )
-    done = run("check", "scans", "--print-policies", "--config", str(config))
+    done = run("setup", "s3", "scans", "--print", "--config", str(config))
     documents = json.loads(done.stdout)["scans"]
     assert documents["write"]["Statement"][0] == {
         "Sid": "WriteObjects",
@@ -170,7 +170,7 @@ def test_policies_are_printed_for_each_credential_and_narrowed_to_the_prefix(tmp
     assert documents["cors"][0]["AllowedOrigins"] == ["https://app.example"]
     assert "ETag" in documents["cors"][0]["ExposeHeaders"]
     assert "s3:DeleteObject" not in json.dumps([documents["write"], documents["read"]])
-    missing = run("check", "scan", "--print-policies", "--config", str(config))
+    missing = run("setup", "s3", "scan", "--print", "--config", str(config))
     assert (missing.returncode, missing.stderr) == (2, "upload-broker: there is no destination 'scan'\n")
 
 
@@ -221,7 +221,7 @@ def test_the_policies_in_the_docs_are_those_that_are_printed(tmp_path: Path) -> 
         '[cors]\nallow_origins = ["https://app.example"]\n'
         '[destinations.default]\nbucket = "acme-uploads"\nprefix = "uploads"\ndialect = "ceph"\n'
     )
-    printed = run("check", "--print-policies", "--config", str(config)).stdout
+    printed = run("setup", "s3", "--print", "--config", str(config)).stdout
     assert printed in (Path(__file__).parents[2] / "docs" / "s3-policies.md").read_text()
 
 

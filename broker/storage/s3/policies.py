@@ -6,7 +6,7 @@ measured on Ceph 16.2 for ListParts), and it cannot be narrowed by `s3:prefix`, 
 list the whole bucket anyway is not kept from anything by narrowing the two other listings.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from msgspec import Struct
@@ -35,11 +35,18 @@ _ON_BUCKET: dict[Right, tuple[str, ...]] = {
 _READS = ("s3:GetObject", "s3:GetObjectVersion")
 
 
-class Statement(Struct, frozen=True, kw_only=True, rename="pascal"):
+Condition = Mapping[str, Mapping[str, str | tuple[str, ...]]]
+
+
+class Statement(Struct, frozen=True, kw_only=True, rename="pascal", omit_defaults=True):
+    """Of an identity policy; that of a resource has a `Principal`, that of a role's trust no `Resource`."""
+
     sid: str
     effect: Literal["Allow", "Deny"]
+    principal: Mapping[str, str | tuple[str, ...]] | str | None = None
     action: tuple[str, ...]
-    resource: str
+    resource: str | tuple[str, ...] | None = None
+    condition: Condition | None = None
 
 
 class PolicyDocument(Struct, frozen=True, kw_only=True, rename="pascal"):

@@ -14,9 +14,9 @@ from broker.storage.s3.keeping import Feature, Keeping
 from broker.storage.s3.policies import Right, policies_of
 
 # PutObject, "Permissions": what its headers need beside s3:PutObject.
-_FOR_HEADERS: Final[dict[Feature, str]] = {"tags": "s3:PutObjectTagging", "acl": "s3:PutObjectAcl"}
+FOR_HEADERS: Final[dict[Feature, str]] = {"tags": "s3:PutObjectTagging", "acl": "s3:PutObjectAcl"}
 # S3 User Guide, "Using server-side encryption with AWS KMS": parts and reads need kms:Decrypt.
-_FOR_KEYS: Final[dict[Right, tuple[str, ...]]] = {
+FOR_KEYS: Final[dict[Right, tuple[str, ...]]] = {
     "write": ("kms:GenerateDataKey", "kms:Decrypt"),
     "read": ("kms:Decrypt",),
 }
@@ -35,12 +35,12 @@ def session_policy(
     document: dict[str, Any] = msgspec.to_builtins(getattr(documents, right))
     objects = document["Statement"][0]
     if right == "write":
-        added = [action for feature, action in _FOR_HEADERS.items() if feature in keeping.features]
+        added = [action for feature, action in FOR_HEADERS.items() if feature in keeping.features]
         objects["Action"] = [*objects["Action"], *added]
     if right == "remove" and dialect == "ceph":
         objects["Action"] = [*objects["Action"], _CEPH_ASKS_FOR_AT_ABORT]
-    if dialect == "aws" and right in _FOR_KEYS:
-        document["Statement"] = [*document["Statement"], _through_s3(_FOR_KEYS[right], region)]
+    if dialect == "aws" and right in FOR_KEYS:
+        document["Statement"] = [*document["Statement"], _through_s3(FOR_KEYS[right], region)]
     text = msgspec.json.encode(document).decode()
     return text.replace("arn:aws:", f"arn:{partition_of(region)}:")
 
@@ -49,12 +49,16 @@ def partition_of(region: str) -> str:
     return next((name for start, name in _PARTITIONS.items() if region.startswith(start)), "aws")
 
 
+def s3_service(region: str) -> str:
+    """What `kms:ViaService` names."""
+    return f"s3.{region}.{'amazonaws.com.cn' if region.startswith('cn-') else 'amazonaws.com'}"
+
+
 def _through_s3(actions: tuple[str, ...], region: str) -> dict[str, Any]:
-    suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
     return {
         "Sid": "KeysThroughS3",
         "Effect": "Allow",
         "Action": actions,
         "Resource": "*",
-        "Condition": {"StringEquals": {"kms:ViaService": f"s3.{region}.{suffix}"}},
+        "Condition": {"StringEquals": {"kms:ViaService": s3_service(region)}},
     }

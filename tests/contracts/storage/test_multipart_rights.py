@@ -22,7 +22,7 @@ from tests.contracts.storage.test_lister import all_of, lister_on
 
 
 def printed(store: Store, bucket: str, right: Right, who: str) -> list[dict[str, Any]]:
-    """What `check --print-policies` prints for a right, given to `who`."""
+    """What `setup s3 --print` prints for a right, given to `who`."""
     policies = policies_of(bucket=bucket, prefix="uploads", dialect=store.dialect, origins=())
     principal = {"Principal": {"AWS": [f"arn:aws:iam:::user/{who}"]}}
     return [msgspec.to_builtins(statement) | principal for statement in getattr(policies, right).statement]

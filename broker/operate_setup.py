@@ -1,0 +1,51 @@
+"""`setup s3 --print` from a shell: documents of destinations as JSON or Terraform, with what the operator fills in."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+from broker.domain.errors import ConfigurationInvalid
+from broker.settings import Settings
+from broker.setup.documents import Documents, documents_of
+from broker.setup.terms import BLANKS, Terms
+from broker.setup.terraform import terraform
+from broker.wiring import terms_of
+
+
+def print_setup(
+    settings: Settings, destination: str | None, *, form: Literal["json", "terraform"], given: Mapping[str, str]
+) -> str:
+    """What an operator pastes, by destination.
+
+    :param given: what the configuration does not say, by the word that stands for it (`BLANKS`).
+    :raises ConfigurationInvalid: there is no such destination, or no such word.
+    """
+    unknown = sorted(given.keys() - BLANKS.keys())
+    if unknown:
+        raise ConfigurationInvalid(f"--set {unknown[0]}: only {', '.join(BLANKS)} can be filled in")
+    names = list(settings.destinations) if destination is None else [destination]
+    if not names:
+        raise ConfigurationInvalid("no destination is configured")
+    terms = {name: terms_of(settings, name) for name in names}
+    documents = {name: _shared(_filled(documents_of(each), given), each, terms) for name, each in terms.items()}
+    if form == "terraform":
+        return terraform({name: (terms[name], documents[name]) for name in names})
+    return msgspec.json.format(msgspec.json.encode(documents), indent=2).decode()
+
+
+def _shared(documents: Documents, terms: Terms, others: Mapping[str, Terms]) -> Documents:
+    """What is said of a bucket replaces what was said of it before: of two prefixes only one would be heard."""
+    also = sorted(name for name, each in others.items() if each.bucket == terms.bucket and name != terms.name)
+    if not also:
+        return documents
+    note = f"{', '.join(also)} is in the same bucket: join policy, CORS, lifecycle and notification into one of each."
+    return msgspec.structs.replace(documents, notes=(*documents.notes, note))
+
+
+def _filled(documents: Documents, given: Mapping[str, str]) -> Documents:
+    """Each word wherever it stands, alone or within a text."""
+    text = msgspec.json.encode(documents)
+    for word, value in given.items():
+        text = text.replace(word.encode(), msgspec.json.encode(value)[1:-1])
+    return msgspec.json.decode(text, type=Documents)
