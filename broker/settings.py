@@ -143,7 +143,7 @@ def check_credential(settings: CredentialSettings) -> None:
         raise ValueError("a role of a web identity has neither source nor external_id")
     if not timedelta(minutes=15) <= settings.duration <= timedelta(hours=12):
         raise ValueError("duration: at least 15m and at most 12h")
-    if settings.sts_endpoint is not None and not re.match("https?://[^/?#@]+/?$", settings.sts_endpoint):
+    if settings.sts_endpoint is not None and not re.fullmatch(r"https?://[^/?#@\s]+/?", settings.sts_endpoint):
         raise ValueError('sts_endpoint is written "https://host", with a port where needed')
     if settings.source is not None:
         _check_source(settings, settings.source)
@@ -161,10 +161,10 @@ def _check_source(settings: CredentialSettings, source: CredentialSettings) -> N
     # IAM User Guide, "Role chaining": at most one hour.
     if source.role_arn is not None and settings.duration > timedelta(hours=1):
         raise ValueError("duration: a role that another role assumes lives for at most 1h")
-    depth, each = 0, settings.source
-    while each is not None:
-        depth, each = depth + 1, each.source
-    if depth > MAX_ROLE_CHAIN:
+    roles, each = 1, settings.source
+    while each is not None and each.role_arn is not None:
+        roles, each = roles + 1, each.source
+    if roles > MAX_ROLE_CHAIN:
         raise ValueError(f"source: at most {MAX_ROLE_CHAIN} roles one after the other")
 
 

@@ -6,22 +6,26 @@ import re
 import shlex
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate, repeat
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import botocore.session
 import pytest
 from botocore import xform_name
 from botocore.validate import ParamValidator
 from msgspec.structs import replace
 
+from broker.clock import SystemClock
 from broker.domain.policy import Policy, next_look
 from broker.ports import Envelope
 from broker.settings import CredentialSettings, Settings, SqsSource, load
 from broker.storage.s3.dialects import DIALECTS
-from broker.wiring.providers import doors_of
+from broker.wiring.credentials import Keyring
+from broker.wiring.providers import buckets_of, doors_of
 from broker.wiring.s3_keeping import keeping_of
 from tests.guides.conftest import need
 from tests.guides.test_guides import ROOT, blocks
@@ -63,6 +67,24 @@ def test_the_ways_to_keep_objects_are_taken(tmp_path: Path) -> None:
     (tmp_path / "broker.toml").write_text(text)
     keeping = keeping_of("default", load(tmp_path / "broker.toml", {}).destinations["default"])
     assert keeping.features == DIALECTS["aws"].keeps - {"sse-s3"}
+
+
+async def test_the_accounts_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (text,) = [text for kind, text in blocks(PAGE, "toml") if kind == "accounts"]
+    (tmp_path / "broker.toml").write_text(text)
+    secret = {"access_key_id": "A", "secret_access_key": "S", "region_name": "us-west-2", "s3_bucket_name": "acme-us"}
+    monkeypatch.setenv("ACCOUNT_US", json.dumps(secret))
+    monkeypatch.setenv("EXTERNAL_ID_EU", "chosen")
+    # No background renewal: nothing leaves this machine.
+    with ThreadPoolExecutor(1) as threads:
+        keyring = Keyring(clock=SystemClock(), threads=threads)
+        async with aiohttp.ClientSession() as http:
+            buckets = buckets_of(load(tmp_path / "broker.toml", {}).destinations, http, SystemClock(), keyring)
+    assert {bucket.destination.bucket for bucket in buckets.values()} == {
+        "acme-uploads-eu",
+        "acme-us",
+        "acme-uploads-hub",
+    }
 
 
 def test_the_policies_come_out_of_the_command(configuration: Path) -> None:
