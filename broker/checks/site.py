@@ -9,6 +9,7 @@ from broker.storage.s3.caller import S3Caller
 from broker.storage.s3.credentials import Credentials
 from broker.storage.s3.dialects import Dialect
 from broker.storage.s3.endpoint import Endpoint
+from broker.storage.s3.keeping import AS_THE_BUCKET_SAYS, Keeping
 from broker.storage.s3.signer import S3GetSigner, S3PutSigner
 from broker.storage.s3.store import S3ObjectHead, S3ObjectRemover
 
@@ -30,6 +31,7 @@ class Site:
     caller: S3Caller
     credentials: dict[Right, Credentials]
     region: str
+    keeping: Keeping = AS_THE_BUCKET_SAYS
     origins: tuple[str, ...] = ()
     operator: Credentials | None = None
 
@@ -61,6 +63,7 @@ class Site:
             caller=head.caller,
             credentials={"write": put.credentials, "read": head.credentials, "remove": remover.credentials},
             region=region,
+            keeping=put.keeping,
             origins=origins,
             operator=operator,
         )

@@ -3,6 +3,7 @@
 from broker.checks import (
     browser_steps,
     event_step,
+    keeping_steps,
     multipart_steps,
     reach_steps,
     rights_steps,
@@ -15,9 +16,11 @@ from broker.checks import (
 STEPS = (
     *reach_steps.STEPS,
     *upload_steps.STEPS,
+    *keeping_steps.STEPS,
     *tamper_steps.STEPS,
     *unsigned_steps.STEPS,
     *multipart_steps.STEPS,
+    *keeping_steps.STEPS_IN_PARTS,
     *rights_steps.STEPS,
     *browser_steps.STEPS,
     *settings_steps.STEPS,

@@ -57,6 +57,8 @@ async def test_behind_the_guard_everything_passes_that_the_dialect_promises(stor
     assert checked.failed == set(), checked.report
     assert checked.of(Outcome.SKIPPED) == {
         "get-consumer",
+        "kept",
+        "multipart-kept",
         "checksum-sha256",
         "checksum-crc64nvme",
         "checksum-crc32c",
@@ -93,3 +95,18 @@ async def test_without_the_guard_it_fails_where_the_writer_reads(store: Store, b
 
     assert {"unsigned-copy", "unsigned-acl", "write-cannot-read", "public-access"} <= checked.failed
     assert "deny s3:GetObject" in str(checked.step("unsigned-copy").fix)
+
+
+async def test_what_it_takes_and_does_not_do_is_told(store: Store, bucket: str) -> None:
+    guard(store, bucket)
+    tagging = {"Effect": "Allow", "Action": ["s3:PutObjectTagging"], "Resource": [f"arn:aws:s3:::{bucket}/uploads/*"]}
+    principal = {"Principal": {"AWS": [f"arn:aws:iam:::user/{store.writer_name}"]}}
+    owner = [*printed(bucket, "read", store.owner_name), *printed(bucket, "remove", store.owner_name)]
+    store.witness.set_policy(bucket, *printed(bucket, "write", store.writer_name), *owner, tagging | principal)
+
+    more = {"encryption": {"mode": "AES256"}, "tags": {"a": "b"}}
+    checked = await place(store, bucket, dialect="aws", more=more).check()
+
+    assert {"kept", "multipart-kept"} <= checked.failed
+    assert checked.step("kept").said == "x-amz-server-side-encryption: AES256 was asked for, HEAD shows nothing"
+    assert "1 tags were asked for, HEAD shows 0" in checked.step("multipart-kept").said
