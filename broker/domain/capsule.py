@@ -28,7 +28,11 @@ _NO_DIGESTS: tuple[bytes | None, ...] = (None,) * len(CHECKSUM_ALGORITHMS)
 
 
 class Capsule(Struct, frozen=True, kw_only=True, array_like=True):
-    """What a lost session can be rebuilt from. `metadata` is left out where it would not fit."""
+    """What a lost session can be rebuilt from. `metadata` is left out where it would not fit.
+
+    That of a copy says which session it serves, how many copies that one needs, and where the others are – unless that
+    would not fit.
+    """
 
     id: str
     principal: str
@@ -40,6 +44,9 @@ class Capsule(Struct, frozen=True, kw_only=True, array_like=True):
     owner: str | None = None
     batch: str | None = None
     metadata: dict[str, str] = {}
+    copy_of: str = ""
+    required: int = 0
+    destinations: tuple[str, ...] = ()
 
 
 def capsule_of(session_id: str, facts: Facts) -> Capsule:
@@ -55,6 +62,9 @@ def capsule_of(session_id: str, facts: Facts) -> Capsule:
         owner=facts.owner,
         batch=facts.batch,
         metadata=facts.metadata,
+        copy_of=facts.copy_of,
+        required=facts.required,
+        destinations=facts.destinations,
     )
 
 
@@ -80,6 +90,7 @@ def _smaller(capsule: Capsule) -> Iterator[Capsule]:
     yield capsule
     yield replace(capsule, metadata={})
     yield replace(capsule, metadata={}, owner=None, batch=None)
+    yield replace(capsule, metadata={}, owner=None, batch=None, destinations=())
 
 
 class CapsuleSealer:

@@ -6,7 +6,7 @@ changes nothing but what is said of it: it can be minted again, alone. What a co
 makes of the fan-out are written in one atomic step, so that no two stories are ever told.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Literal
 
@@ -89,6 +89,54 @@ def begin_fan_out(session: Session, copies: Iterable[Session]) -> Session:
         requests_end_at=max(copy.facts.requests_end_at for copy in copies),
     )
     return msgspec.structs.replace(session, facts=facts)
+
+
+def rebuilt(copy: Session) -> Session:
+    """The fan-out that a copy tells of, after the ledger lost it. Of the others nobody knows yet more than where."""
+    of = copy.facts
+    others = [lost(name, of.guarantees) for name in of.destinations if name != of.destination]
+    facts = Facts(
+        principal=of.principal,
+        destination=of.destination,
+        bucket=of.bucket,
+        key=of.key,
+        spec=of.spec,
+        guarantees=of.guarantees,
+        created_at=of.created_at,
+        expires_at=of.expires_at,
+        requests_end_at=of.requests_end_at,
+        metadata=of.metadata,
+        owner=of.owner,
+        batch=of.batch,
+        copies=tuple(sorted([note_of(copy), *others], key=_place_in(of.destinations))),
+        required=of.required,
+        destinations=of.destinations,
+    )
+    return begin(of.copy_of, facts, of.created_at)
+
+
+def taken_in(session: Session, copy: Session) -> Change | None:
+    """A copy that the ledger had lost serves its fan-out again. None: nobody waits for it, or another does."""
+    try:
+        need_wanted(session)
+    except (SessionSettled, ObjectErased):
+        return None
+    copies, noted = session.facts.copies, copy_in(session, copy.facts.destination)
+    if noted is None:
+        copies = (*copies, note_of(copy))
+    elif noted.state is State.VERIFIED or (noted.state is State.PENDING and noted.id != copy.id):
+        return None
+    else:
+        copies = tuple(note_of(copy) if each == noted else each for each in copies)
+    return Change(before=session, after=revised(session, copies=copies), stays=True)
+
+
+def lost(destination: str, guarantees: Guarantees) -> Copy:
+    """A copy of which only its destination is known. It can be minted again like any that came to nothing."""
+    reason = Reason(code=COPY_LOST, message="the broker lost this copy, and has not found it again")
+    return Copy(
+        id="", destination=destination, bucket="", key="", guarantees=guarantees, state=State.EXPIRED, reason=reason
+    )
 
 
 def note_of(copy: Session) -> Copy:
@@ -277,3 +325,7 @@ def _noting(session: Session, copies: Sequence[Session]) -> Session:
 
 def _with(copies: tuple[Copy, ...], copy: Session) -> tuple[Copy, ...]:
     return tuple(note_of(copy) if each.id == copy.id else each for each in copies)
+
+
+def _place_in(destinations: Sequence[str]) -> Callable[[Copy], int]:
+    return lambda copy: destinations.index(copy.destination) if copy.destination in destinations else 0

@@ -1,16 +1,22 @@
 """Adopt: a session that the ledger lost, rebuilt from the capsule on its object. The bucket is the second witness."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 from broker.contract import Guarantees
 from broker.domain.capsule import Capsule, CapsuleSealer, spec_of
+from broker.domain.errors import InvalidInput, Overloaded
+from broker.domain.fan_out import ends_at, rebuilt, taken_in
 from broker.domain.keys import session_id_in
 from broker.domain.objects import CAPSULE_FIELD, ObjectInfo, UploadSpec
-from broker.domain.policy import Destination, weaker
+from broker.domain.policy import Destination, demand_of_copy, weaker
 from broker.domain.sessions import Facts, Session, begin
-from broker.ports import Bucket, Clock, Identity, Sessions, Tombstones
+from broker.ports import Bucket, Clock, Identity, NewSession, Sessions, Tombstones
+from broker.services.admission import choose
+
+OTHERS_FOUND_WITHIN = timedelta(hours=1)  # ours: to go through the other buckets
+_TRIES = 20  # a lost race means that another copy was adopted, or settled
 
 Outcome = Literal["adopted", "known", "not-ours", "too-old"]  # known: by its record, or by its tombstone
 
@@ -47,10 +53,36 @@ class Adopt:
             return Adoption(outcome="known")  # it came to nothing, and must not come to life again
         facts = _facts(capsule, key, bucket, info)
         session = begin(capsule.id, facts, facts.created_at)
+        if capsule.copy_of:
+            return await self._copy(session, bucket.destination)
         created = await self.sessions.create(session, look_at=self.clock.now(), idempotency=None)
         if created.is_replay:
             return Adoption(outcome="known", session=created.session)
         return Adoption(outcome="adopted", session=created.session)
+
+    async def _copy(self, copy: Session, place: Destination) -> Adoption:
+        """With the fan-out that it serves, or into it: from whichever bucket copies come to light, it is one."""
+        new = NewSession(session=copy, look_at=self.clock.now())
+        for _ in range(_TRIES):
+            session = await self.sessions.get(copy.facts.copy_of)
+            if session is not None:
+                if (known := await self.sessions.get(copy.id)) is not None:
+                    return Adoption(outcome="known", session=known)
+                change = taken_in(session, copy)
+                if change is None:
+                    return Adoption(outcome="known")
+                if await self.sessions.apply(change, begins=new):
+                    return Adoption(outcome="adopted", session=copy)
+            elif await self.tombstones.find_many([copy.facts.copy_of]) != [None]:
+                return Adoption(outcome="known")  # it came to nothing, and its copies with it
+            else:
+                session = rebuilt(copy)
+                # Whatever its deadline was: the other copies need time to be found, too.
+                look_at = max(ends_at(session, [place]), new.look_at + OTHERS_FOUND_WITHIN)
+                created = await self.sessions.create(session, look_at=look_at, idempotency=None, copies=(new,))
+                if not created.is_replay:
+                    return Adoption(outcome="adopted", session=copy)
+        raise Overloaded("the copies of this session change at this moment; try again")
 
     async def floor(self, place: Destination) -> datetime:
         """What was minted up to then is not adopted: its record may have been processed and forgotten, so that
@@ -76,13 +108,16 @@ def _facts(capsule: Capsule, key: str, bucket: Bucket, info: ObjectInfo) -> Fact
         bucket=bucket.destination.bucket,
         key=key,
         spec=spec,
-        guarantees=_weakest(bucket, spec),
+        guarantees=_of_copy(bucket, spec) if capsule.copy_of else _weakest(bucket, spec),
         created_at=capsule.created_at,
         expires_at=capsule.expires_at,
         requests_end_at=capsule.expires_at,
         metadata=capsule.metadata,
         owner=capsule.owner,
         batch=capsule.batch,
+        copy_of=capsule.copy_of,
+        required=capsule.required,
+        destinations=capsule.destinations,
     )
 
 
@@ -90,3 +125,11 @@ def _weakest(bucket: Bucket, spec: UploadSpec) -> Guarantees:
     """What is true of `spec` by whichever strategy it came: nobody remembers."""
     put = bucket.put.binds(spec)
     return weaker(put, bucket.multipart.signer.binds(spec)) if bucket.multipart else put
+
+
+def _of_copy(bucket: Bucket, spec: UploadSpec) -> Guarantees:
+    """A copy came by a strategy whose digest the store proves, if there still is one."""
+    try:
+        return choose("auto", spec, bucket, demand=demand_of_copy)[1]
+    except InvalidInput:
+        return _weakest(bucket, spec)

@@ -54,6 +54,7 @@ def _digests(name: str) -> st.SearchStrategy[str | None]:
 
 checksums = st.builds(Checksum, **{name: _digests(name) for name in DIGEST_BYTES})
 _token = st.text("abcdefghijklmnopqrstuvwxyz0123456789!#$&^_.|~+-", min_size=1, max_size=20)
+_name = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=64)
 _label = st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=256)
 content_types = st.builds(
     lambda kind, sub, parameter: f"{kind}/{sub}{parameter}",
@@ -76,6 +77,11 @@ generated_facts = st.builds(
         st.text(st.characters(exclude_categories=["Cs"]), max_size=40),
         st.text(st.characters(exclude_categories=["Cs"]), max_size=80),
         max_size=10,
+    ),
+    copy_of=st.just("") | st.just(ID),
+    required=st.integers(0, 16),
+    destinations=st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=64), max_size=16).map(
+        tuple
     ),
     owner=_label,
     batch=_label,

@@ -37,6 +37,8 @@ def test_a_session_is_rebuilt_from_its_capsule(given_: Facts) -> None:
     assert (capsule.created_at, capsule.expires_at) == (given_.created_at, given_.expires_at)
     assert capsule.metadata in ({}, given_.metadata)
     assert capsule.owner in {None, given_.owner}
+    assert (capsule.copy_of, capsule.required) == (given_.copy_of, given_.required)
+    assert capsule.destinations in {(), given_.destinations}
     on_object = {**given_.spec.object_metadata, CAPSULE_FIELD: sealed}
     assert spec_of(capsule, filename=given_.spec.filename, object_metadata=on_object) == given_.spec
 
@@ -52,6 +54,9 @@ def test_the_largest_session_still_fits() -> None:
         owner="🎉" * 256,
         batch="🎉" * 256,
         metadata={"k" * 1000: "v" * 3000},
+        copy_of=new_session_id(255),
+        required=16,
+        destinations=("🎉" * 64,) * 16,
     )
     sealed = SEALER.seal(capsule_of(new_session_id(255), largest), bucket="b" * 63, key="k" * 1024)
     assert len(sealed) <= MAX_CAPSULE_BYTES
