@@ -131,9 +131,11 @@ class Sts:
     def _client(self) -> "STSClient":
         with self._making:
             if self._made is None:
-                session = boto3.Session(botocore_session=session_with(self._signer))
-                session._session.set_config_variable("sts_regional_endpoints", "regional")  # noqa: SLF001
-                self._made = session.client("sts", region_name=self._region, endpoint_url=self._url, config=_CONFIG)
+                session = session_with(self._signer)
+                session.set_config_variable("sts_regional_endpoints", "regional")
+                self._made = boto3.Session(botocore_session=session).client(
+                    "sts", region_name=self._region, endpoint_url=self._url, config=_CONFIG
+                )
             return self._made
 
 

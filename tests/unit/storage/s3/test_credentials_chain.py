@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,10 +11,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import CredentialRetrievalError
 from botocore.session import Session
 
 from broker.clock import SystemClock
 from broker.domain.errors import CredentialsUnavailable
+from broker.logs import configure
 from broker.storage.s3.credentials import FixedCredentials
 from broker.storage.s3.credentials_chain import ChainSource, chain_session
 from broker.storage.s3.credentials_lent import CurrentCredentials, session_with
@@ -126,6 +129,28 @@ async def test_what_a_process_says_is_never_repeated(
     assert CANARY not in str(refusal.value) + caplog.text
 
 
+async def test_what_the_process_of_a_profiles_source_says_is_not_logged_either(
+    threads: ThreadPoolExecutor, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """botocore assumes the role of a profile by itself, and has loggers of its own."""
+    (tmp_path / "process.py").write_text(f"raise SystemExit('no: {CANARY}')")
+    (tmp_path / "config").write_text(
+        f"[profile source]\ncredential_process = {sys.executable} {tmp_path / 'process.py'}\n"
+        "[profile role]\nrole_arn = arn:aws:iam::111122223333:role/x\nsource_profile = source\n"
+    )
+    for name, logger in [("", logging.getLogger()), *logging.Logger.manager.loggerDict.items()]:
+        if isinstance(logger, logging.Logger):
+            monkeypatch.setattr(logger, "level", logger.level)  # as it was, when the test is over
+            if not name:
+                monkeypatch.setattr(logger, "handlers", [])
+    configure("debug")
+
+    with pytest.raises(CredentialsUnavailable) as refusal:
+        await ChainSource(open_session=partial(chain_session, "role", "eu-central-1"), threads=threads).fetch()
+
+    assert CANARY not in str(refusal.value) + "".join(capfd.readouterr())
+
+
 async def test_nothing_at_all_is_said_so(chain: ChainSource) -> None:
     with pytest.raises(CredentialsUnavailable, match="finds no credentials"):
         await chain.fetch()
@@ -195,6 +220,17 @@ async def test_instance_metadata_tells_the_expiry_that_it_was_told(
 
 
 # --- lent to botocore's own clients ------------------------------------------------------------------------
+
+
+async def test_a_client_of_botocore_is_told_when_there_is_nothing_to_sign_with() -> None:
+    over = Credential(access_key="AKIA", secret_key=CANARY, expires_at=datetime(2020, 1, 1, tzinfo=UTC))
+    lent = CurrentCredentials(FixedCredentials(credential=over), SystemClock(), asyncio.get_running_loop())
+    client = session_with(lent).create_client("sts", region_name="eu-central-1", endpoint_url="http://127.0.0.1:9")
+
+    with pytest.raises(CredentialRetrievalError, match="has expired") as refusal:
+        await asyncio.to_thread(client.get_caller_identity)
+
+    assert CANARY not in str(refusal.value)
 
 
 async def test_a_client_of_botocore_signs_with_what_is_current() -> None:
