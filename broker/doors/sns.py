@@ -55,10 +55,10 @@ class SnsDoor:
         try:
             message = parse_message(envelope.body)
             topic = await self._prove(message)
-        except NotAuthentic:
-            if envelope.headers.get("x-amz-sns-rawdelivery", "") == "true":
-                _log.warning("sns.raw-delivery-refused")
-            raise
+        except NotAuthentic as refusal:
+            is_raw = envelope.headers.get("x-amz-sns-rawdelivery", "") == "true"
+            _log.warning("sns.refused", extra={"why": "raw delivery" if is_raw else refusal.detail})
+            raise NotAuthentic from None  # which of the questions it was is nobody else's business
         match message.type:
             case "Notification":
                 return open_published(message.message)
@@ -70,16 +70,22 @@ class SnsDoor:
 
     async def _prove(self, message: Message) -> Topic:
         """Cheap questions first: a stranger makes us ask for a certificate only if he can name a topic of ours."""
-        topic, sent_at = self.topics.get(message.topic_arn), message.sent_at
-        algorithm, signature = HASHES.get(message.signature_version), message.signature_bytes
-        is_fresh = self.clock.now() - MAX_AGE <= sent_at <= self.clock.now() + SKEW
-        if topic is None or algorithm is None or message.signature_version not in self.versions or not is_fresh:
-            raise NotAuthentic
+        topic, now = self.topics.get(message.topic_arn), self.clock.now()
+        if topic is None:
+            raise NotAuthentic("topic")
+        if not now - MAX_AGE <= message.sent_at <= now + SKEW:
+            raise NotAuthentic("age")
+        algorithm = HASHES.get(message.signature_version)
+        if algorithm is None or message.signature_version not in self.versions:
+            raise NotAuthentic("signature version")
+        signature = message.signature_bytes
         if not topic.is_certificate(message.signing_cert_url):
-            raise NotAuthentic
+            raise NotAuthentic("address of the certificate")
         key = await self.keys.find(message.signing_cert_url)
-        if key is None or not _has_signed(key, signature, message.signed_text, algorithm):
-            raise NotAuthentic
+        if key is None:
+            raise NotAuthentic("certificate")
+        if not _has_signed(key, signature, message.signed_text, algorithm):
+            raise NotAuthentic("signature")
         return topic
 
     async def _confirm(self, topic: Topic, message: Message) -> None:

@@ -57,7 +57,7 @@ class Message(Struct, frozen=True, rename="pascal"):
         try:
             return datetime.fromisoformat(self.timestamp)
         except ValueError as exc:
-            raise NotAuthentic from exc
+            raise NotAuthentic("age") from exc
 
     @property
     def signature_bytes(self) -> bytes:
@@ -67,7 +67,7 @@ class Message(Struct, frozen=True, rename="pascal"):
         try:
             return base64.b64decode(self.signature, validate=True)
         except (binascii.Error, ValueError) as exc:
-            raise NotAuthentic from exc
+            raise NotAuthentic("signature") from exc
 
 
 _decode = msgspec.json.Decoder(Message).decode
@@ -78,4 +78,4 @@ def parse_message(body: bytes) -> Message:
     try:
         return _decode(body)
     except (msgspec.DecodeError, RecursionError, UnicodeError) as exc:
-        raise NotAuthentic from exc
+        raise NotAuthentic("shape") from exc

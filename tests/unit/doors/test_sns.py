@@ -282,7 +282,30 @@ async def test_the_end_of_a_subscription_is_told_and_not_undone(sns: Sns, caplog
 async def test_raw_delivery_is_refused_and_the_operator_told_why(sns: Sns, caplog: pytest.LogCaptureFixture) -> None:
     headers = {"x-amz-sns-rawdelivery": "true", "x-amz-sns-topic-arn": ARN, "x-amz-sns-message-type": "Notification"}
     await refused(sns, records(aws(KEY)), **headers)
-    assert [record.message for record in caplog.records] == ["sns.raw-delivery-refused"]
+    assert [(record.message, vars(record)["why"]) for record in caplog.records] == [("sns.refused", "raw delivery")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"TopicArn": ARN + "x"}, "topic"),
+        ({"Timestamp": "2026-11-19T12:00:00.000Z"}, "age"),
+        ({"Timestamp": "2026-13-19T12:00:00.000Z"}, "age"),
+        ({"SignatureVersion": "3"}, "signature version"),
+        ({"SigningCertURL": "https://evil.example/"}, "address of the certificate"),
+        ({"SigningCertURL": f"{HOST}/SimpleNotificationService-none.pem"}, "certificate"),
+        ({"Message": "forged"}, "signature"),
+        ({"Signature": "!"}, "signature"),
+        ({"Type": "Else"}, "shape"),
+    ],
+)
+async def test_the_operator_and_nobody_else_is_told_why(
+    sns: Sns, caplog: pytest.LogCaptureFixture, changes: dict[str, str], why: str
+) -> None:
+    with pytest.raises(NotAuthentic) as refusal:
+        await sns.door.open(enveloped(sns.signed() | changes))
+    assert refusal.value.detail == NotAuthentic().detail
+    assert [(record.message, vars(record)["why"]) for record in caplog.records] == [("sns.refused", why)]
 
 
 # --- hostile bodies
