@@ -463,11 +463,6 @@ def _parse_durations(raw: dict[str, Any]) -> None:
             for right, credential in rights.items() if isinstance(rights, dict) else ():
                 _parse_credential(credential, f"destinations.{place}.credentials.{right}")
 
-    sources = raw.get("sources")
-    for name, source in sources.items() if isinstance(sources, dict) else ():
-        if isinstance(source, dict):
-            _parse_credential(source.get("credentials"), f"sources.{name}.credentials")
-
 
 def _parse_credential(table: Any, place: str) -> None:
     """A credential and the source that it is made from, and its source."""

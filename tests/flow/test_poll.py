@@ -2,6 +2,8 @@
 
 import json
 import signal
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -11,6 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from moto.sts.models import sts_backends
 
 from broker.dev.children import Child
 from broker.dev.stack import Stack, StackOptions, start_stack
@@ -224,3 +227,60 @@ def test_what_does_not_fit_is_one_sentence(
         pass
     assert sentence in str(refused.value)
     assert "Traceback" not in str(refused.value)
+
+
+def test_a_role_reads_the_queue(stack: Stack, moto: MotoPeer, client: Client) -> None:
+    """moto checks no signature; whom it lent the role is in its own books."""
+    url, role = moto.queue(), "arn:aws:iam::123456789012:role/poll"
+    credentials = {
+        "role_arn": role,
+        "sts_endpoint": moto.url,
+        "source": {"access_key_id": "AKIAHUB", "secret_access_key": {"env": "QUEUE_SECRET"}},
+    }
+    session_id, key = client.uploaded()
+    send(moto, url, client.record(key))
+    with polling(poller_beside(stack, moto, url, credentials=credentials)):
+        eventually(lambda: client.state(session_id) == "verified", "it is verified")
+        eventually(lambda: moto.count(url) == 0, "the queue is empty")
+    assert [each.role_arn for each in sts_backends["123456789012"]["aws"].assumed_roles] == [role]
+
+
+def test_poison_goes_where_the_queue_puts_it_and_nothing_else_does(
+    stack: Stack, moto: MotoPeer, client: Client
+) -> None:
+    dead = moto.queue()
+    url = moto.queue(RedrivePolicy=json.dumps({"deadLetterTargetArn": moto.arn(dead), "maxReceiveCount": 2}))
+    child = poller_beside(stack, moto, url, visibility="4s")
+    with polling(child):
+        session_id, key = client.uploaded()
+        send(moto, url, "a-secret-word is not JSON", client.record(key))
+        eventually(lambda: client.state(session_id) == "verified", "it is verified")
+        eventually(lambda: moto.count(dead) == 1, "the poison is put aside")
+    (message,) = moto.sqs.receive_message(QueueUrl=dead)["Messages"]
+    assert message["Body"] == "a-secret-word is not JSON"
+    assert moto.count(url) == 0
+    log = child.log.read_text()
+    assert message["MessageId"] in log
+    assert "a-secret-word" not in log
+
+
+@pytest.mark.parametrize(
+    ("argv", "sentence"),
+    [
+        (["poll"], "no source is a queue"),
+        (["poll", "dev"], "no source is a queue"),
+    ],
+)
+def test_without_a_queue_there_is_nothing_to_poll(stack: Stack, argv: list[str], sentence: str) -> None:
+    command = [sys.executable, "-m", "broker", *argv, "--config", str(stack.options.directory / "broker.toml")]
+    done = subprocess.run(command, env=stack.broker.env, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_source_that_is_no_queue_cannot_be_named(stack: Stack, moto: MotoPeer) -> None:
+    child = poller_beside(stack, moto, moto.queue(), name="stranger")
+    child.argv = [*child.argv, "dev"]
+    with pytest.raises(ConfigurationInvalid, match="there is no source 'dev' that is a queue, only"), polling(child):
+        pass

@@ -1,8 +1,10 @@
 """The poller: nothing is deleted before it is recorded, nothing is lost, and nobody waits for ever."""
 
 import asyncio
+import gc
 import json
 import logging
+import tracemalloc
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -403,3 +405,27 @@ async def test_several_pollers_share_a_mailbox() -> None:
             world.mailbox.send(json.dumps({"Records": [senders.aws(key)]}))
         await until(lambda: not len(mailbox))
         assert one.ledger.hinted + other.ledger.hinted == 40
+
+
+async def test_however_many_messages_come_memory_stays_as_it_is() -> None:
+    async with polling(receivers=4) as world:
+        _, key = await world.upload()
+        body = json.dumps({"Records": [senders.aws(key)]})
+
+        async def taken(count: int) -> int:
+            for number in range(count):
+                world.mailbox.send(body if number % 10 else f"poison {number}")
+            await until(lambda: not len(world.mailbox))
+            gc.collect()
+            return tracemalloc.get_traced_memory()[0]
+
+        tracemalloc.start()
+        try:
+            await taken(500)
+            world.mailbox.calls.clear()
+            before = await taken(500)
+            world.mailbox.calls.clear()
+            after = await taken(3_000)
+        finally:
+            tracemalloc.stop()
+        assert after - before < 200_000

@@ -1,5 +1,6 @@
 """Sources: each kind has settings of its own, and takes none of another's."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -94,8 +95,33 @@ def test_a_topic_that_is_none_is_refused_at_the_start(tmp_path: Path) -> None:
         ("kind = 'sqs'\n" + QUEUE, "destinations"),
         ("kind = 'sqs'\n" + QUEUE + "destinations = ['elsewhere']\n", "sources.a.destinations"),
         ("kind = 'sqs'\n" + QUEUE + "destinations = ['default']\nreceivers = 0\n", "receivers"),
+        (
+            "kind = 'sqs'\n" + QUEUE + "destinations = ['default']\nvisibility = '3s'\n",
+            "sources.a.visibility: at least 4s",
+        ),
+        ("kind = 'sqs'\n" + QUEUE + "destinations = ['default']\nvisibility = '13h'\n", "at most 12h"),
+        (
+            "kind = 'sqs'\n" + QUEUE + "destinations = ['default']\nvisibility = 'long'\n",
+            "sources.a.visibility: a duration",
+        ),
+        ("kind = 'sqs'\n" + QUEUE + "destinations = ['default']\non_poison = 'eat'\n", "on_poison"),
     ],
 )
 def test_what_is_missing_or_of_another_kind_is_refused_where_it_stands(tmp_path: Path, text: str, place: str) -> None:
     with pytest.raises(ConfigurationInvalid, match=place):
         loaded(tmp_path, "[sources.a]\n" + text)
+
+
+def test_two_sources_never_ask_one_queue(tmp_path: Path) -> None:
+    """Each would delete what the other's destinations were to hear of."""
+    one = f"kind = 'sqs'\n{QUEUE}destinations = ['default']\n"
+    with pytest.raises(ConfigurationInvalid, match="'a' asks that queue, too"):
+        loaded(tmp_path, f"[sources.a]\n{one}[sources.b]\n{one}")
+
+
+def test_durations_of_a_queue_and_its_role_are_written_as_everywhere(tmp_path: Path) -> None:
+    role = "{role_arn = 'arn:aws:iam::111122223333:role/poll', duration = '20m'}"
+    text = f"kind = 'sqs'\n{QUEUE}destinations = ['default']\nvisibility = '5m'\ncredentials = {role}\n"
+    source = loaded(tmp_path, f"[sources.q]\n{text}").sources["q"]
+    assert isinstance(source, SqsSource)
+    assert (source.visibility, source.credentials.duration) == (timedelta(minutes=5), timedelta(minutes=20))
