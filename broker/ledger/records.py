@@ -108,6 +108,7 @@ def table(states: frozenset[State]) -> bytes:
     return bytes(sorted(_BYTES[state] for state in states))
 
 
+@lru_cache(maxsize=1_024)
 def queue_name(queue: Queue) -> str:
     """Part of a key. A name may hold anything, the comma too: percent-encoded (RFC 3986, section 2.1) it cannot."""
     return ",".join(map(zone_name, queue))

@@ -16,6 +16,7 @@ from broker.contract import NotificationReceipt, State, StoredObject
 from broker.domain.sessions import Change, Session, has_taken_over, is_cut_short
 from broker.domain.webhooks import Attempt
 from broker.ports import Delivery
+from broker.telemetry.families import Family
 from broker.telemetry.times import Times
 
 GONE = "(gone)"  # a destination that is in a record and no longer in the configuration
@@ -48,15 +49,14 @@ class Metrics:
         GCCollector(registry=registry)
         Info("broker_build", "What is running.", registry=registry).info({"version": __version__})
 
-        def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(name, text, labels, registry=registry)
+        def counter(name: str, text: str, *labels: str) -> Family[Counter]:
+            return Family(Counter(name, text, labels, registry=registry))
 
-        def histogram(name: str, text: str, buckets: Iterable[float], *labels: str) -> Histogram:
-            return Histogram(name, text, labels, buckets=tuple(buckets), registry=registry)
+        def histogram(name: str, text: str, buckets: Iterable[float], *labels: str) -> Family[Histogram]:
+            return Family(Histogram(name, text, labels, buckets=tuple(buckets), registry=registry))
 
         self._requests = Times("broker_http_request_seconds", "Requests answered.", HTTP_BUCKETS, registry=registry)
         self._begun = counter("broker_upload_sessions_total", "Sessions minted or adopted.", "destination", "strategy")
-        self._begins: dict[tuple[str, str], Counter] = {}
         self._uploads = counter("broker_uploads_total", "Sessions settled by a look.", "destination", "outcome")
         self._verified = histogram(
             "broker_upload_verified_seconds", "From mint to verified.", UPLOAD_BUCKETS, "destination"
@@ -126,10 +126,7 @@ class Metrics:
 
     def begun(self, destination: str, strategy: str, count: int = 1) -> None:
         """The ledger has new sessions."""
-        child = self._begins.get((destination, strategy))
-        if child is None:
-            child = self._begins[destination, strategy] = self._begun.labels(self._name(destination), strategy)
-        child.inc(count)
+        self._begun.labels(self._name(destination), strategy).inc(count)
 
     def applied(self, change: Change) -> None:
         """The ledger took a change."""
@@ -182,7 +179,8 @@ class Metrics:
 
     def noticed(self, source: str, receipt: NotificationReceipt) -> None:
         for result in RESULTS:
-            self._records.labels(source, result).inc(getattr(receipt, result))
+            if count := getattr(receipt, result):
+                self._records.labels(source, result).inc(count)
 
     def refused(self, source: str) -> None:
         self._refused.labels(source).inc()

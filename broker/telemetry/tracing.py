@@ -7,7 +7,7 @@ line tells: ids, states, codes; never an address that is signed, a key or a toke
 
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 
 from opentelemetry import trace
@@ -59,31 +59,42 @@ class Tracing:
         ) as span:
             yield span
 
-    @contextmanager
-    def continued(self, name: str, traceparent: str, attributes: Attributes) -> Iterator[Span | None]:
+    def continued(self, name: str, traceparent: str, attributes: Attributes) -> AbstractContextManager[Span | None]:
         """A span of what was begun there: its child, or within another span this one's child with a link to there.
 
         None where nobody follows either.
         """
+        if self._tracer is None:
+            return nullcontext()
+        return self._continued(self._tracer, name, traceparent, attributes)
+
+    @contextmanager
+    def _continued(
+        self, tracer: trace.Tracer, name: str, traceparent: str, attributes: Attributes
+    ) -> Iterator[Span | None]:
         is_within = trace.get_current_span().is_recording()
-        if self._tracer is None or not (traceparent or is_within):
+        if not (traceparent or is_within):
             yield None
             return
         begun = _context_of(traceparent)
         links = [Link(begun)] if is_within and begun.is_valid else []
         context = None if is_within else trace.set_span_in_context(NonRecordingSpan(begun))
-        with self._tracer.start_as_current_span(
+        with tracer.start_as_current_span(
             name, context=context, links=links, attributes=attributes, record_exception=False
         ) as span:
             yield span
 
-    @contextmanager
-    def step(self, name: str, attributes: Attributes, kind: SpanKind = SpanKind.INTERNAL) -> Iterator[None]:
+    def step(
+        self, name: str, attributes: Attributes, kind: SpanKind = SpanKind.INTERNAL
+    ) -> AbstractContextManager[None]:
         """A part of the span that is recorded now; nothing where none is. Our errors are told by their codes."""
         if self._tracer is None or not trace.get_current_span().is_recording():
-            yield
-            return
-        with self._tracer.start_as_current_span(
+            return nullcontext()
+        return self._step(self._tracer, name, attributes, kind)
+
+    @contextmanager
+    def _step(self, tracer: trace.Tracer, name: str, attributes: Attributes, kind: SpanKind) -> Iterator[None]:
+        with tracer.start_as_current_span(
             name, kind=kind, attributes=attributes, record_exception=False, set_status_on_exception=False
         ) as span:
             try:

@@ -21,7 +21,7 @@ from broker.domain.errors import StoreRefused, StoreUnavailable, Unavailable
 from broker.ports import Clock
 from broker.storage.s3.credentials import Credentials
 from broker.storage.s3.endpoint import Endpoint
-from broker.storage.s3.sigv4 import SigV4, UnsignedRequest
+from broker.storage.s3.sigv4 import EMPTY_SHA256, SigV4, UnsignedRequest
 
 NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 # Ours. The longest answer we ask for is a page of 1,000 uploads, whose keys have up to 1,024 bytes, percent-encoded.
@@ -90,7 +90,7 @@ class S3Caller:
             headers={**self.headers, **headers},
         )
         credential = await credentials.current(now)
-        payload_sha256 = hashlib.sha256(body).hexdigest()
+        payload_sha256 = hashlib.sha256(body).hexdigest() if body else EMPTY_SHA256
         signed = self.sigv4.authorize(request, credential=credential, now=now, payload_sha256=payload_sha256)
         try:
             return await self._send(request, signed, body, timeout or self.timeout)

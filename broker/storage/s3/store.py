@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
 from multidict import CIMultiDictProxy
 
@@ -137,6 +138,7 @@ def _text(value: str) -> str:
     return value
 
 
+@lru_cache(maxsize=256)  # whole seconds: events come by hundreds in one
 def _moment(value: str | None) -> datetime | None:
     try:
         return None if value is None else parsedate_to_datetime(value).astimezone(UTC)
