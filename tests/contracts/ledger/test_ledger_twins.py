@@ -124,10 +124,11 @@ class Twins(RuleBasedStateMachine):
         return await ledger.get_many([session.id for session in self.sessions])
 
     async def events(self, ledger: Ledger) -> list[tuple[object, ...]]:
+        """In order per session: of jobs that are leased at once from several queues nobody is promised any."""
         streams = [ledger.read(shard) for shard in range(self.shards)]
-        return [
-            (event.id, event.state, event.at, event.epoch, event.reason) for stream in streams async for event in stream
-        ]
+        events = [event for stream in streams async for event in stream]
+        events.sort(key=lambda event: event.id)
+        return [(event.id, event.state, event.at, event.epoch, event.reason) for event in events]
 
     def limit(self, limit: int) -> int:
         """Which shard comes first is nobody's promise, so with several of them all that waits is taken."""
