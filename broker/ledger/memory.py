@@ -273,6 +273,9 @@ class MemoryLedger:
             return False
         return self._shard(session_id).look_by(session_id, milliseconds(now))
 
+    async def hint_many(self, hints: Sequence[tuple[str, Stray | None]], *, now: datetime) -> int:
+        return sum([await self.hint(session_id, stray, now=now) for session_id, stray in hints])
+
     async def claim(self, limit: int, *, now: datetime, hold: timedelta) -> list[DueLook]:
         until = milliseconds(now + hold)
         looks: list[DueLook] = []

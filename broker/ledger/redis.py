@@ -248,22 +248,24 @@ class RedisLedger:
     # --- Looks
 
     async def hint(self, session_id: str, stray: Stray | None, *, now: datetime) -> bool:
-        shard = _SHARDS[shard_of(session_id)]
-        if shard not in self._own:
-            return False  # of nobody's making: nobody would ever claim it
-        keys = (shard.session + session_id, shard.due, shard.stray + session_id)
-        found, place = (b"", b"") if stray is None else (encode_stray(stray), encode_text(stray.destination))
-        words = (session_id, milliseconds(now), _LOOKED_AT, found, STRAY_KEPT_MS, HEADER_BYTES, place, SCHEMA, HEARD_AT)
-        return bool(await self._run(scripts.HINT, keys, words))
+        return await self.hint_many([(session_id, stray)], now=now) > 0
+
+    async def hint_many(self, hints: Sequence[tuple[str, Stray | None]], *, now: datetime) -> int:
+        by_shard: dict[_Shard, list[Word]] = {}
+        for session_id, stray in hints:
+            shard = _SHARDS[shard_of(session_id)]
+            if shard in self._own:  # else of nobody's making: nobody would ever claim it
+                by_shard.setdefault(shard, []).extend((session_id, *_told(stray)))
+        at = milliseconds(now)
+        moved = [self._move_looks(shard, _LOOKED_AT, HEARD_AT, told, at) for shard, told in by_shard.items()]
+        return await moved[0] if len(moved) == 1 else sum(await asyncio.gather(*moved))
 
     async def doubt(self, session_id: str, destination: str | None, *, now: datetime) -> bool:
         shard = _SHARDS[shard_of(session_id)]
         if shard not in self._own:
             return False
-        keys = (shard.session + session_id, shard.due, shard.stray + session_id)
-        place = b"" if destination is None else encode_text(destination)
-        words = (session_id, milliseconds(now), _READABLE, "", STRAY_KEPT_MS, HEADER_BYTES, place, SCHEMA, "")
-        return bool(await self._run(scripts.HINT, keys, words))
+        told = (session_id, b"", b"" if destination is None else encode_text(destination))
+        return await self._move_looks(shard, _READABLE, "", told, milliseconds(now)) > 0
 
     async def claim(self, limit: int, *, now: datetime, hold: timedelta) -> list[DueLook]:
         looks: list[DueLook] = []
@@ -430,6 +432,11 @@ class RedisLedger:
         pairs = list(zip(self._own, has_ripe, strict=True))
         return [shard for shard, is_wanted in pairs[self._turn :] + pairs[: self._turn] if is_wanted]
 
+    async def _move_looks(self, shard: _Shard, states: bytes, heard_at: Word, told: Sequence[Word], now: int) -> int:
+        """:param told: id, object and destination of each, the latter two perhaps empty."""
+        tables = (states, STRAY_KEPT_MS, HEADER_BYTES, SCHEMA, shard.session, shard.stray, heard_at)
+        return int(await self._run(scripts.HINT, (shard.due,), (now, *tables, *told)))
+
     async def _claim_on(self, shard: _Shard, limit: int, now: int, until: int) -> list[DueLook]:
         words = (limit, now, until, shard.session, shard.stray, SCHEMA)
         flat = await self._run(scripts.CLAIM, (shard.due,), words)
@@ -448,6 +455,11 @@ class RedisLedger:
         flat = await self._run(scripts.LEASE, (shard.queues, shard.events), words)
         pairs = zip(flat[::2], flat[1::2], strict=True)
         return _readable((session_id, partial(decode, session_id.decode(), record)) for session_id, record in pairs)
+
+
+def _told(stray: Stray | None) -> tuple[bytes, bytes]:
+    """The object, and where it lies, as a script takes them."""
+    return (b"", b"") if stray is None else (encode_stray(stray), encode_text(stray.destination))
 
 
 def _queue_in(key: bytes) -> Queue:

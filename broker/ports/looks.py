@@ -4,6 +4,7 @@ A claim lasts a while; the look comes back unless it was settled or put off, so 
 more.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -52,6 +53,12 @@ class Looks(Protocol):
         Settled sessions ignore it, and so does one of another destination than `stray` names: two buckets may have the
         same name, and who may speak of one may not speak of the other. An unknown id is scheduled with `stray`, if one
         is given, so that its capsule can be read.
+        """
+
+    async def hint_many(self, hints: Sequence[tuple[str, Stray | None]], *, now: datetime) -> int:
+        """The same for many, in one step a shard, which nobody else waits for long if they are some hundred at most.
+
+        How many entries of the schedule changed.
         """
 
     async def doubt(self, session_id: str, destination: str | None, *, now: datetime) -> bool:

@@ -56,16 +56,13 @@ class RecordHints:
         )
 
     async def _move(self, matched: Sequence[_Match], now: datetime) -> None:
-        """Some at a time: a notification of thousands must not keep every connection to the ledger busy."""
+        """Some at a time: nobody shall wait for a notification of thousands."""
         for start in range(0, len(matched), AT_ONCE):
             chunk = matched[start : start + AT_ONCE]
-            await asyncio.gather(*(self._move_one(each, now) for each in chunk))
-
-    async def _move_one(self, match: _Match, now: datetime) -> None:
-        if match.is_removed:
-            await self.looks.doubt(match.id, match.stray.destination, now=now)
-        else:
-            await self.looks.hint(match.id, match.stray, now=now)
+            if come := [(each.id, each.stray) for each in chunk if not each.is_removed]:
+                await self.looks.hint_many(come, now=now)
+            gone = (self.looks.doubt(each.id, each.stray.destination, now=now) for each in chunk if each.is_removed)
+            await asyncio.gather(*gone)
 
     def _match(self, destinations: Sequence[str], hint: Hint) -> list[_Match]:
         """The session that a hint speaks of: only of buckets and prefixes about which this source may speak.

@@ -149,6 +149,7 @@ def calls_of(crowd: Crowd) -> dict[str, Callable[[], Awaitable[object]]]:
         "list a batch": lambda: ledger.find(Selection(principal=principal, batch="batch"), after=None, limit=100),
         "usage": lambda: ledger.usage(principal),
         "hint": lambda: ledger.hint(one.id, None, now=NOW - timedelta(days=1)),
+        "hint many": lambda: ledger.hint_many([(each, None) for each in ids[:64]], now=NOW - timedelta(days=1)),
         "hint of a stray": lambda: ledger.hint(crowd.new().id, Stray(destination="default", key="uploads/x"), now=NOW),
         "read events": read,
         "next due": ledger.next_due,

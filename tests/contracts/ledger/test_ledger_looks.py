@@ -182,6 +182,28 @@ async def test_a_hint_moves_a_session_of_its_own_destination_alone(ledger: Ledge
     assert [look.id for look in await ledger.claim(5, now=NOW, hold=HOLD)] == [session.id]
 
 
+async def test_many_hints_do_what_each_of_them_does(ledger: Ledger) -> None:
+    told = [await created(ledger, number, look_at=NOW + HOLD) for number in range(20)]
+    elsewhere, settled = a_session(destination="other"), await verified(ledger)
+    await ledger.create(elsewhere, look_at=NOW + HOLD, idempotency=None)
+    strays = [new_session_id(number % ledger.shards) for number in range(5)]
+    foreign = new_session_id(255)
+    ids = [*(session.id for session in told), elsewhere.id, settled.id, *strays, foreign]
+    hints = [(session_id, STRAY) for session_id in ids]
+    assert await ledger.hint_many([*hints, (new_session_id(0), None), hints[0]], now=NOW) == 25
+    assert await ledger.hint_many(hints, now=NOW) == 0
+    looks = await ledger.claim(50, now=NOW, hold=HOLD)
+    assert {look.id: (look.session is not None, look.stray) for look in looks} == {
+        **{session.id: (True, None) for session in told},
+        **dict.fromkeys(strays, (False, STRAY)),
+    }
+    assert all(look.session.progress.is_heard for look in looks if look.session)
+
+
+async def test_no_hints_are_nothing(ledger: Ledger) -> None:
+    assert await ledger.hint_many([], now=NOW) == 0
+
+
 async def test_a_hint_about_an_unknown_id_without_its_object_is_nothing(ledger: Ledger) -> None:
     assert not await ledger.hint(new_session_id(0), None, now=NOW)
     assert await ledger.next_due() is None

@@ -99,6 +99,7 @@ async def test_while_redis_is_away_every_call_says_so(own_server: RedisServer, o
         own.get_many([session.id]),
         own.apply(verify(session, INFO, DESTINATION, NOW)),
         own.hint(session.id, STRAY, now=NOW),
+        own.hint_many([(session.id, STRAY)], now=NOW),
         own.claim(1, now=NOW, hold=HOLD),
         own.claim_one(session.id, now=NOW, hold=HOLD, every=SECOND),
         own.postpone(look, None),
