@@ -10,7 +10,7 @@ import statistics
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import cycle
 from typing import cast
@@ -20,12 +20,16 @@ DRAIN_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Paced:
-    """One run at a fixed rate. `lag_ms` is how late the generator itself was, at its own 99th percentile."""
+    """One run at a fixed rate. `lag_ms` is how late the generator itself was, at its own 99th percentile.
+
+    `began_at` is the unix time at which the first request was due; the others followed at the rate.
+    """
 
     p50_ms: float
     p99_ms: float
     worst_ms: float
     lag_ms: float
+    began_at: float
 
     def __str__(self) -> str:
         return (
@@ -37,8 +41,9 @@ class Paced:
 class _Load:
     """Requests that are due, connections that are free, and how long each request took since it was due."""
 
-    def __init__(self, requests: Sequence[bytes], expected: int) -> None:
-        self.requests = cycle(requests)
+    def __init__(self, requests: Iterable[bytes], expected: int, status: int) -> None:
+        self.status_line = f"HTTP/1.1 {status} ".encode()
+        self._requests = iter(requests)
         self.latencies: list[float] = []
         self.failure: str | None = None
         self.done = asyncio.Event()
@@ -64,7 +69,7 @@ class _Load:
 
     def _send(self) -> None:
         while self._due and self._free:
-            self._free.popleft().send(self._due.popleft())
+            self._free.popleft().send(next(self._requests), self._due.popleft())
 
 
 class _Connection(asyncio.Protocol):
@@ -76,9 +81,9 @@ class _Connection(asyncio.Protocol):
         self._due_at = 0.0
         self._transport: asyncio.Transport | None = None
 
-    def send(self, due_at: float) -> None:
+    def send(self, request: bytes, due_at: float) -> None:
         self._due_at = due_at
-        cast("asyncio.Transport", self._transport).write(next(self._load.requests))
+        cast("asyncio.Transport", self._transport).write(request)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -89,7 +94,7 @@ class _Connection(asyncio.Protocol):
         head, end, body = self._buffer.partition(b"\r\n\r\n")
         if not end:
             return
-        if not head.startswith(b"HTTP/1.1 201 "):
+        if not head.startswith(self._load.status_line):
             self._load.fail(head.decode(errors="replace"))
             return
         length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
@@ -105,20 +110,27 @@ class _Connection(asyncio.Protocol):
 
 
 async def pace(port: int, *requests: bytes, rate: float, seconds: float, connections: int) -> Paced:
-    """Send `requests` to loopback, one after the other and again, at a fixed rate.
+    """Send `requests`, which are to be answered 201, to loopback, one after the other and again, at a fixed rate."""
+    expected = int(rate * seconds)
+    return await pace_each(port, cycle(requests), expected, rate=rate, connections=connections, status=201)
+
+
+async def pace_each(
+    port: int, requests: Iterable[bytes], expected: int, *, rate: float, connections: int, status: int
+) -> Paced:
+    """Send `expected` of `requests`, in their order, at a fixed rate.
 
     uvloop's timers tick in ms: that millisecond is in the figures.
     """
     loop = asyncio.get_running_loop()
-    expected = int(rate * seconds)
-    load = _Load(requests, expected)
+    load = _Load(requests, expected, status)
     opened = [
         (await loop.create_connection(lambda: _Connection(load), "127.0.0.1", port))[1] for _ in range(connections)
     ]
     lags: list[float] = []
     gc.collect()
     gc.disable()  # ours, in this process: the server's stays as it is
-    begin, added = time.perf_counter(), 0
+    began_at, begin, added = time.time(), time.perf_counter(), 0
     while added < expected and load.failure is None:
         now = time.perf_counter()
         if begin + added / rate <= now:
@@ -137,13 +149,14 @@ async def pace(port: int, *requests: bytes, rate: float, seconds: float, connect
     for connection in opened:
         connection.close()
     return Paced(
-        p50_ms=_percentile(load.latencies, 50),
-        p99_ms=_percentile(load.latencies, 99),
+        p50_ms=percentile(load.latencies, 50),
+        p99_ms=percentile(load.latencies, 99),
         worst_ms=max(load.latencies) * 1e3,
-        lag_ms=_percentile(lags, 99),
+        lag_ms=percentile(lags, 99) if len(lags) > 1 else 0.0,
+        began_at=began_at,
     )
 
 
-def _percentile(values: list[float], percent: int) -> float:
+def percentile(values: list[float], percent: int) -> float:
     """In ms."""
     return statistics.quantiles(values, n=100)[percent - 1] * 1e3
