@@ -90,7 +90,11 @@ class _Checking:
         work = asyncio.create_task(Run(bench=bench, steps=STEPS, tell=self._tell)())
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._stop, work)
-        report = await work
+        try:
+            report = await work
+        except asyncio.CancelledError:
+            self._untried(Untried(destination=place.name, why=f"interrupted twice; {bench.folder} may hold leftovers"))
+            return
         self.reports.append(report)
         counts = {each: sum(step.outcome is each for step in report.steps) for each in Outcome}
         told = ", ".join(f"{count} {each.value}" for each, count in counts.items())

@@ -41,9 +41,12 @@ class Bench:
     upload_id: str | None = None
     _run: str = field(default_factory=lambda: secrets.token_hex(8))
 
+    @property
+    def folder(self) -> str:
+        return f"{self.site.bucket.destination.prefix}/{MARK_NAME}-check/{self._run}"
+
     def key(self, name: str) -> str:
-        prefix = self.site.bucket.destination.prefix
-        return f"{prefix}/{MARK_NAME}-check/{self._run}/{name}"
+        return f"{self.folder}/{name}"
 
     async def sign(self, key: str, checksum: Checksum | None = None) -> SignedRequest:
         """The PUT of this check's 1 KiB, by the signer that serves."""

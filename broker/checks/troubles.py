@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from broker.checks.findings import Finding, failed
 from broker.checks.site import Right, Site
+from broker.storage.s3.session_policies import FOR_HEADERS, FOR_KEYS
 
 _STATUS = re.compile(r"answers (\d{3})(?: ([A-Za-z0-9.]+))?")  # as `broker.storage.s3.caller.trouble` spells it
 
@@ -36,7 +37,14 @@ class Need:
     is_on_bucket: bool = False
 
     def spelled(self, site: Site) -> str:
-        return f"{', '.join(self.actions)} on {site.bucket_arn if self.is_on_bucket else site.objects_arn}"
+        actions = (*self.actions, *(self._more(site) if "s3:PutObject" in self.actions else ()))
+        keys = FOR_KEYS.get(self.right, ()) if "sse-kms" in site.keeping.features and not self.is_on_bucket else ()
+        of_key = f", and {', '.join(keys)} on its key" if keys else ""
+        return f"{', '.join(actions)} on {site.bucket_arn if self.is_on_bucket else site.objects_arn}{of_key}"
+
+    def _more(self, site: Site) -> list[str]:
+        """What the destination's own settings need beside."""
+        return [action for feature, action in FOR_HEADERS.items() if feature in site.keeping.features]
 
 
 def explained(site: Site, need: Need | None, status: int, code: str, *, region: str = "") -> Finding:

@@ -74,6 +74,8 @@ async def get_other(bench: Bench) -> Finding:
 
 async def _read(bench: Bench, signer: GetSigner) -> Finding:
     reply = await _get(bench, signer, pin_of(_stored(bench)))
+    if reply.code == "InvalidObjectState":
+        return skipped("the storage class is an archive: nothing can be read before somebody restores it")
     if not reply.is_ok:
         return explained(bench.site, HEAD, reply.status, reply.code)
     if reply.body != bench.body:

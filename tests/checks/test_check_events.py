@@ -124,6 +124,30 @@ def test_where_no_broker_answers_the_event_is_skipped_with_the_reason(stack: Sta
     assert "no broker answers at http://127.0.0.1:9" in steps["event"]["said"]
 
 
+def test_a_queue_is_waited_for_whether_or_not_serve_answers(stack: Stack, faults: Any) -> None:
+    """`poll` may run anywhere: nobody can be asked whether it does."""
+    faults(events_lost=1.0)
+    queue = {"kind": "sqs", "queue_url": "https://sqs.us-east-1.amazonaws.com/1/q", "destinations": ["default"]}
+    run = command(stack, "--json", "--broker", "http://127.0.0.1:9", "--event-timeout", "1s")
+    env = environment(stack) | {"BROKER_SOURCES": json.dumps({"queue": queue})}
+    done = subprocess.run(run, env=env, capture_output=True, text=True, timeout=SECONDS, check=False)
+
+    (report,) = json.loads(done.stdout)["destinations"]
+    (step,) = [each for each in report["steps"] if each["code"] == "event"]
+    assert (done.returncode, step["outcome"]) == (1, "failed")
+    assert "what takes it (queue) runs with this ledger" in step["fix"]
+
+
+def test_without_a_source_there_is_nothing_to_wait_for(stack: Stack) -> None:
+    env = environment(stack) | {"BROKER_SOURCES": "{}"}
+    run = command(stack, "--json")
+    done = subprocess.run(run, env=env, capture_output=True, text=True, timeout=SECONDS, check=False)
+
+    (report,) = json.loads(done.stdout)["destinations"]
+    assert done.returncode == 0
+    assert report["steps"][-2]["said"] == "no source is configured: uploads are found by looking"
+
+
 def test_without_events_nobody_waits(stack: Stack) -> None:
     assert document(stack, "--no-events")[1]["event"]["said"] == "not asked for (--no-events)"
 

@@ -1,4 +1,4 @@
-"""`check` on a real Ceph: set up as the guide says all passes that its dialect promises, without the guard it fails."""
+"""`check` on a real Ceph: set up as `setup` prints it all passes that its dialect promises, without the guard it fails."""
 
 import uuid
 from typing import Any
@@ -7,35 +7,34 @@ import msgspec
 import pytest
 
 from broker.checks.findings import Outcome
-from broker.storage.s3.dialects import DIALECTS
-from broker.storage.s3.policies import Right, policies_of
-from tests.checks.world import LIFECYCLE, ORIGIN, Place
+from broker.operate_setup import print_setup
+from tests.checks.world import Place
 from tests.contracts.storage.stores import Store
 
 
-def printed(bucket: str, right: Right, who: str) -> list[dict[str, Any]]:
-    policies = policies_of(bucket=bucket, prefix="uploads", dialect=DIALECTS["ceph"], origins=())
-    principal = {"Principal": {"AWS": [f"arn:aws:iam:::user/{who}"]}}
-    return [msgspec.to_builtins(statement) | principal for statement in getattr(policies, right).statement]
+def told(store: Store, bucket: str) -> Any:
+    """What `setup s3 --print` says for this destination."""
+    users = {"WRITE": store.writer_name, "READ": store.owner_name, "REMOVE": store.owner_name}
+    given = {f"{right}_PRINCIPAL_ARN": f"arn:aws:iam:::user/{name}" for right, name in users.items()}
+    settings = place(store, bucket, dialect="ceph", more={"accept_unsigned_headers": True}).settings()
+    return msgspec.json.decode(print_setup(settings, "default", form="json", given=given))["default"]
 
 
 @pytest.fixture
 def bucket(store: Store) -> str:
+    """Without its policy: `guard` is that."""
     name = f"check-{uuid.uuid4().hex[:12]}"
-    client = store.witness.client
+    client, documents = store.witness.client, told(store, name)
     store.witness.make_bucket(name)
-    (rule,) = msgspec.to_builtins(
-        policies_of(bucket=name, prefix="uploads", dialect=DIALECTS["ceph"], origins=(ORIGIN,)).cors
-    )
-    client.put_bucket_cors(Bucket=name, CORSConfiguration={"CORSRules": [rule]})
-    client.put_bucket_lifecycle_configuration(Bucket=name, LifecycleConfiguration=LIFECYCLE)
+    client.put_bucket_cors(Bucket=name, CORSConfiguration={"CORSRules": documents["cors"]})
+    client.put_bucket_lifecycle_configuration(Bucket=name, LifecycleConfiguration=documents["lifecycle"])
     return name
 
 
 def guard(store: Store, bucket: str) -> None:
-    owner = [*printed(bucket, "read", store.owner_name), *printed(bucket, "remove", store.owner_name)]
-    store.witness.set_policy(bucket, *printed(bucket, "write", store.writer_name), *owner)
-    store.witness.set_public_access(bucket, {"IgnorePublicAcls": True})
+    documents = told(store, bucket)
+    store.witness.set_policy(bucket, *documents["bucket_policy"]["Statement"])
+    store.witness.set_public_access(bucket, documents["public_access_block"])
 
 
 def place(store: Store, bucket: str, **given: Any) -> Place:

@@ -14,6 +14,7 @@ from broker.checks.site import Site
 from broker.checks.steps import Run, Step
 from broker.domain.errors import StoreRefused, StoreUnavailable
 from broker.domain.policy import Destination
+from broker.storage.s3.keeping import AS_THE_BUCKET_SAYS, Keeping
 from broker.storage.s3.xml import NotXml
 
 
@@ -32,13 +33,14 @@ class Broom:
 class Place:
     """The site of no store."""
 
-    def __init__(self) -> None:
+    def __init__(self, keeping: Keeping = AS_THE_BUCKET_SAYS) -> None:
         self.destination = Destination(name="eu", bucket="acme", prefix="uploads")
         self.bucket = self
         self.name = "eu"
         self.region = "eu-west-1"
         self.dialect_name = "aws"
         self.bucket_arn, self.objects_arn = "arn:b", "arn:b/*"
+        self.keeping = keeping
 
 
 def bench(broom: Broom | None = None) -> Bench:

@@ -8,6 +8,7 @@ from broker.checks.crc import crc32c, crc64nvme
 from broker.checks.site import Site
 from broker.checks.stranger import Reply, Sent
 from broker.checks.troubles import Need, explained, explained_text
+from broker.storage.s3.keeping import Keeping
 from tests.unit.checks.test_checks_run import Place
 
 NEED = Need(right="write", actions=("s3:PutObject",))
@@ -36,6 +37,13 @@ def test_a_code_has_its_fix(status: int, code: str, fix: str) -> None:
 def test_only_a_denial_names_a_permission() -> None:
     assert explained(SITE, NEED, 403, "AccessDenied").permission == "s3:PutObject on arn:b/*"
     assert explained(SITE, NEED, 403, "SignatureDoesNotMatch").permission is None
+
+
+def test_what_the_destinations_settings_need_is_named_too() -> None:
+    kept = cast("Site", Place(Keeping(encryption="aws:kms", kms_key_id="id", tags={"a": "b"})))
+    assert explained(kept, NEED, 403, "AccessDenied").permission == (
+        "s3:PutObject, s3:PutObjectTagging on arn:b/*, and kms:GenerateDataKey, kms:Decrypt on its key"
+    )
 
 
 def test_another_region_is_fatal_and_named() -> None:
