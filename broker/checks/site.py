@@ -69,12 +69,6 @@ class Site:
         )
 
     @property
-    def keeping(self) -> Keeping:
-        """How the destination's own settings have objects kept, which takes rights of its own."""
-        put = self.bucket.put
-        return put.keeping if isinstance(put, S3PutSigner) else AS_THE_BUCKET_SAYS
-
-    @property
     def name(self) -> str:
         return self.bucket.destination.name
 

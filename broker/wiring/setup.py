@@ -1,5 +1,7 @@
-"""From the settings of a destination to what `setup s3 --print` has to know of it. Nobody is asked, no secret is read:
-what a JSON secret of an account says of region and bucket must stand in the destination, or in the environment."""
+"""From the settings of a destination to what `setup s3 --print` has to know of it.
+
+Nobody is asked. Of secrets only the JSON of an account is read, because it may say region and bucket; none is printed.
+"""
 
 from collections.abc import Mapping
 
