@@ -1,4 +1,4 @@
-"""`check` on a real Ceph: set up as `setup` prints it, it passes; called by another dialect or without the guard not."""
+"""`check` on a real Ceph: set up as `setup` prints it, it passes; as another dialect or without the guard it fails."""
 
 import uuid
 from typing import Any
