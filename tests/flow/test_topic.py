@@ -122,6 +122,27 @@ async def test_what_moto_signed_is_read_and_nothing_else(moto: MotoPeer) -> None
                 await receiver.door.open(replace(receiver.envelopes[0], body=body))
 
 
+async def test_an_object_in_a_bucket_of_motos_comes_to_the_door_by_its_topic(moto: MotoPeer) -> None:
+    """moto encodes more of a key than S3 does."""
+    key = "uploads/id/two words+é&100%.csv"
+    async with subscribed(moto) as (arn, receiver, _):
+        await asyncio.to_thread(_store, moto, arn, key)
+        async with asyncio.timeout(SECONDS):
+            while not (told := [hint for opened in receiver.opened for hint in opened.hints]):
+                receiver.news.clear()
+                await receiver.news.wait()
+        assert {(hint.bucket, hint.key) for hint in told} == {("acme-uploads", key)}
+        assert sum(opened.malformed for opened in receiver.opened) == 0
+
+
+def _store(moto: MotoPeer, arn: str, key: str) -> None:
+    s3 = moto.client("s3")
+    s3.create_bucket(Bucket="acme-uploads", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+    told = {"TopicConfigurations": [{"TopicArn": arn, "Events": ["s3:ObjectCreated:*"]}]}
+    s3.put_bucket_notification_configuration(Bucket="acme-uploads", NotificationConfiguration=told)
+    s3.put_object(Bucket="acme-uploads", Key=key, Body=b"123")
+
+
 async def test_a_subscription_is_confirmed_where_moto_listens(moto: MotoPeer) -> None:
     async with subscribed(moto) as (arn, receiver, pages):
         url = Topic.parse(arn).confirmation("token")
