@@ -48,6 +48,7 @@ class StackOptions:
     consumers: int = 1
     lookers: int = 0  # 0: the broker looks itself
     consumer_module: str | None = None
+    more_destinations: tuple[str, ...] = ()  # beside `default`, each with a bucket of its own
     policy: Mapping[str, object] = field(default_factory=dict)
     multipart: Mapping[str, object] = field(default_factory=dict)
     page_origins: tuple[str, ...] = ()  # whose pages may read the broker's answers
@@ -157,9 +158,11 @@ def _consumer(name: str, options: StackOptions, known: Mapping[str, str], broker
 def _store_argv(options: StackOptions, known: Mapping[str, str], broker_url: str) -> list[str]:
     listen = f"127.0.0.1:{options.store_port}"
     account = f"dev:{known['access_key']}:{known['secret_key']}"
-    notify = f"{BUCKET}={broker_url}/notifications/dev?token={known['event_token']}"
+    tells = f"{broker_url}/notifications/dev?token={known['event_token']}"
     argv = ["emulators", "s3", "--listen", listen, "--data", str(_made(options.directory / "objects")), "--json"]
-    argv += ["--account", account, "--bucket", BUCKET, "--region", REGION, "--notify", notify, "--cors-origin", "*"]
+    argv += ["--account", account, "--region", REGION, "--cors-origin", "*"]
+    for name in ("default", *options.more_destinations):
+        argv += ["--bucket", bucket_of(name), "--notify", f"{bucket_of(name)}={tells}"]
     return argv + (["--faults", msgspec.json.encode(options.faults).decode()] if options.faults else [])
 
 
@@ -193,28 +196,11 @@ lease = "{options.lease}"
 [secrets]
 capsule_keys = [{{env = "DEV_CAPSULE_KEY"}}]
 
-[destinations.default]
-provider = "s3"
-dialect = "aws"
-bucket = "{BUCKET}"
-region = "{REGION}"
-endpoint = "{endpoint}"
-addressing = "path"
-
-[destinations.default.policy]
-{_toml(options.policy)}
-
-[destinations.default.multipart]
-{_toml(options.multipart)}
-
-[destinations.default.credentials.default]
-access_key_id = "{known["access_key"]}"
-secret_access_key = {{env = "DEV_SECRET_KEY"}}
-
+{_destinations(options, known, endpoint)}
 [sources.dev]
 kind = "s3_event"
 tokens = [{{env = "DEV_EVENT_TOKEN"}}]
-destinations = ["default"]
+destinations = {msgspec.json.encode(["default", *options.more_destinations]).decode()}
 
 {_webhooks(options)}
 [keys.app]
@@ -228,6 +214,36 @@ roles = ["consume"]
     path = options.directory / "broker.toml"
     path.write_text(text)
     return path
+
+
+def bucket_of(destination: str) -> str:
+    return BUCKET if destination == "default" else f"{BUCKET}-{destination}"
+
+
+def _destinations(options: StackOptions, known: Mapping[str, str], endpoint: str) -> str:
+    tables = (
+        f"""\
+[destinations.{name}]
+provider = "s3"
+dialect = "aws"
+bucket = "{bucket_of(name)}"
+region = "{REGION}"
+endpoint = "{endpoint}"
+addressing = "path"
+
+[destinations.{name}.policy]
+{_toml(options.policy)}
+
+[destinations.{name}.multipart]
+{_toml(options.multipart)}
+
+[destinations.{name}.credentials.default]
+access_key_id = "{known["access_key"]}"
+secret_access_key = {{env = "DEV_SECRET_KEY"}}
+"""
+        for name in ("default", *options.more_destinations)
+    )
+    return "\n".join(tables)
 
 
 def _webhooks(options: StackOptions) -> str:
