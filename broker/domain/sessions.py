@@ -327,11 +327,11 @@ def erased(session: Session, destination: Destination, now: datetime) -> Change:
 def missing(session: Session, destination: Destination, now: datetime) -> Change | None:
     """What was verified is not there any more, and it was not us who removed it. None: that is known already.
 
-    A job that nobody holds has failed. Who holds it is left to finish, for he may have read it all; what has ended
-    stays as it ended: there it is a line of the history, once.
+    A job that nobody holds has failed, and so has a copy, which can be minted again. Who holds a job is left to finish,
+    for he may have read it all; what has ended stays as it ended: there it is a line of the history, once.
     """
     facts = session.facts
-    if session.state is State.VERIFIED and destination.processing != "none" and not facts.copy_of:
+    if session.state is State.VERIFIED and (destination.processing != "none" or facts.copy_of):
         after = moved(session, State.FAILED, now, reason=Reason(code=OBJECT_MISSING, message=GONE))
         return Change(before=session, after=after, keep_for=destination.policy.retention)
     is_told = session.state is State.FAILED and facts.reason is not None and facts.reason.code == OBJECT_MISSING

@@ -1,8 +1,8 @@
 """Missing: somebody doubts that what was verified is still there. HEAD of the pinned version decides.
 
 The bucket said so (a removal that we did not ask for, a lifecycle rule), or a consumer could not read it. Neither is
-believed: only a HEAD that finds nothing, or another object without a version of ours, changes anything. A fan-out has
-lost its object when none of its verified copies is there any more.
+believed: only a HEAD that finds nothing, or another object without a version of ours, changes anything. Of a fan-out
+the copy has failed, is not read any more and can be minted again; it has lost its object with its last verified copy.
 """
 
 import logging
@@ -13,6 +13,7 @@ from broker.domain.fan_out import readable
 from broker.domain.objects import pin_of
 from broker.domain.sessions import Session, missing
 from broker.ports import Bucket, Buckets, Clock, DueLook, Looks, Sessions
+from broker.services.settle import Settle
 
 _log = logging.getLogger("broker.look")
 
@@ -24,6 +25,7 @@ class Missing:
     buckets: Buckets
     sessions: Sessions
     looks: Looks
+    settle: Settle
     clock: Clock
 
     async def __call__(self, due: DueLook, session: Session, bucket: Bucket) -> Session:
@@ -31,30 +33,31 @@ class Missing:
 
         :raises StoreUnavailable, StoreRefused, CredentialsUnavailable: nobody knows; never taken for an answer.
         """
-        is_gone = not await is_readable(session, self.buckets)
-        change = missing(session, bucket.destination, self.clock.now()) if is_gone else None
+        gone = await gone_from(session, self.buckets)
+        for copy in gone if session.facts.copies else ():
+            await self.looks.doubt(copy.id, copy.destination, now=self.clock.now())
+        is_lost = len(gone) == len(readable(session))
+        change = missing(session, bucket.destination, self.clock.now()) if is_lost else None
         if change is None:
             await self.looks.postpone(due, None)
             return session
         if session.facts.copy_of:  # before it is written: whoever dies in between has told too much, not too little
             await self.looks.doubt(session.facts.copy_of, None, now=self.clock.now())
-        if not await self.sessions.apply(change):  # the claim runs out, and the look comes back
+        if not await self.settle(change, bucket.destination):  # the claim runs out, and the look comes back
             return await self.sessions.get(session.id) or session
         await self.looks.postpone(due, None)
         _log.warning("object.missing", extra={"session_id": session.id, "state": change.after.state.value})
         return change.after
 
 
-async def is_readable(session: Session, buckets: Buckets) -> bool:
-    """Whether what was verified can still be read somewhere. A place that is not configured here counts as one.
+async def gone_from(session: Session, buckets: Buckets) -> list[Copy]:
+    """Of the places where what was verified can be read, those where it is not any more. What is not configured here
+    cannot be asked, and is not among them.
 
     :raises StoreUnavailable, StoreRefused, CredentialsUnavailable:
     """
-    for copy in readable(session):
-        bucket = buckets.get(copy.destination)
-        if bucket is None or await _is_there(copy, bucket):
-            return True
-    return False
+    asked = [(copy, bucket) for copy in readable(session) if (bucket := buckets.get(copy.destination))]
+    return [copy for copy, bucket in asked if not await _is_there(copy, bucket)]
 
 
 async def _is_there(copy: Copy, bucket: Bucket) -> bool:

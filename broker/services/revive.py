@@ -4,9 +4,10 @@ import logging
 from dataclasses import dataclass
 
 from broker.domain.errors import ObjectGone, SessionNotFound, SessionSettled, UnknownDestination
+from broker.domain.fan_out import readable
 from broker.domain.sessions import Change, Session, revive
 from broker.ports import Buckets, Clock, Sessions
-from broker.services.missing import is_readable
+from broker.services.missing import gone_from
 
 _log = logging.getLogger("broker.jobs")
 _TRIES = 5
@@ -42,6 +43,6 @@ class Revive:
         change = revive(session, self.clock.now())
         if session.facts.destination not in self.buckets:
             raise UnknownDestination("its destination is no longer configured")
-        if not await is_readable(session, self.buckets):
+        if len(await gone_from(session, self.buckets)) == len(readable(session)):
             raise ObjectGone
         return change

@@ -157,8 +157,8 @@ def _house(
     work = FarBell(near=LocalBell(), tail=tail)
     assemble = Assemble(sessions=sessions, clock=clock)
     adopt = Adopt(sessions=sessions, tombstones=ledger.tombstones, identity=ledger.identity, sealer=sealer, clock=clock)
-    missing = Missing(buckets=buckets, sessions=sessions, looks=ledger, clock=clock)
     settle = Settle(sessions=sessions, clock=clock, work=work)
+    missing = Missing(buckets=buckets, sessions=sessions, looks=ledger, settle=settle, clock=clock)
     look = CountedLook(
         look=Look(
             buckets=buckets,

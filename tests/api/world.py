@@ -193,8 +193,8 @@ def _use_cases(
     sessions = CountedSessions(sessions=ledger, metrics=metrics, tracing=tracing)
     jobs = CountedJobs(jobs=ledger, metrics=metrics)
     assemble = Assemble(sessions=sessions, clock=clock)
-    missing = Missing(buckets=buckets, sessions=sessions, looks=ledger, clock=clock)
     settle = Settle(sessions=sessions, clock=clock, work=work)
+    missing = Missing(buckets=buckets, sessions=sessions, looks=ledger, settle=settle, clock=clock)
     judge = Look(
         buckets=buckets,
         sessions=sessions,

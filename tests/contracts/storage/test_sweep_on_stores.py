@@ -64,8 +64,8 @@ class Site:
         buckets, clock, sealer = {"default": self.bucket}, self.clock, self.sealer
         identity = ledger.identity
         adopt = Adopt(sessions=ledger, tombstones=ledger.tombstones, identity=identity, sealer=sealer, clock=clock)
-        missing = Missing(buckets=buckets, sessions=ledger, looks=ledger, clock=clock)
         settle = Settle(sessions=ledger, clock=clock, work=LocalBell())
+        missing = Missing(buckets=buckets, sessions=ledger, looks=ledger, settle=settle, clock=clock)
         look = Look(
             buckets=buckets,
             sessions=ledger,

@@ -167,8 +167,8 @@ class House:
         identity = Fused(self.ledger.identity, self.fuse, LedgerUnavailable)
         tombstones = Fused(self.ledger.tombstones, self.fuse, LedgerUnavailable)
         self.adopt = Adopt(sessions=ledger, tombstones=tombstones, identity=identity, sealer=sealer, clock=clock)
-        missing = Missing(buckets=buckets, sessions=ledger, looks=ledger, clock=clock)
         settle = Settle(sessions=ledger, clock=clock, work=self.work)
+        missing = Missing(buckets=buckets, sessions=ledger, looks=ledger, settle=settle, clock=clock)
         self.look = Look(
             buckets=buckets,
             sessions=ledger,

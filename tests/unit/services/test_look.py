@@ -284,6 +284,6 @@ async def test_a_notification_without_the_secret_or_about_another_bucket_moves_n
     minted = await house.minted()
     house.sent(minted)
     await house.event(minted.session.facts.key, bucket="other")
-    with pytest.raises(Exception, match="secret"):
+    with pytest.raises(Exception, match="prove"):
         await house.event(minted.session.facts.key, token="guess")
     assert await house.looks() == 0

@@ -11,10 +11,9 @@ from msgspec.structs import replace
 
 from broker.contract import Job, Reason, State
 from broker.domain.errors import LeaseLost, ObjectGone, StoreUnavailable
-from broker.domain.fan_out import note_of
 from broker.domain.objects import pin_of
 from broker.domain.policy import Policy
-from broker.domain.sessions import GONE, OBJECT_MISSING, Change, Facts, Session
+from broker.domain.sessions import GONE, OBJECT_MISSING, Session
 from broker.ports import Envelope
 from broker.services.revive import Revive
 from tests.unit.services.house import DOOR_TOKEN, PLACE, Fuse, House, survive
@@ -430,93 +429,3 @@ async def test_whatever_happens_in_whatever_order_no_lease_is_lost_and_nothing_t
         assert was_lost or (not notes(after) and after.state is not State.FAILED)
         assert len(notes(after)) <= 1
         assert [step.at for step in after.history] == sorted(step.at for step in after.history)
-
-
-# --- fan-out: a session whose object lies in several places -----------------------------------------------
-
-
-async def a_fan_out(house: House, count: int = 2) -> tuple[Session, list[Session]]:
-    """A job whose bytes lie in `count` copies, each the object of a session of its own."""
-    copies = []
-    for _ in range(count):
-        house.configure(replace(PLACE, processing="none"))
-        plain = await house.uploaded()
-        house.configure(PLACE)
-        copies.append(plain)
-    served = await house.uploaded()
-    gone(house, served)
-    facts = replace(
-        served.facts,
-        copies=tuple(note_of(copy) for copy in copies),
-        required=count,
-        key=copies[0].facts.key,
-        stored=copies[0].facts.stored,
-    )
-    await written(house, served, facts)
-    return await house.session(served.id), [
-        await written(house, copy, replace(copy.facts, copy_of=served.id)) for copy in copies
-    ]
-
-
-async def written(house: House, session: Session, facts: Facts) -> Session:
-    progress = replace(session.progress, revision=session.progress.revision + 1)
-    after = replace(session, progress=progress, facts=facts)
-    assert await house.ledger.apply(Change(before=session, after=after, stays=True))
-    return after
-
-
-async def test_one_copy_less_is_noted_of_that_copy_and_fails_nothing() -> None:
-    house = House()
-    served, copies = await a_fan_out(house)
-    gone(house, copies[0])
-
-    await told(house, copies[0], times=2)
-
-    assert notes(await house.session(copies[0].id)) == [(State.VERIFIED, GONE)]
-    assert await house.session(served.id) == served
-    assert await house.session(copies[1].id) == copies[1]
-    assert (await house.leased()).id == served.id
-
-
-@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
-async def test_without_any_copy_the_job_fails_once(order: tuple[int, int]) -> None:
-    house = House()
-    served, copies = await a_fan_out(house)
-    for which in order:
-        gone(house, copies[which])
-        await told(house, copies[which], times=2)
-
-    after = await house.session(served.id)
-    assert (after.state, reason_of(after)) == (State.FAILED, OBJECT_MISSING)
-    assert [(await house.session(copy.id)).state for copy in copies] == [State.VERIFIED] * 2
-    assert await house.is_at_rest()
-
-
-async def test_a_consumer_who_cannot_read_one_copy_has_every_copy_looked_at() -> None:
-    house = House()
-    served, copies = await a_fan_out(house)
-    gone(house, copies[0])
-    await infrastructure(house, await house.leased())
-    await house.looks()
-    assert (await house.session(served.id)).state is State.VERIFIED
-
-    gone(house, copies[1])
-    house.clock.advance(HOUR)
-    await infrastructure(house, await house.leased())
-    await house.looks()
-    assert reason_of(await house.session(served.id)) == OBJECT_MISSING
-
-
-async def test_whoever_dies_between_a_copy_and_its_fan_out_is_made_up_for() -> None:
-    for burns_at in range(1, 12):
-        house = House()
-        served, copies = await a_fan_out(house)
-        for copy in copies:
-            gone(house, copy)
-        house.fuse.burns_at = house.fuse.calls + burns_at
-        for copy in copies:
-            await survive(house, lambda house=house, copy=copy: told(house, copy))
-        house.fuse.burns_at = None
-        await house.pass_time(HOUR)
-        after = await house.session(served.id)
-        assert (after.state, reason_of(after)) == (State.FAILED, OBJECT_MISSING), burns_at
