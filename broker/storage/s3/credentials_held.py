@@ -4,11 +4,11 @@ Four moments, in their order:
 
 - `fresh_until`: until then it is given without a thought. Early enough that what is signed at that moment lives as long
   as it should; never before half of its life, so that sessions of 15 minutes (the least that STS gives) under URLs of
-  15 minutes are asked for twice in their life and not by every call. Jittered, so that those that began together do not
-  renew together.
+  15 minutes are asked for twice in their life and not by every call. Earlier than that by a jitter, so that those that
+  began together do not renew together.
 - `ask_at`: when the source is asked again: as above; after a failure later and later, up to a minute.
 - `near_end`: from then on a mint rather waits for a request under way than signs something that dies at once – unless
-  the source has just failed, or had nothing newer.
+  the source has just failed or keeps somebody waiting, or had nothing newer.
 - its own end.
 
 One asks for all who hold it, in a task of its own; whoever waits for that may be cancelled without ending it.
@@ -31,7 +31,10 @@ _log = logging.getLogger(__name__)
 
 # Ours, all of them.
 _SLACK: Final = timedelta(minutes=1)  # beyond what the longest URL wants: the time that renewing may take
-_JITTER: Final = 0.1  # of the time that a credential is kept
+# Of the time that a credential is kept. Much, since each request costs a millisecond of Python that mints wait for:
+# two hundred that began together are spread over a third of their life at once, and all over it soon.
+_JITTER: Final = 0.3
+_RETRY_JITTER: Final = 0.1
 _PATIENCE: Final = timedelta(seconds=10)  # of a mint that has nothing to sign with
 _FIRST_RETRY, _LAST_RETRY = timedelta(seconds=2), timedelta(minutes=1)
 _SAME_AGAIN: Final = (timedelta(seconds=10), timedelta(minutes=5))  # a source that has nothing newer yet
@@ -88,6 +91,7 @@ class HeldCredentials:
         self._failure: CredentialsUnavailable | None = None
         self._failed_times = 0
         self._flight: asyncio.Task[None] | None = None
+        self._is_slow = False  # somebody has waited in vain for the request under way
 
     def serve(self, place: str, wanted: timedelta) -> None:
         """From now on `place` of the configuration uses it, for requests that should live for `wanted`."""
@@ -105,7 +109,8 @@ class HeldCredentials:
             return held
         flight = self.renew(now)
         if flight is not None and not self._is_good_enough(now):
-            await asyncio.wait({flight}, timeout=self._patience.total_seconds())
+            done, _ = await asyncio.wait({flight}, timeout=self._patience.total_seconds())
+            self._is_slow = not done
         held = self._held
         if held is None or not is_alive(held, now):
             raise self._trouble()
@@ -123,7 +128,8 @@ class HeldCredentials:
             self._flight.cancel()
 
     def _is_good_enough(self, now: datetime) -> bool:
-        return is_alive(self._held, now) and (now < self._plan.near_end or self._failed_times > 0)
+        is_in_vain = self._failed_times > 0 or self._is_slow
+        return is_alive(self._held, now) and (now < self._plan.near_end or is_in_vain)
 
     async def _ask(self) -> None:
         try:
@@ -139,7 +145,7 @@ class HeldCredentials:
             self._plan = self._planned(self._held, fresh, self._clock.now())
             self._held, self._failed_times = fresh, 0
         finally:
-            self._flight = None
+            self._flight, self._is_slow = None, False
         ends = None if self._held is None else self._held.expires_at
         self._told(Renewal(users=tuple(self._users), is_ok=not self._failed_times, expires_at=ends))
 
@@ -157,7 +163,7 @@ class HeldCredentials:
 
     def _failed(self, exc: CredentialsUnavailable) -> None:
         now = self._clock.now()
-        delay = min(_FIRST_RETRY * 2 ** min(self._failed_times, 10), _LAST_RETRY) * (1 + _JITTER * self._jitter())
+        delay = min(_FIRST_RETRY * 2 ** min(self._failed_times, 10), _LAST_RETRY) * (1 + _RETRY_JITTER * self._jitter())
         self._failure = exc
         self._failed_times += 1
         self._plan = _Plan(fresh_until=self._plan.fresh_until, ask_at=now + delay, near_end=self._plan.near_end)

@@ -34,6 +34,7 @@ MAX_POLICY_CHARACTERS: Final = 2_048  # AssumeRole, Policy: "The plaintext ... c
 SHORTEST, LONGEST = timedelta(minutes=15), timedelta(hours=12)  # AssumeRole, DurationSeconds
 LONGEST_CHAINED: Final = timedelta(hours=1)  # IAM User Guide, "Role chaining": at most one hour
 
+AT_ONCE: Final = 4  # ours: requests to one STS. Threads are shared, and one that hangs must leave some to others
 # Below the patience of those who wait; botocore tries twice.
 _CONFIG: Final = Config(connect_timeout=3, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 2})
 _CODE: Final = re.compile(r"[A-Za-z0-9.]{1,64}")
@@ -87,12 +88,13 @@ class Role:
 class Sts:
     """One endpoint of STS, for whichever source: a client of botocore's costs a tenth of a second and megabytes.
 
-    Every method blocks, and may be called by many threads.
+    Every method blocks, and may be called by many threads; `turn` is waited for before.
 
     :param url: None for that of AWS in `region`.
     """
 
     def __init__(self, *, region: str, url: str | None) -> None:
+        self.turn = asyncio.Semaphore(AT_ONCE)  # for those who ask, on the loop
         self._region, self._url = region, url
         self._making = threading.Lock()
         self._made: STSClient | None = None
@@ -176,7 +178,8 @@ class RoleSource:
         except CredentialsUnavailable as exc:
             raise CredentialsUnavailable(f"nothing to assume {self.role.arn} with: {exc.detail}") from exc
         assume = partial(self.sts.assume_role, self.role, by)
-        return await asyncio.get_running_loop().run_in_executor(self.threads, assume)
+        async with self.sts.turn:
+            return await asyncio.get_running_loop().run_in_executor(self.threads, assume)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,7 +192,8 @@ class WebIdentitySource:
     threads: Executor
 
     async def fetch(self) -> Credential:
-        return await asyncio.get_running_loop().run_in_executor(self.threads, self._assume)
+        async with self.sts.turn:
+            return await asyncio.get_running_loop().run_in_executor(self.threads, self._assume)
 
     def _assume(self) -> Credential:
         try:

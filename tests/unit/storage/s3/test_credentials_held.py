@@ -120,12 +120,12 @@ async def test_a_url_that_wants_more_than_any_session_makes_no_storm_either() ->
     assert held.source.asked <= 24 * 2 + 1
 
 
-async def test_jitter_renews_earlier_by_a_tenth_at_most() -> None:
+async def test_jitter_renews_earlier_by_three_tenths_at_most() -> None:
     early, late = held_with(jitter=1.0), held_with(jitter=0.0)
     for each in (early, late):
         await each.key()
 
-    assert early.credentials.ask_at - START == 44 * MINUTE * 0.9
+    assert early.credentials.ask_at - START == 44 * MINUTE * 0.7
     assert late.credentials.ask_at - START == 44 * MINUTE
 
 
@@ -155,6 +155,12 @@ async def test_near_its_end_a_source_that_hangs_costs_one_wait_and_no_mint(held:
     held.source.gate.clear()
 
     assert await held.key(timedelta(minutes=59, seconds=20)) == "ASIA1"
+    async with asyncio.timeout(0.1):  # less than the patience for one
+        assert await held.key() == "ASIA1"
+
+    held.source.gate.set()
+    await held.settle()
+    assert await held.key() == "ASIA2"
 
 
 async def test_a_source_that_fails_keeps_the_old_one_until_it_dies(
