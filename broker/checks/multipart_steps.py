@@ -11,7 +11,8 @@ from broker.ports import MultipartRights
 _CREATE = Need(right="write", actions=("s3:PutObject",))
 _LIST = Need(right="write", actions=("s3:ListMultipartUploadParts",))
 _ABORT = Need(right="remove", actions=("s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"))
-_NAME = "parts"
+_LISTING = Need(right="remove", actions=("s3:ListBucketMultipartUploads",), is_on_bucket=True)
+_NAME, _FORGOTTEN = "parts", "forgotten"
 
 
 async def create(bench: Bench) -> Finding:
@@ -70,13 +71,19 @@ async def create_only(bench: Bench) -> Finding:
     return passed("the object that was there stands")
 
 
-async def abort(bench: Bench) -> Finding:
-    key, rights = bench.key("aborted"), _rights(bench)
+async def find(bench: Bench) -> Finding:
+    """What was begun and forgotten: nobody recorded its id."""
+    key = bench.key(_FORGOTTEN)
     upload_id = await _open(bench, key)
     await _send_part(bench, key, upload_id, bench.body)
-    if upload_id not in await rights.remover.open_uploads(key):
+    bench.upload_id = upload_id
+    if await _rights(bench).remover.open_uploads(key) != [upload_id]:
         return failed("ListMultipartUploads does not show an upload that is open", "do not use parts on this store")
-    if not await rights.remover.abort(key, upload_id):
+    return passed()
+
+
+async def abort(bench: Bench) -> Finding:
+    if not await _rights(bench).remover.abort(bench.key(_FORGOTTEN), _upload_id(bench)):
         return failed("parts are left after AbortMultipartUpload", "let a lifecycle rule abort what is forgotten")
     return passed("nothing of it is left")
 
@@ -104,8 +111,6 @@ def _upload_id(bench: Bench) -> str:
     return bench.upload_id
 
 
-_LISTING = Need(right="remove", actions=("s3:ListBucketMultipartUploads",), is_on_bucket=True)
-
 STEPS = (
     Step(code="multipart-create", tried="a multipart upload is begun", attempt=create, after=("put",), need=_CREATE),
     Step(code="multipart-part", tried="a part of 1 KiB exactly as signed, by a stranger", attempt=part,
@@ -117,6 +122,7 @@ STEPS = (
          after=("multipart-list",), need=_CREATE),
     Step(code="multipart-create-only", tried="completing over it is refused", attempt=create_only,
          after=("multipart-complete",), need=_CREATE),
-    Step(code="multipart-abort", tried="another upload is found and aborted", attempt=abort,
-         after=("multipart-create",), need=Need(right="remove", actions=(*_ABORT.actions, *_LISTING.actions))),
+    Step(code="multipart-find", tried="another upload is found by its key", attempt=find, after=("multipart-create",),
+         need=_LISTING),
+    Step(code="multipart-abort", tried="and aborted", attempt=abort, after=("multipart-find",), need=_ABORT),
 )  # fmt: skip

@@ -59,7 +59,7 @@ async def test_with_the_printed_policies_everything_passes_that_may_be_looked_at
         ("s3:PutObject", "put"),
         ("s3:ListMultipartUploadParts", "multipart-list"),
         ("s3:AbortMultipartUpload", "multipart-abort"),
-        ("s3:ListBucketMultipartUploads", "multipart-abort"),
+        ("s3:ListBucketMultipartUploads", "multipart-find"),
         ("s3:ListBucketVersions", "list"),
         ("s3:DeleteObject", "remove"),
         ("s3:GetObject", "head"),

@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, get_args
 
+from broker.__main__ import _cli as cli
 from broker.contract import WebhookType
 from broker.dev.stack import Stack
 from broker.settings import load
@@ -55,6 +56,11 @@ def test_the_line_that_watches_a_session_shows_its_last_step(stack: Stack, tmp_p
     assert done.returncode == 0, done.stderr
     last = json.loads(done.stdout.strip().splitlines()[-1].removeprefix("data: "))
     assert (last["state"], last["is_final"]) == ("processed", True)
+
+
+def test_the_table_of_commands_is_whole() -> None:
+    listed = re.findall(r"^\| `upload-broker ([a-z]+)` \|", README, re.MULTILINE)
+    assert sorted(listed) == sorted(cli.commands)
 
 
 def test_the_configuration_sample_is_one_that_loads(tmp_path: Path) -> None:

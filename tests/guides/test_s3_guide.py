@@ -87,19 +87,34 @@ async def test_the_accounts_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     }
 
 
-def test_the_policies_come_out_of_the_command(configuration: Path) -> None:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the command prints, in the files into which the guide puts it."""
     need("jq")
     (lines,) = [text for name, text in blocks(PAGE, "sh") if name == "policies"]
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    subprocess.run(["sh", "-euc", lines], cwd=configuration.parent, env={"PATH": path}, check=True, timeout=60)
-    made = {name: json.loads((configuration.parent / f"{name}.json").read_text()) for name in ("write", "read", "cors")}
-    assert made["write"]["Statement"][0]["Resource"] == "arn:aws:s3:::acme-uploads/uploads/*"
-    assert made["read"]["Statement"][0]["Action"] == ["s3:GetObject", "s3:GetObjectVersion"]
-    check("s3", "PutBucketCors", {"Bucket": "acme-uploads", "CORSConfiguration": made["cors"]})
+    path, directory = f"{Path(sys.executable).parent}:{os.environ['PATH']}", tmp_path_factory.mktemp("made")
+    (_, text), *_ = blocks(PAGE, "toml")
+    (directory / "broker.toml").write_text(text)
+    subprocess.run(["sh", "-euc", lines], cwd=directory, env={"PATH": path}, check=True, timeout=60)
+    return {each.name: json.loads(each.read_text()) for each in directory.glob("*.json")}
+
+
+def test_the_policies_come_out_of_the_command(made: dict[str, Any]) -> None:
+    assert made["write.json"]["Statement"][0]["Resource"] == "arn:aws:s3:::acme-uploads/uploads/*"
+    assert made["read.json"]["Statement"][0]["Action"] == ["s3:GetObject", "s3:GetObjectVersion"]
+    assert made["lifecycle.json"] == documents()["lifecycle.json"]
+
+
+def test_the_other_commands_are_ours(configuration: Path) -> None:
+    env = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    lines = {name: text for name, text in blocks(PAGE, "sh") if name in {"terraform", "check"}}
+    subprocess.run(["sh", "-euc", lines["terraform"]], cwd=configuration.parent, env=env, check=True, timeout=60)
+    assert 'resource "aws_s3_bucket_policy" "default"' in (configuration.parent / "uploads.tf").read_text()
+    assert lines["check"].split() == ["upload-broker", "check", "default"]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command.split()[1:3]))
-def test_the_commands_are_operations_and_options_of_the_service(command: str) -> None:
+def test_the_commands_are_operations_and_options_of_the_service(command: str, made: dict[str, Any]) -> None:
     _, group, verb, *words = shlex.split(command)
     model = botocore.session.get_session().get_service_model(SERVICES[group])
     operation = {xform_name(name, "-"): name for name in model.operation_names}[verb]
@@ -108,7 +123,7 @@ def test_the_commands_are_operations_and_options_of_the_service(command: str) ->
     members = {xform_name(name, "-"): name for name in shape.members}
     pairs = [(option.removeprefix("--"), text) for option, text in zip(words[::2], words[1::2], strict=True)]
     options = {members[ALIASES.get(option, option)]: text for option, text in pairs if option != "region"}
-    shown = documents()
+    shown = made | documents()
     given = {name: value(shape.members[name], text, shown) for name, text in options.items()}
     check(SERVICES[group], operation, given)
 
@@ -117,8 +132,7 @@ def value(shape: Any, text: str, shown: dict[str, Any]) -> Any:
     """A document of the guide, one that a step before it makes, `name=value,…`, `[{name=value}]`, or a text."""
     if text.startswith("file://"):
         name = text.removeprefix("file://")
-        made = shown.get(name, {"CORSRules": []} if name == "cors.json" else "{}")
-        return json.dumps(made) if shape.type_name == "string" else made
+        return json.dumps(shown[name]) if shape.type_name == "string" else shown[name]
     if text.startswith("Rules=["):
         name, _, one = text.removeprefix("Rules=[{").removesuffix("}]").partition("=")
         return {"Rules": [{name: one}]}
