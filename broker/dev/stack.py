@@ -51,6 +51,7 @@ class StackOptions:
     more_destinations: tuple[str, ...] = ()  # beside `default`, each with a bucket of its own
     policy: Mapping[str, object] = field(default_factory=dict)
     multipart: Mapping[str, object] = field(default_factory=dict)
+    keeping: str = ""  # how each destination wants its objects kept, as it stands in broker.toml
     page_origins: tuple[str, ...] = ()  # whose pages may read the broker's answers
     webhooks: Mapping[str, str] = field(default_factory=dict)  # names and URLs of receivers, private ones too
     webhook_timeout: str = "15s"
@@ -230,6 +231,7 @@ bucket = "{bucket_of(name)}"
 region = "{REGION}"
 endpoint = "{endpoint}"
 addressing = "path"
+{options.keeping}
 
 [destinations.{name}.policy]
 {_toml(options.policy)}

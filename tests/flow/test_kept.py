@@ -1,0 +1,77 @@
+"""The whole loop where the store encrypts with a key of KMS: an ETag is an MD5 of nothing, and nobody minds."""
+
+import hashlib
+import random
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from broker.contract import State
+from broker.dev.stack import Stack, StackOptions, start_stack
+from uploader import Uploader
+
+MIB = 1 << 20
+KEY = "arn:aws:kms:us-east-1:111122223333:key/1234"
+KEEPING = f"""
+encryption = {{mode = "aws:kms", kms_key_id = "{KEY}", bucket_key = true}}
+storage_class = "STANDARD_IA"
+tags = {{project = "a b", cost = "1/2"}}
+acl = "bucket-owner-full-control"
+"""
+TAGS = [{"Key": "cost", "Value": "1/2"}, {"Key": "project", "Value": "a b"}]
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    directory: Path = tmp_path_factory.mktemp("stack") / "dev"
+    parts = {"threshold_bytes": 6 * MIB, "part_size_bytes": 5 * MIB}
+    options = StackOptions(directory=directory, policy={"first_look": "1s"}, multipart=parts, keeping=KEEPING)
+    running = start_stack(options)
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def store(stack: Stack) -> Iterator[Any]:
+    client = boto3.client(
+        "s3",
+        endpoint_url=stack.about.store,
+        region_name="us-east-1",
+        aws_access_key_id=stack.about.access_key,
+        aws_secret_access_key=stack.about.secret_key,
+        config=Config(signature_version="s3v4", s3={"addressing_style": "path"}),
+    )
+    yield client
+    client.close()
+
+
+@pytest.fixture
+async def uploader(stack: Stack) -> AsyncIterator[Uploader]:
+    async with Uploader(stack.about.broker, stack.about.api_key) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("size", [70_000, 11 * MIB], ids=["put", "parts"])
+async def test_it_is_kept_as_asked_processed_and_read(
+    stack: Stack, uploader: Uploader, store: Any, tmp_path: Path, size: int
+) -> None:
+    path = tmp_path / "report.bin"
+    path.write_bytes(random.Random(size).randbytes(size))
+
+    result = await uploader.put(path, wait="processed", timeout=timedelta(minutes=1))
+
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (result.state, result.session.result["sha256"]) == (State.PROCESSED, digest)
+    where = {"Bucket": stack.about.bucket, "Key": result.session.object.key}
+    head = store.head_object(**where)
+    assert (head["ServerSideEncryption"], head["SSEKMSKeyId"], head["BucketKeyEnabled"]) == ("aws:kms", KEY, True)
+    assert head["StorageClass"] == "STANDARD_IA"
+    assert sorted(store.get_object_tagging(**where)["TagSet"], key=lambda tag: tag["Key"]) == TAGS
+    assert hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() not in head["ETag"]
+    await uploader.get(result.session_id, tmp_path / "back")
+    assert (tmp_path / "back").read_bytes() == path.read_bytes()
