@@ -395,10 +395,19 @@ class JobState(Struct, frozen=True, kw_only=True):
 WebhookType = Literal["session.verified", "session.rejected", "session.expired", "session.processed", "session.failed"]
 
 
+class WebhookCopy(Struct, frozen=True, kw_only=True):
+    """A copy of a fan-out as it is when this is sent: copies go on by themselves."""
+
+    destination: str
+    state: State
+    object: ObjectRef
+
+
 class WebhookSession(Struct, frozen=True, kw_only=True):
     """A session as it was when the event happened, which may be some time ago. No URL, no token.
 
-    `stored` stands from verified on and for what was rejected, `reason` when it ended badly, `result` when processed.
+    `stored` stands from verified on and for what was rejected, `reason` when it ended badly, `result` when processed. A
+    fan-out has `copies`; its `object` is that of its first verified copy, and until there is one of its first.
     """
 
     id: str
@@ -416,6 +425,7 @@ class WebhookSession(Struct, frozen=True, kw_only=True):
     stored: StoredObject | msgspec.UnsetType = msgspec.UNSET
     reason: Reason | msgspec.UnsetType = msgspec.UNSET
     result: Any = msgspec.UNSET  # whatever JSON the consumer reported
+    copies: list[WebhookCopy] | msgspec.UnsetType = msgspec.UNSET
 
 
 class WebhookEvent(Struct, frozen=True, kw_only=True):

@@ -12,8 +12,19 @@ from typing import Literal, TypeVar, get_args
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from broker.contract import Checksum, ObjectRef, Reason, State, WebhookEvent, WebhookSession, WebhookType
+from broker.contract import (
+    Checksum,
+    ObjectRef,
+    Reason,
+    State,
+    WebhookCopy,
+    WebhookEvent,
+    WebhookSession,
+    WebhookType,
+)
+from broker.domain.copies import Copy
 from broker.domain.errors import ConfigurationInvalid
+from broker.domain.fan_out import destinations_of
 from broker.domain.sessions import Session
 
 T = TypeVar("T")
@@ -76,8 +87,8 @@ class Webhook(Struct, frozen=True, kw_only=True):
         return ANY not in self.destinations or ANY not in self.principals
 
     def wants(self, session: Session) -> bool:
-        facts = session.facts
-        return _is_among(facts.destination, self.destinations) and _is_among(facts.principal, self.principals)
+        is_there = any(_is_among(name, self.destinations) for name in destinations_of(session))
+        return is_there and _is_among(session.facts.principal, self.principals)
 
 
 def type_of(state: State, epoch: int) -> WebhookType | None:
@@ -109,8 +120,14 @@ def payload(session: Session, *, state: State, epoch: int, at: datetime, reason:
         stored=UNSET if state is State.EXPIRED else _or_unset(facts.stored),
         reason=_or_unset(reason),
         result=msgspec.Raw(facts.result) if state is State.PROCESSED and facts.result else UNSET,
+        copies=[_copy(copy) for copy in facts.copies] if facts.copies else UNSET,
     )
     return msgspec.json.encode(WebhookEvent(type=_BY_STATE[state.value], timestamp=at, data=data))
+
+
+def _copy(copy: Copy) -> WebhookCopy:
+    ref = ObjectRef(destination=copy.destination, bucket=copy.bucket, key=copy.key)
+    return WebhookCopy(destination=copy.destination, state=copy.state, object=ref)
 
 
 def key_in(secret: str) -> bytes:

@@ -14,6 +14,7 @@ from standardwebhooks import Webhook as Judge
 from standardwebhooks import WebhookVerificationError
 
 from broker.contract import Reason, State, UploadSession, WebhookSession
+from broker.domain.copies import Copy
 from broker.domain.errors import ConfigurationInvalid
 from broker.domain.policy import Policy
 from broker.domain.sessions import Session, expire, finish, verify
@@ -31,7 +32,7 @@ from broker.domain.webhooks import (
     type_of,
 )
 from tests.clock import START
-from tests.unit.domain.samples import INFO, PLACE, pending
+from tests.unit.domain.samples import GUARANTEES, INFO, PLACE, pending
 
 SECRET, OTHER = (f"whsec_{base64.b64encode(bytes([n]) * 32).decode()}" for n in (1, 2))
 KEY, OTHER_KEY = key_in(SECRET), key_in(OTHER)
@@ -140,10 +141,11 @@ def test_an_event_names_the_session_as_its_owner_knows_it() -> None:
     assert event["data"]["stored"]["etag"] == "abc"
 
 
-def test_every_field_but_the_epoch_is_one_of_the_session_s_status_and_of_its_type() -> None:
+def test_every_field_but_epoch_and_copies_is_one_of_the_session_s_status_and_of_its_type() -> None:
     known = {field.name: field.type for field in fields(UploadSession)}
     for field in fields(WebhookSession):
-        assert field.name == "epoch" or known[field.name] in {field.type, field.type | UnsetType}
+        is_of_its_own = field.name in {"epoch", "copies"}  # copies without what is signed
+        assert is_of_its_own or known[field.name] in {field.type, field.type | UnsetType}
 
 
 def test_no_url_and_no_token_is_told() -> None:
@@ -264,3 +266,19 @@ def test_an_endpoint_is_left_alone_when_it_says_so(status: int | None, wished: A
 def test_only_a_2xx_is_a_delivery() -> None:
     assert [status for status in range(100, 600) if is_delivered(status)] == [*range(200, 300)]
     assert not is_delivered(None)
+
+
+def test_of_a_fan_out_the_copies_are_told_and_it_is_wanted_by_whoever_wants_one_of_them() -> None:
+    copies = tuple(
+        Copy(id=f"00{n * 26}", destination=name, bucket="b", key=f"k/{name}", guarantees=GUARANTEES, state=state)
+        for n, name, state in (("a", "eu", State.VERIFIED), ("b", "us", State.EXPIRED))
+    )
+    session = verified(copies=copies, required=1)
+    event = told(session, State.VERIFIED)
+    assert [(copy["destination"], copy["state"]) for copy in event["data"]["copies"]] == [
+        ("eu", "verified"),
+        ("us", "expired"),
+    ]
+    assert not any({"upload", "id"} & copy.keys() for copy in event["data"]["copies"])
+    for names, is_wanted in ((("us",), True), (("eu", "ap"), True), (("default",), False)):
+        assert Webhook(name="w", keys=(), destinations=names).wants(session) is is_wanted
