@@ -183,7 +183,7 @@ class Reason(Struct, frozen=True, kw_only=True):
 
 
 class Step(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One line of a session's timeline."""
+    """One line of a session's timeline. A `note` tells what befell its object meanwhile: the state stays."""
 
     state: State
     at: datetime

@@ -4,6 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from broker.domain.capsule import CapsuleSealer, capsule_of
+from broker.domain.fan_out import note_of
 from broker.domain.keys import new_session_id
 from broker.domain.objects import ObjectInfo, UploadSpec, stored_object
 from broker.domain.policy import Destination
@@ -46,7 +47,7 @@ class Erased:
 
     async def wipe(self, judged: ObjectInfo) -> bool:
         facts = replace(self.session.facts, stored=stored_object(judged))
-        return await wipe(replace(self.session, facts=facts), self.bucket, SEALER)
+        return await wipe(note_of(replace(self.session, facts=facts)), self.bucket, SEALER)
 
     async def covered(self) -> None:
         """Somebody deletes it without naming a version: a marker lies on top."""
