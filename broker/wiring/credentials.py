@@ -7,7 +7,7 @@ of other services – a queue's – for a session of botocore (`Keyring.session`
 import asyncio
 import random
 from collections.abc import AsyncIterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,6 +18,7 @@ from typing import Final
 from botocore.session import Session
 
 from broker.domain.errors import ConfigurationInvalid
+from broker.doors.threads import DaemonThreads
 from broker.ports import Clock
 from broker.settings import CredentialSettings, Secret
 from broker.storage.s3.credentials import Credentials, CredentialSource, FixedCredentials
@@ -145,7 +146,8 @@ class Keyring:
 @asynccontextmanager
 async def open_keyring(clock: Clock, told: Told = lambda _: None) -> AsyncIterator[Keyring]:
     """A keyring that renews in the background, once it is used."""
-    threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="credentials")
+    # Of daemons: a credential process that never returns must not keep this one from ending.
+    threads = DaemonThreads(THREADS, "credentials")
     keyring = Keyring(clock=clock, threads=threads, told=told)
     renewing = asyncio.create_task(keyring.run())
     try:
@@ -155,7 +157,7 @@ async def open_keyring(clock: Clock, told: Told = lambda _: None) -> AsyncIterat
         with suppress(asyncio.CancelledError):
             await renewing
         keyring.close()
-        threads.shutdown(wait=False, cancel_futures=True)
+        threads.shutdown()
 
 
 def counted_by(metrics: CredentialMetrics) -> Told:

@@ -11,12 +11,13 @@ from broker.domain.tokens import Tokens
 from broker.ports import ApiKeys, Clock, Schedule, Sessions
 from broker.services.record_hints import RecordHints
 from broker.settings import DestinationSettings, Settings
+from broker.telemetry.credentials import CredentialMetrics
 from broker.telemetry.exporting import open_tracing
 from broker.telemetry.mailboxes import MailboxMetrics
 from broker.telemetry.metrics import Metrics
 from broker.telemetry.scrape import Scrape
 from broker.telemetry.tracing import Tracing
-from broker.wiring.credentials import open_keyring
+from broker.wiring.credentials import counted_by, open_keyring
 from broker.wiring.keys import ConfiguredKeys, api_keys_of
 from broker.wiring.ledger import open_ledger
 from broker.wiring.queues import Polling, queues_of
@@ -66,7 +67,7 @@ async def open_polling(settings: Settings, names: Sequence[str] = ()) -> AsyncIt
             schedule=ledger,
             clock=clock,
             metrics=MailboxMetrics(metrics, queues),
-            keyring=await stack.enter_async_context(open_keyring(clock)),
+            keyring=await stack.enter_async_context(open_keyring(clock, counted_by(CredentialMetrics(metrics)))),
         )
         pollers = [polling.poller(name, source, stack) for name, source in queues.items()]
         watched = Watched(

@@ -1,8 +1,12 @@
 """One keyring for a process: who is configured alike shares one credential, and everything is resolved side by side."""
 
 import asyncio
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -178,3 +182,27 @@ async def test_a_keyring_that_is_closed_leaves_nothing_under_way() -> None:
         await asyncio.sleep(0)
 
         assert asyncio.all_tasks() == before
+
+
+def test_a_credential_process_that_never_returns_does_not_keep_the_process_from_ending(tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    (tmp_path / "config").write_text(f"[default]\ncredential_process = sh -c 'touch {begun}; sleep 15'\n")
+    program = """
+import asyncio
+import sys
+from pathlib import Path
+from broker.clock import SystemClock
+from broker.settings import CredentialSettings
+from broker.wiring.credentials import Use, open_keyring
+
+async def main():
+    async with open_keyring(SystemClock()) as keyring:
+        keyring.of(CredentialSettings(), Use(place="d"))
+        while not Path(sys.argv[1]).exists():
+            await asyncio.sleep(0.01)
+
+asyncio.run(main())
+"""
+    env = {"PATH": os.environ["PATH"], "AWS_CONFIG_FILE": str(tmp_path / "config"), "AWS_EC2_METADATA_DISABLED": "true"}
+
+    subprocess.run([sys.executable, "-c", program, str(begun)], env=env, check=True, timeout=12)
