@@ -13,7 +13,7 @@ from random import randrange
 from broker.checks.bench import LIFETIME, Bench, spec_of
 from broker.checks.findings import Finding, failed, passed, skipped
 from broker.checks.probe import EventProbe
-from broker.checks.steps import Step
+from broker.checks.steps import STEP_TIMEOUT, Step
 from broker.checks.stranger import Sent
 from broker.checks.troubles import explained
 from broker.checks.upload_steps import PUT
@@ -23,7 +23,7 @@ from broker.domain.sessions import Facts, Session, abort, begin
 
 PRINCIPAL = "upload-broker-check"
 _ASK_EVERY_SECONDS = 0.2
-_LONGEST = timedelta(hours=1)
+LONGEST_WAIT = timedelta(hours=1)
 
 
 async def event(bench: Bench) -> Finding:
@@ -93,5 +93,5 @@ async def _is_heard(probe: EventProbe, session_id: str) -> bool:
 
 STEPS = (
     Step(code="event", tried="the bucket's event reaches a door of the broker", attempt=event, after=("put",),
-         timeout=_LONGEST),
+         timeout=LONGEST_WAIT + STEP_TIMEOUT),
 )  # fmt: skip

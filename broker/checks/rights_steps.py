@@ -25,9 +25,7 @@ async def write_cannot_read(bench: Bench) -> Finding:
         f"`upload-broker setup s3 --print {site.name}` prints its policy"
     )
     if write == read and not site.dialect.accepts_unsigned_headers:
-        return skipped(
-            "one credential has all rights; the store refuses what nobody signed, so this is enough", fix=fix
-        )
+        return skipped("one credential has all rights, which is enough where nothing unsigned is obeyed", fix=fix)
     return failed("credentials.write reads what was uploaded", fix)
 
 

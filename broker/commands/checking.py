@@ -42,9 +42,12 @@ def check(
     Example: upload-broker check default --profile admin
     """
     from broker import checking
+    from broker.checks.event_step import LONGEST_WAIT
     from broker.wiring import CheckOptions, Listening
 
     timeout = parse_duration(event_timeout, "--event-timeout")
+    if timeout > LONGEST_WAIT:
+        raise click.UsageError("--event-timeout: at most 1h")
     options = CheckOptions(
         profile=profile, listening=Listening(timeout=timeout, broker_url=broker_url) if events else None
     )

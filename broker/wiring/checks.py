@@ -153,11 +153,14 @@ async def _ears(
     """Or why nothing can be heard."""
     if listening is None:
         return "not asked for (--no-events)"
-    keys = tuple(secret.reveal_key() for secret in settings.secrets.capsule_keys)
-    if not keys:
-        return "secrets.capsule_keys is empty: no broker runs like this"
     if not settings.sources:
         return "no source is configured: uploads are found by looking"
+    try:
+        keys = tuple(secret.reveal_key() for secret in settings.secrets.capsule_keys)
+    except ConfigurationInvalid as trouble:
+        return f"secrets.capsule_keys: {trouble.detail}"
+    if not keys:
+        return "secrets.capsule_keys is empty: no broker runs like this"
     try:
         ledger = await open_ledger(settings.ledger, stack)
     except BrokerError as trouble:

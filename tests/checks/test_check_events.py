@@ -148,6 +148,17 @@ def test_without_a_source_there_is_nothing_to_wait_for(stack: Stack) -> None:
     assert report["steps"][-2]["said"] == "no source is configured: uploads are found by looking"
 
 
+def test_without_the_brokers_secrets_the_store_can_be_checked_all_the_same(stack: Stack) -> None:
+    env = {name: text for name, text in environment(stack).items() if name != "DEV_CAPSULE_KEY"}
+    done = subprocess.run(
+        command(stack, "--json"), env=env, capture_output=True, text=True, timeout=SECONDS, check=False
+    )
+
+    (report,) = json.loads(done.stdout)["destinations"]
+    assert done.returncode == 0
+    assert "DEV_CAPSULE_KEY is not set" in report["steps"][-2]["said"]
+
+
 def test_without_events_nobody_waits(stack: Stack) -> None:
     assert document(stack, "--no-events")[1]["event"]["said"] == "not asked for (--no-events)"
 
