@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from broker.dev.stack import Stack, StackOptions, start_stack
+from tests.flow.test_readme import block
 
 BODY = b"one,two\n" * 1_000
 DIGEST = base64.b64encode(hashlib.sha256(BODY).digest()).decode()
@@ -136,3 +137,11 @@ async def test_an_aborted_fan_out_takes_no_copy_any_more(client: httpx.AsyncClie
     assert (await client.delete(url)).json()["state"] == "aborted"
     answer = await client.post(f"{url}/upload", json={"destination": "eu"})
     assert (answer.status_code, answer.json()["code"]) == (409, "session-settled")
+
+
+def test_the_readme_s_line_asks_for_copies(stack: Stack) -> None:
+    line = block("One upload to several destinations", "sh")
+    env = {"PATH": "/usr/local/bin:/usr/bin:/bin", "BROKER_URL": stack.about.broker}
+    env["BROKER_API_KEY"] = stack.about.api_key
+    done = subprocess.run(["sh", "-ec", line], env=env, capture_output=True, text=True, timeout=60, check=True)
+    assert [copy["destination"] for copy in json.loads(done.stdout)["copies"]] == ["eu", "us"]

@@ -73,6 +73,7 @@ def test_the_configuration_sample_is_one_that_loads(tmp_path: Path) -> None:
         "server",
         "cors",
         "secrets",
+        "fan_out",
         "destinations",
         "sources",
         "keys",
