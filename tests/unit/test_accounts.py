@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from broker.domain.errors import ConfigurationInvalid
-from broker.operate import policies
+from broker.operate_setup import print_setup
 from broker.settings import CredentialSettings, DestinationSettings, RightSettings, Settings, load
 from broker.wiring.accounts import account_of, located
 
@@ -114,4 +114,6 @@ def test_without_a_secret_the_bucket_must_be_named(tmp_path: Path) -> None:
 
 
 def test_policies_are_printed_for_the_bucket_of_the_secret() -> None:
-    assert "arn:aws:s3:::canary-bucket/uploads/*" in policies(Settings(destinations={"eu": destination()}), "eu")
+    printed = print_setup(Settings(destinations={"eu": destination()}), "eu", form="json", given={})
+
+    assert "arn:aws:s3:::canary-bucket/uploads/*" in printed
