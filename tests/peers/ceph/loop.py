@@ -40,6 +40,7 @@ class Loop:
     url: str
     api_key: str
     event_token: str
+    env: Mapping[str, str]  # the broker's own secrets
 
 
 @contextmanager
@@ -62,7 +63,7 @@ def running_loop(store: Store, options: LoopOptions) -> Iterator[Loop]:
         url = str(_start(stack, "broker", serve, env, directory)["broker"])
         if options.has_consumer:
             _start(stack, "consumer", ["run"], {"BROKER_URL": url, "BROKER_CONSUMER_KEY": consumer_key}, directory)
-        yield Loop(url=url, api_key=api_key, event_token=token)
+        yield Loop(url=url, api_key=api_key, event_token=token, env=env)
 
 
 def _start(stack: ExitStack, module: str, argv: list[str], env: dict[str, str], directory: Path) -> dict[str, Any]:

@@ -1,15 +1,22 @@
 """`check` on a real Ceph: set up as `setup` prints it, it passes; as another dialect or without the guard it fails."""
 
 import uuid
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
+import boto3
 import msgspec
 import pytest
 
+from broker.checks.bench import Bench
 from broker.checks.findings import Outcome
 from broker.operate_setup import print_setup
-from tests.checks.world import Place
+from broker.settings import load
+from broker.wiring import CheckOptions, Listening, open_benches
+from tests.checks.world import Place, run
 from tests.contracts.storage.stores import Store
+from tests.peers.ceph.loop import LoopOptions, running_loop
 
 
 def told(store: Store, bucket: str) -> Any:
@@ -67,6 +74,43 @@ async def test_behind_the_guard_everything_passes_that_the_dialect_promises(stor
     }
     assert await store.witness.keys(bucket) == set()
     assert await store.witness.parts(bucket, "") == set()
+
+
+async def test_the_event_of_a_topic_as_it_is_printed_is_heard(
+    store: Store, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guard(store, bucket)
+    with running_loop(store, LoopOptions(bucket=bucket, directory=tmp_path, first_look="600s")) as loop:
+        for name, text in loop.env.items():
+            monkeypatch.setenv(name, text)
+        settings = load(tmp_path / "broker.toml", {})
+        given = {"BROKER_URL": loop.url, "EVENT_TOKEN": loop.event_token}
+        documents = msgspec.json.decode(print_setup(settings, "default", form="json", given=given))["default"]
+        make_topic(store, documents["topics"][0])
+        store.witness.client.put_bucket_notification_configuration(
+            Bucket=bucket, NotificationConfiguration=documents["notification"]
+        )
+
+        listening = Listening(timeout=timedelta(seconds=60), broker_url=loop.url)
+        async with open_benches(settings, (), CheckOptions(listening=listening)) as benches:
+            (bench,) = benches
+            assert isinstance(bench, Bench), bench
+            checked = await run(bench)
+
+    assert checked.step("event").outcome is Outcome.PASSED, checked.step("event")
+    assert checked.step("event").said.endswith("by ceph")
+
+
+def make_topic(store: Store, topic: Any) -> None:
+    client = boto3.client(
+        "sns",
+        endpoint_url=store.url,
+        region_name=store.region,
+        aws_access_key_id=store.credential.access_key,
+        aws_secret_access_key=store.credential.secret_key,
+    )
+    assert client.create_topic(Name=topic["name"], Attributes=topic["attributes"])["TopicArn"] == topic["arn"]
+    client.close()
 
 
 async def test_called_aws_it_fails_at_what_it_ignores(store: Store, bucket: str) -> None:

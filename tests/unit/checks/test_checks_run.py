@@ -134,6 +134,23 @@ async def test_interrupted_it_says_so_of_the_rest_removes_and_has_not_passed() -
     assert broom.is_asked
 
 
+async def test_interrupted_twice_it_ends_at_once() -> None:
+    begun = asyncio.Event()
+
+    class Slow(Broom):
+        async def clear(self, site: Site) -> list[str]:  # noqa: ARG002
+            begun.set()
+            await asyncio.Event().wait()
+            return []
+
+    work = asyncio.create_task(Run(bench=bench(Slow()), steps=(step("a", passed()),), tell=lambda _: None)())
+    await begun.wait()
+    work.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(work, 5)
+
+
 async def test_what_is_left_is_named_and_a_failure() -> None:
     report = await Run(bench=bench(Broom("uploads/a", "uploads/b")), steps=(), tell=lambda _: None)()
 
