@@ -4,6 +4,7 @@ In front of each account a proxy counts what clients send; the broker goes to th
 emulator in any case, and can be killed and come back.
 """
 
+import asyncio
 import json
 import os
 import secrets
@@ -11,7 +12,7 @@ import sys
 import urllib.request
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -155,7 +156,7 @@ async def running_world(
         yield World(url=url, api_key=api_key, accounts=dict(accounts), proxies=proxies, mortal=mortal)
 
 
-def _start(stack: AsyncExitStack | ExitStack, module: str, argv: list[str], env: dict[str, str], at: Path) -> str:
+def _start(stack: AsyncExitStack, module: str, argv: list[str], env: dict[str, str], at: Path) -> str:
     child = Child(
         name=module,
         argv=[sys.executable, "-m", module, *argv],
@@ -163,7 +164,9 @@ def _start(stack: AsyncExitStack | ExitStack, module: str, argv: list[str], env:
         directory=at,
         is_announced="--json" in argv,
     )
-    stack.callback(child.stop)
+    stack.push_async_callback(
+        asyncio.to_thread, child.stop
+    )  # what it still has to say goes through a proxy of this loop
     return str(child.start().get("broker", ""))
 
 
