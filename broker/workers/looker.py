@@ -13,7 +13,7 @@ from broker.workers.rounds import rounds
 _log = logging.getLogger("broker.looker")
 
 HOLD = timedelta(seconds=30)  # longer than a HEAD with its retries; a dead looker's claims come back after this
-IDLE = timedelta(milliseconds=200)  # another process records hints without ringing our bell
+IDLE = timedelta(milliseconds=50)  # another process, a poller, records hints without ringing our bell
 CROWDED = timedelta(seconds=1)  # for what a slow store has no place for now
 
 
