@@ -3,9 +3,9 @@
 python bench/poll.py [--check]
 
 SQS is a stand-in on loopback that always has ten more messages and answers from memory, so that neither AWS' time nor
-moto's (about 500 messages a second) is measured; real queues add their round trip, and receivers hide it. Ours records
-every hint by the ledger's script, the peer adds the session to one sorted set; both delete what they have recorded. The
-figure is messages for each second of CPU of the process that polls: what one core takes.
+moto's (80 messages for each second of its CPU) is measured; real queues add their round trip, and receivers hide it.
+Ours records every hint by the ledger's script, the peer adds the session to one sorted set; both delete what they have
+recorded. The figure is messages for each second of CPU of the process that polls: what one core takes.
 """
 
 import asyncio
