@@ -172,8 +172,14 @@ def _bus(terms: Terms, bus: Bus) -> BusDocuments:
         "detail-type": ["Object Created", "Object Deleted"],
         "detail": {"bucket": {"name": [terms.bucket]}, "object": {"key": [{"prefix": f"{terms.prefix}/"}]}},
     }
+    # EventBridge User Guide, "Cross-service confused deputy prevention": the rule, and the account that it is in.
+    rule = f"arn:{terms.partition}:events:{terms.region}:{terms.account}:rule/{name}"
     trust = Statement(
-        sid="TheBus", effect="Allow", principal={"Service": "events.amazonaws.com"}, action=("sts:AssumeRole",)
+        sid="TheRule",
+        effect="Allow",
+        principal={"Service": "events.amazonaws.com"},
+        action=("sts:AssumeRole",),
+        condition={"ArnEquals": {"aws:SourceArn": rule}, "StringEquals": {"aws:SourceAccount": terms.account}},
     )
     # Its id is not known before it is made.
     destination = f"arn:{terms.partition}:events:{terms.region}:{terms.account}:api-destination/{name}/*"

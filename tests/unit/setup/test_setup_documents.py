@@ -231,6 +231,18 @@ def test_a_topic_is_the_one_of_the_buckets_region_and_of_the_expected_owner() ->
     assert topic["attributes"] == {"SignatureVersion": "2"}
 
 
+def test_a_bus_calls_us_by_its_own_rule_only() -> None:
+    (bus,) = printed(BUS)["buses"]
+    rule = "arn:aws:events:eu-central-1:BUCKET_ACCOUNT_ID:rule/upload-broker-default"
+    assert bus["trust"]["Statement"][0]["Condition"]["ArnEquals"] == {"aws:SourceArn": rule}
+    assert bus["pattern"]["detail"]["object"]["key"] == [{"prefix": "uploads/"}]
+    assert (bus["endpoint"], bus["key_header"], bus["key"]) == (
+        "BROKER_URL/notifications/bus",
+        "x-bucket-key",
+        "EVENT_TOKEN",
+    )
+
+
 def test_a_topic_of_ceph_calls_by_itself_and_never_hears_of_removals() -> None:
     found = printed(CEPH)
     (topic,) = found["topics"]
