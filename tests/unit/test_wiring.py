@@ -38,6 +38,7 @@ def destination(dialect: str, rights: RightSettings, *, accepts: bool) -> Destin
 @pytest.fixture(autouse=True)
 def _secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEST_SECRET", "secret")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
 
 
 @pytest.mark.parametrize("dialect", ["ceph", "r2", "generic"])

@@ -1,6 +1,7 @@
 """How a destination wants its objects kept: what is refused when the broker starts, by dialect."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import aiohttp
@@ -11,6 +12,7 @@ from broker.clock import SystemClock
 from broker.domain.errors import ConfigurationInvalid
 from broker.settings import DestinationSettings
 from broker.storage.s3.caller import S3Caller
+from broker.wiring.credentials import Keyring
 from broker.wiring.s3 import s3_bucket
 from broker.wiring.s3_keeping import keeping_of
 
@@ -26,6 +28,13 @@ def destination(**differs: Any) -> DestinationSettings:
 async def http() -> AsyncIterator[aiohttp.ClientSession]:
     async with aiohttp.ClientSession() as session:
         yield session
+
+
+@pytest.fixture
+def keyring() -> Iterator[Keyring]:
+    """One that renews nothing by itself: botocore's chain would leave this machine."""
+    with ThreadPoolExecutor(1) as threads:
+        yield Keyring(clock=SystemClock(), threads=threads)
 
 
 @pytest.mark.parametrize(
@@ -91,17 +100,20 @@ def test_what_no_promise_can_be_built_on_is_refused_when_the_broker_starts(setti
     ],
     ids=str,
 )
-async def test_dual_stack_chooses_among_the_hosts_of_aws(http: aiohttp.ClientSession, settings: dict[str, Any]) -> None:
+async def test_dual_stack_chooses_among_the_hosts_of_aws(
+    http: aiohttp.ClientSession, keyring: Keyring, settings: dict[str, Any]
+) -> None:
     with pytest.raises(ConfigurationInvalid, match="dual_stack"):
-        s3_bucket("default", destination(**settings, dual_stack=True), http, SystemClock())
+        s3_bucket("default", destination(**settings, dual_stack=True), http, SystemClock(), keyring)
 
 
-async def test_a_destination_asks_by_every_way_in(http: aiohttp.ClientSession) -> None:
+async def test_a_destination_asks_by_every_way_in(http: aiohttp.ClientSession, keyring: Keyring) -> None:
     bucket = s3_bucket(
         "default",
         destination(tags={"a": "b"}, expected_bucket_owner="111122223333", dual_stack=True),
         http,
         SystemClock(),
+        keyring,
     )
 
     assert bucket.multipart is not None
