@@ -34,7 +34,7 @@ def check(
     """Try destinations (default: all) on the real store: upload, read, tamper, remove, and whatever else must hold.
 
     Everything that it makes lies under the destination's prefix and is removed again, also after Ctrl-C. It costs
-    some eighty small requests a destination.
+    some hundred small requests a destination.
 
     \b
     Exit codes: 0 all passed; 1 something failed; 2 could not be tried (configuration).

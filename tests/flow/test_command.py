@@ -136,6 +136,7 @@ def test_a_redis_without_an_append_only_file_is_refused(tmp_path: Path) -> None:
         ("openapi",),
         ("hash",),
         ("check",),
+        ("setup", "s3"),
         ("keys", "add"),
         ("keys", "rotate"),
         ("keys", "list"),
