@@ -153,6 +153,8 @@ class Uploader:
             raise ValueError(f"jobs is 1 to {MAX_JOBS}")
         if destinations and destination is not None:
             raise ValueError("destination or destinations, not both")
+        if isinstance(destinations, str):
+            raise ValueError("destinations are several names, not one")
         if len(destinations) == 1:
             destination, destinations = destinations[0], ()
         source = await self._open(file, filename)

@@ -294,6 +294,7 @@ async def test_no_secret_of_a_part_is_in_an_event_an_error_or_a_log(
     assert not [text for text in seen for secret in (KEY, TOKEN, "X-Amz-Signature", "s%2Bx") if secret in text]
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux says what a process took at most")
 async def test_parts_of_a_quarter_of_a_gibibyte_take_no_memory(make_file: MakeFile) -> None:
     small, large = make_file(1000, "small"), make_file(256 * MIB, "large")
     async with serving(PartsStandIn(part_size_bytes=16 * MIB)) as parted:
@@ -306,11 +307,12 @@ async def test_parts_of_a_quarter_of_a_gibibyte_take_no_memory(make_file: MakeFi
 async def _peak_rss(broker_url: str, path: Path) -> int:
     """The high-water mark of a fresh process that sends one file, eight parts at a time."""
     code = (
-        "import asyncio, os, resource, sys; from uploader import Uploader\n"
+        "import asyncio, os, re, sys; from uploader import Uploader\n"
         "async def main():\n"
         "    async with Uploader(os.environ['URL'], os.environ['KEY']) as uploader:\n"
         "        await uploader.put(sys.argv[1], jobs=8)\n"
-        "asyncio.run(main()); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)"
+        "asyncio.run(main())\n"  # getrusage knows the peak of the parent that forked us
+        "print(int(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1]) * 1024)"
     )
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", code, str(path)),
