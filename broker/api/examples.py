@@ -12,6 +12,7 @@ from broker.contract import (
     Attempts,
     BatchItem,
     Checksum,
+    Copy,
     CreateUploadSession,
     CreateUploadSessions,
     FieldProblem,
@@ -31,6 +32,7 @@ from broker.contract import (
     Problem,
     PutUpload,
     Readiness,
+    Reason,
     ReleaseRequest,
     RenewedLease,
     RenewRequest,
@@ -61,6 +63,10 @@ def _at(seconds: float) -> datetime:
     return _START + timedelta(seconds=seconds)
 
 
+_ENFORCED = Guarantees(
+    size=Level.ENFORCED, content_type=Level.ENFORCED, create_only=Level.ENFORCED, checksum=Level.ENFORCED
+)
+
 CREATE = CreateUploadSession(
     filename="report.csv",
     size_bytes=10_485_760,
@@ -78,9 +84,7 @@ PENDING_SESSION = UploadSession(
     created_at=_START,
     expires_at=_at(86_400),
     object=ObjectRef(destination="default", bucket="acme-uploads", key=_KEY),
-    guarantees=Guarantees(
-        size=Level.ENFORCED, content_type=Level.ENFORCED, create_only=Level.ENFORCED, checksum=Level.ENFORCED
-    ),
+    guarantees=_ENFORCED,
     filename=CREATE.filename,
     size_bytes=CREATE.size_bytes,
     content_type=CREATE.content_type,
@@ -201,7 +205,32 @@ BATCH_ANSWERS = SessionsOrProblems(
 IDS = StatusRequest(ids=[_ID, "00aaaaaaaaaaaaaaaaaaaaaaaaaa"])
 _SUMMARY = msgspec.structs.replace(VERIFIED_SESSION, timeline=msgspec.UNSET)
 STATUSES = SessionsOrProblems(sessions=[SessionOrProblem(session=_SUMMARY), SessionOrProblem(problem=_MISSING)])
-PAGE = SessionPage(sessions=[_SUMMARY], cursor="MTk5YTU3ZGYwMDAuMDA")
+_REJECTED = Reason(code="size-mismatch", message="declared 10485760 bytes, stored 1048576")
+
+
+def _copy(destination: str, copy_id: str, state: State, problem: Reason | msgspec.UnsetType = msgspec.UNSET) -> Copy:
+    return Copy(
+        destination=destination,
+        state=state,
+        object=ObjectRef(
+            destination=destination, bucket=f"acme-uploads-{destination}", key=f"uploads/{copy_id}/report.csv"
+        ),
+        guarantees=_ENFORCED,
+        problem=problem,
+    )
+
+
+FAN_OUT_SESSION = msgspec.structs.replace(
+    PENDING_SESSION,
+    id="00nbswy3dpeb3w64tmmqqho33sna",
+    object=msgspec.UNSET,
+    guarantees=msgspec.UNSET,
+    copies=[
+        _copy("eu", "00orugs4zanfzsayjaorsxg5abcd", State.VERIFIED),
+        _copy("us", "00ovzwk43pnvsxi2lomzzgk2ijkl", State.REJECTED, _REJECTED),
+    ],
+)
+PAGE = SessionPage(sessions=[_SUMMARY, FAN_OUT_SESSION], cursor="MTk5YTU3ZGYwMDAuMDA")
 
 READ = SignedRequest(
     method="GET",

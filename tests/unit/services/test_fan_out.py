@@ -26,6 +26,7 @@ from broker.domain.policy import Destination, MultipartTerms, Policy
 from broker.domain.principals import ApiKey, Role
 from broker.domain.sessions import Session
 from broker.services.drafts import Minted
+from broker.services.revive import Revive
 from tests.unit.domain.samples import digest
 from tests.unit.services.house import APP, WISH, House, parts_of, request_of, survive
 
@@ -601,3 +602,27 @@ async def test_whoever_dies_while_erasing_nothing_is_left(burns_at: int) -> None
     await house.pass_time(DAY)
     assert [store.stored for store in house.stores.values()] == [{}, {}, {}]
     assert await house.is_at_rest()
+
+
+async def test_a_forged_event_with_the_fan_out_s_own_id_moves_nothing() -> None:
+    house = a_house()
+    made = await minted(house)
+    heads = [len(store.heads) for store in house.stores.values()]
+    for name in NAMES:
+        place = house.buckets[name].destination
+        await house.event(f"{place.prefix}/{made.session.id}/report.csv", bucket=place.bucket)
+    await house.looks()
+    assert [len(store.heads) for store in house.stores.values()] == heads
+    assert (await house.session(made.session.id)).state is State.PENDING
+    await house.pass_time(DAY + timedelta(hours=1))
+    assert (await house.session(made.session.id)).state is State.EXPIRED
+
+
+async def test_a_failed_job_is_given_another_chance_where_a_copy_is_still_there() -> None:
+    house = a_house()
+    session = await whole(house)
+    await house.report(await house.leased(), "failed")
+    revive = Revive(buckets=house.buckets, sessions=house.ledger, clock=house.clock)
+    house.stores["default"].stored.clear()
+    await revive(session.id)
+    assert (await house.leased()).id == session.id
