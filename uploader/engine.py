@@ -38,11 +38,10 @@ class Upload:
     bookmark: Bookmark | NoBookmark
     meter: events.Meter = field(init=False)
     session: UploadSession | None = field(init=False, default=None)
-    is_fresh: bool = field(init=False)
+    is_fresh: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         self.meter = events.Meter(self.order.source.name, self.order.source.size_bytes)
-        self.is_fresh = not self.order.is_repeatable
 
     async def run(self) -> UploadResult:
         """Do it.
@@ -78,13 +77,11 @@ class Upload:
     async def _found(self) -> UploadSession:
         """The session to send to: an earlier command's, or a new one."""
         session = await self.bookmark.take_up()
-        if session is not None or self.bookmark.promise is not None:
-            self.is_fresh = False
         if session is None:
             minting = Minting(
                 order=self.order, means=self.means, voice=self.voice, bookmark=self.bookmark, meter=self.meter
             )
-            session = await minting.run()
+            session, self.is_fresh = await minting.run()
         self.session = session
         self.voice.session_id = session.id
         return session

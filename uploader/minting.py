@@ -30,8 +30,11 @@ class Minting:
     bookmark: Bookmark | NoBookmark
     meter: events.Meter
 
-    async def run(self) -> UploadSession:
-        """:raises BrokerRefused: it will never be granted."""
+    async def run(self) -> tuple[UploadSession, bool]:
+        """The session, and whether it is new: nobody can have sent anything of it.
+
+        :raises BrokerRefused: it will never be granted.
+        """
         wanted, key = await self._declared(), self.order.idempotency_key
         promise = self.bookmark.promise
         if promise is not None:
@@ -66,7 +69,7 @@ class Minting:
             self.voice.tell(events.Hashed(file=self.voice.file, algorithm=spelled(algorithms), seconds=seconds))
         return checksum
 
-    async def _mint(self, wanted: CreateUploadSession, key: str) -> UploadSession:
+    async def _mint(self, wanted: CreateUploadSession, key: str) -> tuple[UploadSession, bool]:
         if wanted.destinations:
             self.bookmark.begin(key, wanted.checksum)
         session, is_replay = await self.means.broker.mint(wanted, key, self.voice.retrying)
@@ -83,4 +86,4 @@ class Minting:
                 copies={each.destination: each.key for each in objects} if session.copies else {},
             )
         )
-        return session
+        return session, not is_replay

@@ -464,3 +464,10 @@ def test_the_bar_counts_the_bytes_of_all_copies() -> None:
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", console.file.getvalue())
     assert "eu 30 %, us 30 %" in text
     assert "60.0/200.0 MiB" in text
+
+
+async def test_a_key_that_is_new_costs_no_further_call(
+    copied: CopiesStandIn, copies_uploader: Uploader, make_file: MakeFile
+) -> None:
+    await copies_uploader.put(make_file(10), destinations=ALL, idempotency_key="new")
+    assert sorted(name for name, _ in copied.calls) == ["complete"] * 3 + ["get", "mint"]
