@@ -51,6 +51,9 @@ def running_sts(life: timedelta, delay: timedelta = timedelta()) -> Iterator[tup
     sts = ShortSts(life, delay)
 
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"  # connections stay open, as those to AWS
+        disable_nagle_algorithm = True
+
         def do_POST(self) -> None:
             form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
             body = sts.answer(form)

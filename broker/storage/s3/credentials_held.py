@@ -2,11 +2,11 @@
 
 Four moments, in their order:
 
-- `fresh_until`: until then it is given without a thought. Early enough that what is signed at that moment lives as long
+- `ask_at`: when whoever keeps time asks the source again. Early enough that what is signed at that moment lives as long
   as it should; never before half of its life, so that sessions of 15 minutes (the least that STS gives) under URLs of
   15 minutes are asked for twice in their life and not by every call. Earlier than that by a jitter, so that those that
-  began together do not renew together.
-- `ask_at`: when the source is asked again: as above; after a failure later and later, up to a minute.
+  began together do not renew together. After a failure later and later, up to a minute.
+- `fresh_until`: until then it is given without a thought; later a mint asks by itself, if nobody did in time.
 - `near_end`: from then on a mint rather waits for a request under way than signs something that dies at once – unless
   the source has just failed or keeps somebody waiting, or had nothing newer.
 - its own end.
@@ -55,9 +55,13 @@ class Renewal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Plan:
-    fresh_until: datetime
     ask_at: datetime
+    fresh_until: datetime
     near_end: datetime
+
+
+def _plan(ask_at: datetime, *, near_end: datetime) -> _Plan:
+    return _Plan(ask_at=ask_at, fresh_until=ask_at + max(near_end - ask_at, timedelta()) / 2, near_end=near_end)
 
 
 _AT_ONCE: Final = datetime.min.replace(tzinfo=UTC)
@@ -102,6 +106,9 @@ class HeldCredentials:
     def ask_at(self) -> datetime:
         """When `renew` has something to do next, as far as it is known: not while a request is under way."""
         return self._plan.ask_at if self._flight is None else _NEVER
+
+    def is_usable(self, now: datetime) -> bool:
+        return is_alive(self._held, now)
 
     async def current(self, now: datetime) -> Credential:
         held = self._held
@@ -152,14 +159,13 @@ class HeldCredentials:
     def _planned(self, before: Credential | None, fresh: Credential, now: datetime) -> _Plan:
         ends = fresh.expires_at
         if ends is None:
-            return _Plan(fresh_until=_NEVER, ask_at=_NEVER, near_end=_NEVER)
+            return _plan(_NEVER, near_end=_NEVER)
         life = ends - now
         if before is not None and before.expires_at is not None and ends <= before.expires_at:
             at_least, at_most = _SAME_AGAIN
-            again = now + min(max(life / 8, at_least), at_most)
-            return _Plan(fresh_until=min(again, ends), ask_at=again, near_end=ends)
+            return _plan(now + min(max(life / 8, at_least), at_most), near_end=ends)
         kept = max(life / 2, life - self._wanted - _SLACK) * (1 - _JITTER * self._jitter())
-        return _Plan(fresh_until=now + kept, ask_at=now + kept, near_end=ends - min(self._wanted, life) / 4)
+        return _plan(now + kept, near_end=ends - min(self._wanted, life) / 4)
 
     def _failed(self, exc: CredentialsUnavailable) -> None:
         now = self._clock.now()

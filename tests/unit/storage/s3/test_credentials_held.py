@@ -51,6 +51,12 @@ class Held:
     told: list[Renewal]
 
     async def key(self, after: timedelta = timedelta()) -> str:
+        """Who signs, where somebody keeps time."""
+        self.credentials.renew(self.clock.advance(after))
+        return await self.key_alone()
+
+    async def key_alone(self, after: timedelta = timedelta()) -> str:
+        """Who signs, where nobody keeps time."""
         return (await self.credentials.current(self.clock.advance(after))).access_key
 
     async def settle(self) -> None:
@@ -118,6 +124,18 @@ async def test_a_url_that_wants_more_than_any_session_makes_no_storm_either() ->
         await held.settle()
 
     assert held.source.asked <= 24 * 2 + 1
+
+
+async def test_where_nobody_keeps_time_a_mint_asks_by_itself(held: Held) -> None:
+    """Half-way between the moment when somebody should have, and the one from which mints wait."""
+    await held.key_alone()
+
+    assert await held.key_alone(50 * MINUTE) == "ASIA1"
+    await asyncio.sleep(0)
+    assert held.source.asked == 1
+    assert await held.key_alone(MINUTE) == "ASIA1"  # not waited for
+    await held.settle()
+    assert await held.key_alone() == "ASIA2"
 
 
 async def test_jitter_renews_earlier_by_three_tenths_at_most() -> None:
