@@ -5,7 +5,7 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -49,7 +49,11 @@ class StackOptions:
     lookers: int = 0  # 0: the broker looks itself
     consumer_module: str | None = None
     more_destinations: tuple[str, ...] = ()  # beside `default`, each with a bucket of its own
+    away: tuple[str, ...] = ()  # more of them, in a store of its own that can be killed apart
+    required: int | Literal["all"] = "all"  # copies of a fan-out
+    zones: tuple[tuple[str, ...], ...] = ()  # what the first consumers may read, each by a key of its own
     policy: Mapping[str, object] = field(default_factory=dict)
+    policies: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # what one destination has otherwise
     multipart: Mapping[str, object] = field(default_factory=dict)
     keeping: str = ""  # how each destination wants its objects kept, as it stands in broker.toml
     page_origins: tuple[str, ...] = ()  # whose pages may read the broker's answers
@@ -58,6 +62,11 @@ class StackOptions:
     lease: str = "60s"
     log_level: str = "info"
     faults: Mapping[str, object] = field(default_factory=dict)
+    faults_away: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def here(self) -> tuple[str, ...]:
+        return ("default", *self.more_destinations)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -67,14 +76,16 @@ class Stack:
     options: StackOptions
     redis: RedisServer
     store: Child
+    away: Child | None  # the store of what is away
     broker: Child
     lookers: list[Child]
     consumers: list[Child]
+    endpoints: Mapping[str, str]  # by destination
     about: Announcement
 
     def stop(self) -> None:
         """Outermost first, so that nobody complains about who is gone."""
-        for child in (*self.consumers, self.broker, *self.lookers, self.store):
+        for child in (*self.consumers, self.broker, *self.lookers, self.store, *([self.away] if self.away else [])):
             child.stop()
         self.redis.stop()
 
@@ -98,20 +109,28 @@ def start_stack(options: StackOptions) -> Stack:
 
 def _start_children(options: StackOptions, redis: RedisServer, started: list[Child]) -> Stack:
     directory = options.directory
-    known = _credentials(directory / "credentials.json")
+    known = _credentials(directory / "credentials.json", options.zones)
     port = options.port or _free_port()
     broker_url = f"http://127.0.0.1:{port}"
-    store = _child("store", directory, _store_argv(options, known, broker_url), {})
+    tells = f"{broker_url}/notifications/dev?token={known['event_token']}"
+    argv = _store_argv("objects", options, known, options.here, tells, options.store_port, options.faults)
+    store = _child("store", directory, argv, {})
     started.append(store)
-    endpoint = str(store.start()["endpoint"])
-    config = _write_config(options, known, endpoint, redis.url, port)
+    endpoints = dict.fromkeys(options.here, str(store.start()["endpoint"]))
+    away = None
+    if options.away:  # always at the same port: it comes back where it was
+        argv = _store_argv("away", options, known, options.away, tells, _free_port(), options.faults_away)
+        away = _child("away", directory, argv, {})
+        started.append(away)
+        endpoints |= dict.fromkeys(options.away, str(away.start()["endpoint"]))
+    config = _write_config(options, known, endpoints, redis.url, port)
     serve = ["broker", "serve", "--config", str(config), "--json", *(["--no-look"] if options.lookers else [])]
     broker = _child("broker", directory, serve, _broker_secrets(known))
     started.append(broker)
     broker.start()
     look = ["broker", "look", "--config", str(config), "--json"]
     lookers = [_child(f"looker-{n}", directory, look, _broker_secrets(known)) for n in range(options.lookers)]
-    consumers = [_consumer(f"consumer-{n}", options, known, broker_url) for n in range(options.consumers)]
+    consumers = [_consumer(n, options, known, broker_url) for n in range(options.consumers)]
     for child in (*lookers, *consumers):
         started.append(child)
         child.start()
@@ -119,7 +138,7 @@ def _start_children(options: StackOptions, redis: RedisServer, started: list[Chi
         broker=broker_url,
         api_key=known["api_key"],
         consumer_key=known["consumer_key"],
-        store=endpoint,
+        store=endpoints["default"],
         access_key=known["access_key"],
         secret_key=known["secret_key"],
         bucket=BUCKET,
@@ -129,9 +148,11 @@ def _start_children(options: StackOptions, redis: RedisServer, started: list[Chi
         options=options,
         redis=redis,
         store=store,
+        away=away,
         broker=broker,
         lookers=lookers,
         consumers=consumers,
+        endpoints=endpoints,
         about=about,
     )
 
@@ -149,22 +170,43 @@ def _child(
     )
 
 
-def _consumer(name: str, options: StackOptions, known: Mapping[str, str], broker_url: str) -> Child:
+def _consumer(number: int, options: StackOptions, known: Mapping[str, str], broker_url: str) -> Child:
     """All that a consumer is given: where the broker is, and its own role key."""
-    env = {"BROKER_URL": broker_url, "BROKER_CONSUMER_KEY": known["consumer_key"], "PYTHONUNBUFFERED": "1"}
+    key = known[_zone_key(number) if number < len(options.zones) else "consumer_key"]
+    env = {"BROKER_URL": broker_url, "BROKER_CONSUMER_KEY": key, "PYTHONUNBUFFERED": "1"}
     module = [options.consumer_module] if options.consumer_module else []
-    return _child(name, options.directory, ["consumer", "run", *module], env, is_announced=False)
+    name = f"consumer-{number}"
+    argv = ["consumer", "run", "--worker", name, *module]
+    return _child(name, options.directory, argv, env, is_announced=False)
 
 
-def _store_argv(options: StackOptions, known: Mapping[str, str], broker_url: str) -> list[str]:
-    listen = f"127.0.0.1:{options.store_port}"
+def _zone_key(number: int) -> str:
+    return f"zone_{number}_key"
+
+
+def _store_argv(
+    data: str,
+    options: StackOptions,
+    known: Mapping[str, str],
+    destinations: Sequence[str],
+    tells: str,
+    port: int,
+    faults: Mapping[str, object],
+) -> list[str]:
     account = f"dev:{known['access_key']}:{known['secret_key']}"
-    tells = f"{broker_url}/notifications/dev?token={known['event_token']}"
-    argv = ["emulators", "s3", "--listen", listen, "--data", str(_made(options.directory / "objects")), "--json"]
+    argv = [
+        "emulators",
+        "s3",
+        "--listen",
+        f"127.0.0.1:{port}",
+        "--data",
+        str(_made(options.directory / data)),
+        "--json",
+    ]
     argv += ["--account", account, "--region", REGION, "--cors-origin", "*"]
-    for name in ("default", *options.more_destinations):
+    for name in destinations:
         argv += ["--bucket", bucket_of(name), "--notify", f"{bucket_of(name)}={tells}"]
-    return argv + (["--faults", msgspec.json.encode(options.faults).decode()] if options.faults else [])
+    return argv + (["--faults", msgspec.json.encode(faults).decode()] if faults else [])
 
 
 def _broker_secrets(known: Mapping[str, str]) -> dict[str, str]:
@@ -176,7 +218,9 @@ def _broker_secrets(known: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _write_config(options: StackOptions, known: Mapping[str, str], endpoint: str, redis_url: str, port: int) -> Path:
+def _write_config(
+    options: StackOptions, known: Mapping[str, str], endpoints: Mapping[str, str], redis_url: str, port: int
+) -> Path:
     origins = msgspec.json.encode(options.page_origins).decode()
     text = f"""\
 [ledger]
@@ -194,14 +238,17 @@ allow_origins = {origins}
 [jobs]
 lease = "{options.lease}"
 
+[fan_out]
+required = {msgspec.json.encode(options.required).decode()}
+
 [secrets]
 capsule_keys = [{{env = "DEV_CAPSULE_KEY"}}]
 
-{_destinations(options, known, endpoint)}
+{_destinations(options, known, endpoints)}
 [sources.dev]
 kind = "s3_event"
 tokens = [{{env = "DEV_EVENT_TOKEN"}}]
-destinations = {msgspec.json.encode(["default", *options.more_destinations]).decode()}
+destinations = {msgspec.json.encode(list(endpoints)).decode()}
 
 {_webhooks(options)}
 [keys.app]
@@ -211,6 +258,8 @@ roles = ["mint"]
 [keys.worker]
 hash = "{hash_of(known["consumer_key"])}"
 roles = ["consume"]
+
+{_zones(options, known)}
 """
     path = options.directory / "broker.toml"
     path.write_text(text)
@@ -221,7 +270,16 @@ def bucket_of(destination: str) -> str:
     return BUCKET if destination == "default" else f"{BUCKET}-{destination}"
 
 
-def _destinations(options: StackOptions, known: Mapping[str, str], endpoint: str) -> str:
+def _zones(options: StackOptions, known: Mapping[str, str]) -> str:
+    tables = (
+        f'[keys.zone-{number}]\nhash = "{hash_of(known[_zone_key(number)])}"\nroles = ["consume"]\n'
+        f"destinations = {msgspec.json.encode(zone).decode()}\n"
+        for number, zone in enumerate(options.zones)
+    )
+    return "\n".join(tables)
+
+
+def _destinations(options: StackOptions, known: Mapping[str, str], endpoints: Mapping[str, str]) -> str:
     tables = (
         f"""\
 [destinations.{name}]
@@ -234,7 +292,7 @@ addressing = "path"
 {options.keeping}
 
 [destinations.{name}.policy]
-{_toml(options.policy)}
+{_toml({**options.policy, **options.policies.get(name, {})})}
 
 [destinations.{name}.multipart]
 {_toml(options.multipart)}
@@ -243,7 +301,7 @@ addressing = "path"
 access_key_id = "{known["access_key"]}"
 secret_access_key = {{env = "DEV_SECRET_KEY"}}
 """
-        for name in ("default", *options.more_destinations)
+        for name, endpoint in endpoints.items()
     )
     return "\n".join(tables)
 
@@ -263,7 +321,7 @@ def _toml(table: Mapping[str, object]) -> str:
     return "\n".join(f"{name} = {msgspec.json.encode(value).decode()}" for name, value in table.items())
 
 
-def _credentials(path: Path) -> dict[str, str]:
+def _credentials(path: Path, zones: Sequence[object]) -> dict[str, str]:
     """Made once and kept beside the data, so that a restarted stack knows its own."""
     kept = msgspec.json.decode(path.read_bytes(), type=dict[str, str]) if path.exists() else {}
     fresh = {
@@ -274,6 +332,7 @@ def _credentials(path: Path) -> dict[str, str]:
         "access_key": "DEV" + secrets.token_hex(8).upper(),
         "secret_key": secrets.token_urlsafe(30),
         "webhook_secret": "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode(),
+        **{_zone_key(number): new_key_text(f"zone-{number}") for number in range(len(zones))},
     }
     known = fresh | kept
     if known != kept:  # none yet, or of an older version that needed fewer

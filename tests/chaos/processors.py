@@ -15,4 +15,4 @@ async def witness(job: Job, reader: Reader) -> dict[str, Any]:
     # Two failures at most, of the five that dead-letter: a healthy job always comes through.
     if job.attempts.failures < 2 and random.random() < 0.05:
         raise Retry(0.1)
-    return {"sha256": digest.hexdigest(), "epoch": job.lease.epoch}
+    return {"sha256": digest.hexdigest(), "epoch": job.lease.epoch, "destination": job.destination}

@@ -1,6 +1,7 @@
 """300 uploads while events are lost, doubled, shuffled and forged, answers are lost, and everything is killed.
 
-Each is processed, with exactly one accepted result, and a webhook is told of each state in order. The seed is printed;
+Each is processed, with exactly one accepted result, and a webhook is told of each state in order. Some are fan-outs, to
+buckets of two stores of which one goes down now and then (`fan_outs.py`). The seed is printed;
 `CHAOS_SEED` repeats it, `CHAOS_UPLOADS` makes it longer (`make chaos`: 5,000).
 """
 
@@ -17,14 +18,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import aiohttp
 import pytest
 import redis
 
 from broker.contract import State, UploadSession
+from broker.dev.children import Child
 from broker.dev.stack import BUCKET, Stack, StackOptions, start_stack
+from broker.domain.sessions import ENDINGS
+from tests.chaos.fan_out_proof import prove_copies, prove_hidden, prove_ledger, prove_stored, prove_zones
+from tests.chaos.fan_outs import AWAY, BRIEF, MORE, ZONES, FanOuts, lie, plan_of, sending
 from tests.chaos.receiver import Told, receiving
 from uploader import RetryPolicy, Uploader, UploaderError
 
@@ -42,6 +47,8 @@ FAULTS = {
 }
 PATIENT = RetryPolicy(attempts=40, first_delay=timedelta(milliseconds=100), longest_delay=timedelta(seconds=1))
 
+Required = Literal["all", 1]
+
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(120 + UPLOADS // 2)]
 
 
@@ -52,6 +59,12 @@ class Uploads:
     digests: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     answers: list[bytes] = field(default_factory=list)  # to those who had no right
+    fan_outs: FanOuts = field(default_factory=FanOuts)
+
+    @property
+    def halves(self) -> set[str]:
+        """Fan-outs of which one copy never comes."""
+        return {each.session_id for each in self.fan_outs.made if each.kind == "half"}
 
 
 @pytest.mark.parametrize("redis_dies", [False, True], ids=["redis-lives", "redis-dies-too"])
@@ -64,7 +77,8 @@ async def test_every_upload_is_processed_with_one_accepted_result(
     dice = random.Random(SEED)
     uploads, kills = Uploads(), Counter[str]()
     async with receiving(random.Random(SEED)) as told:
-        stack = await asyncio.to_thread(start_stack, _options(tmp_path, told.url))
+        options = _options(tmp_path, told.url, required=1 if redis_dies else "all")
+        stack = await asyncio.to_thread(start_stack, options)
         told.secret = _known(stack)["webhook_secret"]
         await _storm(stack, count, dice, uploads, kills, told, redis_dies=redis_dies)
     with capsys.disabled():
@@ -87,20 +101,28 @@ async def _storm(
         async with asyncio.timeout(100 + UPLOADS // 2):
             calm = asyncio.Event()
             rage = asyncio.create_task(_kill_at_random(stack, dice, kills, calm, redis_dies=redis_dies))
-            forge = asyncio.create_task(_forge(stack, dice, calm, uploads.answers))
+            outage = asyncio.create_task(_kill_store(stack.away, random.Random(SEED + 1), kills, calm))
+            forge = asyncio.create_task(_forge(stack, dice, calm, uploads))
             await _send_all(stack, count, dice, uploads)
             calm.set()
-            await asyncio.gather(rage, forge)
+            await asyncio.gather(rage, outage, forge)
             sessions = await _settled(stack, uploads)
+            waiting = {i: sessions.pop(i) for i in uploads.halves} if stack.options.required == "all" else {}
             await _all_told(told, sessions)
-        assert kills.keys() == {"broker", "looker", "consumer"} | ({"redis"} if redis_dies else set())
-        _prove(uploads, sessions, _events(stack), count)
-        _prove_told(told, sessions)
+        assert kills.keys() == {"broker", "looker", "consumer", "away"} | ({"redis"} if redis_dies else set())
+        events = _events(stack)
+        _prove(uploads, sessions, waiting, events, count)
+        _prove_told(told, sessions, uploads)
+        prove_copies(uploads.fan_outs.made, sessions | waiting)
+        prove_zones(stack, sessions)
+        await prove_stored(stack, uploads.fan_outs, sessions | waiting)
+        await prove_hidden(stack, sessions | waiting, told.by_session.keys() | {each for each, _ in events})
+        await prove_ledger(stack)
     finally:
         await asyncio.to_thread(stack.stop)
 
 
-def _options(tmp_path: Path, webhook_url: str) -> StackOptions:
+def _options(tmp_path: Path, webhook_url: str, *, required: Required) -> StackOptions:
     return StackOptions(
         directory=tmp_path / "dev",
         shards=4,
@@ -113,6 +135,12 @@ def _options(tmp_path: Path, webhook_url: str) -> StackOptions:
         lease="4s",
         log_level="debug",
         faults=FAULTS,
+        faults_away=FAULTS | {"seed": SEED + 1, "events_lost": 0.5},
+        more_destinations=MORE,
+        away=AWAY,
+        policies={"brief": BRIEF},
+        required=required,
+        zones=ZONES,
         webhooks={"dev": webhook_url},
     )
 
@@ -128,19 +156,27 @@ def _known(stack: Stack) -> dict[str, str]:
 async def _send_all(stack: Stack, count: int, dice: random.Random, uploads: Uploads) -> None:
     bodies = [_body(dice, number) for number in range(count)]
     starts = [dice.uniform(0, count / UPLOADS_PER_SECOND) for _ in range(count)]
-    async with Uploader(stack.about.broker, stack.about.api_key, retry=PATIENT) as uploader:
+    async with (
+        Uploader(stack.about.broker, stack.about.api_key, retry=PATIENT) as uploader,
+        sending(stack, uploader, PATIENT, uploads.fan_outs) as fan_outs,
+    ):
+
+        async def send_one(number: int, body: bytes) -> str:
+            result = await uploader.put(
+                body,
+                filename=f"{number}.bin",
+                wait="none",
+                keep_session=True,
+                strategy="multipart" if _is_in_parts(number) else "put",
+            )
+            return result.session_id
 
         async def send(number: int, body: bytes) -> None:
             await asyncio.sleep(starts[number])
+            plan = plan_of(number)
             try:
-                result = await uploader.put(
-                    body,
-                    filename=f"{number}.bin",
-                    wait="none",
-                    keep_session=True,
-                    strategy="multipart" if _is_in_parts(number) else "put",
-                )
-                uploads.digests[result.session_id] = hashlib.sha256(body).hexdigest()
+                session_id = await (fan_outs.send(number, plan, body) if plan else send_one(number, body))
+                uploads.digests[session_id] = hashlib.sha256(body).hexdigest()
             except UploaderError as exc:
                 uploads.problems.append(f"{number}: {exc!r}")
 
@@ -148,7 +184,7 @@ async def _send_all(stack: Stack, count: int, dice: random.Random, uploads: Uplo
 
 
 def _is_in_parts(number: int) -> bool:
-    return number % 25 == 0
+    return number % 25 == 0 and plan_of(number) is None
 
 
 def _body(dice: random.Random, number: int) -> bytes:
@@ -176,21 +212,34 @@ async def _kill_at_random(
         await asyncio.to_thread(start)
 
 
-async def _forge(stack: Stack, dice: random.Random, calm: asyncio.Event, answers: list[bytes]) -> None:
-    """Events with a guessed token, and authentic ones about objects that nobody uploaded."""
+async def _kill_store(store: Child | None, dice: random.Random, kills: Counter[str], calm: asyncio.Event) -> None:
+    """The one of two that is away, beside everything else."""
+    assert store is not None
+    while not await _pause(calm, dice.uniform(1.0, 4.0)):
+        await asyncio.to_thread(store.kill)
+        kills[store.name] += 1
+        await asyncio.sleep(dice.uniform(0.5, 2.0))
+        await asyncio.to_thread(store.start)
+
+
+async def _forge(stack: Stack, dice: random.Random, calm: asyncio.Event, uploads: Uploads) -> None:
+    """Events with a guessed token, and authentic ones about objects that nobody uploaded, or another's bucket holds."""
     token = _known(stack)["event_token"]
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as http:
         while not await _pause(calm, dice.uniform(0.05, 0.3)):
             session_id = f"{dice.randrange(4):02x}{''.join(dice.choices('abcdefghijklmnopqrstuvwxyz234567', k=26))}"
+            bucket, key = BUCKET, f"uploads/{session_id}/forged.bin"
+            if uploads.fan_outs.keys and dice.random() < 0.5:
+                bucket, key = lie(uploads.fan_outs, dice)
             record = {
                 "eventName": "ObjectCreated:Put",
-                "s3": {"bucket": {"name": BUCKET}, "object": {"key": f"uploads/{session_id}/forged.bin"}},
+                "s3": {"bucket": {"name": bucket}, "object": {"key": key}},
             }
             url = f"{stack.about.broker}/notifications/dev?token={dice.choice([token, 'guessed'])}"
             with contextlib.suppress(aiohttp.ClientError, TimeoutError):
                 async with http.post(url, json={"Records": [record]}) as answer:
                     assert answer.status in {200, 202, 401, 403, 503}
-                    answers.append(await answer.read())
+                    uploads.answers.append(await answer.read())
 
 
 async def _pause(calm: asyncio.Event, seconds: float) -> bool:
@@ -211,12 +260,19 @@ async def _settled(stack: Stack, uploads: Uploads) -> dict[str, UploadSession]:
         while (waiting := uploads.digests.keys() - sessions.keys()) and time.monotonic() < end:
             for session_id in waiting:
                 session = await uploader.status(session_id)
-                if session.state not in {State.PENDING, State.VERIFIED, State.PROCESSING}:
+                if _is_done(session, is_half=session_id in uploads.halves):
                     sessions[session_id] = session
             await asyncio.sleep(0.2)  # polling is what a client of this API does
         for session_id in uploads.digests.keys() - sessions.keys():
             sessions[session_id] = await uploader.status(session_id)
     return sessions
+
+
+def _is_done(session: UploadSession, *, is_half: bool) -> bool:
+    copies = {copy.state for copy in session.copies or []}
+    if session.state is State.PENDING:
+        return is_half and copies == {State.VERIFIED, State.PENDING}
+    return session.state in ENDINGS - {State.EXPIRED} and (is_half or copies <= {State.VERIFIED})
 
 
 def _events(stack: Stack) -> Counter[tuple[str, str]]:
@@ -232,18 +288,28 @@ def _events(stack: Stack) -> Counter[tuple[str, str]]:
     return seen
 
 
-def _prove(uploads: Uploads, sessions: dict[str, UploadSession], events: Counter[tuple[str, str]], count: int) -> None:
+def _prove(
+    uploads: Uploads,
+    sessions: dict[str, UploadSession],
+    waiting: dict[str, UploadSession],
+    events: Counter[tuple[str, str]],
+    count: int,
+) -> None:
     assert uploads.problems == []
     assert len(uploads.digests) == count
-    assert sum(session.size_bytes > 5 * 2**20 for session in sessions.values()) == len(range(0, count, 25))
+    assert sum(session.size_bytes > 5 * 2**20 for session in sessions.values()) == sum(map(_is_in_parts, range(count)))
+    assert {session.state for session in waiting.values()} <= {State.PENDING}
     states = Counter(session.state for session in sessions.values())
-    assert states == {State.PROCESSED: count}
+    assert states == {State.PROCESSED: count - len(waiting)}
     for session_id, session in sessions.items():
         assert events[session_id, "processed"] == 1
         assert events[session_id, "failed"] == 0
         # The accepted result is the last epoch's, and read what was sent.
         assert isinstance(session.result, dict)
-        assert session.result == {"sha256": uploads.digests[session_id], "epoch": session.attempts.leases}
+        places = [copy.destination for copy in session.copies or []] or ["default"]
+        assert session.result["destination"] in places
+        accepted = {key: value for key, value in session.result.items() if key != "destination"}
+        assert accepted == {"sha256": uploads.digests[session_id], "epoch": session.attempts.leases}
     strangers = {session_id for session_id, _ in events} - sessions.keys()
     for session_id in strangers:  # sessions whose 201 never reached the client: pending, never processed
         assert events[session_id, "processed"] == 0
@@ -258,10 +324,13 @@ async def _all_told(told: Told, sessions: dict[str, UploadSession]) -> None:
                 await told.news.wait()
 
 
-def _prove_told(told: Told, sessions: dict[str, UploadSession]) -> None:
+def _prove_told(told: Told, sessions: dict[str, UploadSession], uploads: Uploads) -> None:
     """Each state at least once, in order, whoever was killed meanwhile; nobody else's words were taken for ours."""
     assert told.strange == []
-    wrong = {i: order for i in sessions if (order := told.in_order(i)) != ["session.verified", "session.processed"]}
+    brief = {each.session_id for each in uploads.fan_outs.made if each.kind == "brief"}
+    expired = {i: ["session.expired"] for i in brief if "session.expired" in told.in_order(i)}
+    usual = ["session.verified", "session.processed"]
+    wrong = {i: order for i in sessions if (order := told.in_order(i)) != [*expired.get(i, []), *usual]}
     assert wrong == {}
     assert told.refused
     assert told.unanswered
