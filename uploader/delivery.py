@@ -39,6 +39,7 @@ class Delivery:
     _transfer: PutTransfer | PartsTransfer | None = field(init=False, default=None)
     _is_sure: bool = field(init=False, default=True)
     _pause: timedelta | None = field(init=False, default=None)
+    _has_asked: bool = field(init=False, default=False)
     _begun_at: float = field(init=False, default_factory=time.monotonic)
 
     @property
@@ -63,6 +64,7 @@ class Delivery:
         """
         if not self.is_fresh and not self.place.standing.parts:
             self._pause = await self.place.complete()  # all of it may be there, unheard
+            self._has_asked = True
         if not self.place.is_pending:
             return
         if not self.place.standing.upload and not self.place.standing.parts:
@@ -124,6 +126,9 @@ class Delivery:
         """Parts that are not put together are asked for once more, and sent if it turns out that they are missing."""
         if isinstance(self._transfer, PartsTransfer) and self.place.is_pending:
             return await self._transfer.run()
+        if self._has_asked:  # and too recently for the broker to have looked once more when the bytes were sent
+            self._has_asked = False
+            return await self.place.complete()
         await self.place.look()
         return None
 
