@@ -23,8 +23,8 @@ from broker.domain.keys import SHARDS_LIMIT
 from broker.domain.policy import MultipartTerms, Policy
 from broker.domain.principals import ANY_DESTINATION, MAX_SESSIONS_PER_SECOND, Role, check_key_id
 from broker.domain.webhooks import ALL_TYPES, ANY, GIVEN_UP_AFTER
+from broker.environment import override
 
-ENVIRONMENT_PREFIX = "BROKER_"
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _LONGEST = timedelta(days=3_650)  # ours: ten years, far from the end of the calendar
@@ -40,6 +40,9 @@ _KEY_KINDS = {
 # RFC 6454 section 6.2, an origin in ASCII: a port is left out where it is the scheme's own.
 _ORIGIN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://([a-z0-9._-]+|\[[0-9a-f:]+\])(:(?P<port>[0-9]{1,5}))?")
 _UNSENT_PORTS = {"http": "80", "https": "443"}
+
+
+_TABLE_OF_NAMES = re.compile(r"`\$\.([a-z_]+)\[\.\.\.\]")
 
 
 class Secret(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -63,6 +66,8 @@ class Secret(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise ConfigurationInvalid(f"the secret file {self.file} cannot be read: {exc.strerror}") from exc
         except UnicodeDecodeError:
             raise ConfigurationInvalid(f"the secret file {self.file} is no text") from None  # it would quote the secret
+        except ValueError:  # NUL in a path
+            raise ConfigurationInvalid(f"{self.file!r} is no path of a secret file") from None
         if not value:
             raise ConfigurationInvalid(f"the secret file {self.file} is empty")
         return value
@@ -360,13 +365,13 @@ def load(path: Path | None, environ: Mapping[str, str], *, default_path: Path = 
     :raises ConfigurationInvalid: one sentence, naming the place.
     """
     raw = _read(path or (default_path if default_path.exists() else None))
-    _override(raw, environ)
+    override(raw, environ, Settings)
     _name_kinds(raw)
     _parse_durations(raw)
     try:
         settings = msgspec.convert(raw, Settings)
     except msgspec.ValidationError as exc:
-        raise ConfigurationInvalid(f"configuration: {exc}") from exc
+        raise ConfigurationInvalid(f"configuration: {_with_names(str(exc), raw)}") from exc
     _check(settings)
     return settings
 
@@ -409,32 +414,18 @@ def _read(path: Path | None) -> dict[str, Any]:
         raise ConfigurationInvalid(f"{path}: {exc}") from exc
 
 
-# Names in the environment that are no settings: those of the broker's clients, where to find the file, and what
-# Kubernetes adds to every container beside a Service named `broker` ("Service", environment variables).
-_NOT_SETTINGS = re.compile(
-    r"BROKER_(URL|API_KEY|CONSUMER_KEY|CONFIG|SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_\d+_[A-Z]+(_[A-Z]+)?)?)"
-)
-
-
-def _override(raw: dict[str, Any], environ: Mapping[str, str]) -> None:
-    for name, text in sorted(environ.items()):
-        if not name.startswith(ENVIRONMENT_PREFIX) or _NOT_SETTINGS.fullmatch(name):
-            continue
-        *parents, last = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
-        table = raw
-        for parent in parents:
-            table = table.setdefault(parent, {})
-            if not isinstance(table, dict):
-                raise ConfigurationInvalid(f"{name} nests under a value that is no table")
-        table[last] = _value(text)
-
-
-def _value(text: str) -> Any:
-    """JSON where it is JSON (numbers, booleans, lists, tables), text where it is not."""
-    try:
-        return msgspec.json.decode(text)
-    except msgspec.DecodeError:
-        return text
+def _with_names(sentence: str, raw: Mapping[str, Any]) -> str:
+    """msgspec says `$.destinations[...]`: which of them it is, is found by taking one at a time."""
+    found = _TABLE_OF_NAMES.search(sentence)
+    if found is None:
+        return sentence
+    table: str = found[1]
+    for name, entry in raw[table].items():
+        try:
+            msgspec.convert({table: {name: entry}}, Settings)
+        except msgspec.ValidationError as exc:
+            return str(exc).replace("[...]", f".{name}", 1)
+    return sentence
 
 
 def _name_kinds(raw: dict[str, Any]) -> None:

@@ -81,6 +81,30 @@ def test_two_underscores_nest_and_values_are_json_where_they_are_json(rooms: Roo
     assert found.secrets.capsule_keys == (Secret(env="K"),)
 
 
+def test_digits_stay_a_text_where_a_text_is_wanted(rooms: Rooms) -> None:
+    """An account is twelve digits, of which JSON would make a number."""
+    found = rooms.load(
+        BROKER_DESTINATIONS__DEFAULT__BUCKET="20261121",
+        BROKER_DESTINATIONS__DEFAULT__EXPECTED_BUCKET_OWNER="123456789012",
+        BROKER_DESTINATIONS__DEFAULT__TAGS__YEAR="2026",
+        BROKER_DESTINATIONS__DEFAULT__CREDENTIALS__DEFAULT__ROLE_ARN="arn:aws:iam::123456789012:role/uploads",
+        BROKER_DESTINATIONS__DEFAULT__CREDENTIALS__DEFAULT__EXTERNAL_ID="007",
+        BROKER_DESTINATIONS__DEFAULT__CREDENTIALS__DEFAULT__SOURCE__PROFILE="1",
+        BROKER_SOURCES__QUEUE='{"kind": "sqs", "queue_url": "https://sqs.eu-central-1.amazonaws.com/1/q"}',
+        BROKER_SOURCES__QUEUE__DESTINATIONS='["default"]',
+        BROKER_SOURCES__QUEUE__REGION="1",
+        BROKER_FAN_OUT__REQUIRED="2",
+    )
+    place = found.destinations["default"]
+    credential = place.credentials.default
+    assert (place.bucket, place.expected_bucket_owner, place.tags) == ("20261121", "123456789012", {"year": "2026"})
+    assert credential.external_id == "007"
+    assert credential.source is not None
+    assert credential.source.profile == "1"
+    assert found.sources["queue"].region == "1"  # type: ignore[union-attr]
+    assert found.fan_out.required == 2
+
+
 def test_names_of_clients_and_of_kubernetes_services_are_no_settings(rooms: Rooms) -> None:
     assert (
         rooms.load(
@@ -131,6 +155,18 @@ def test_names_of_clients_and_of_kubernetes_services_are_no_settings(rooms: Room
         ("[keys.app]\nroles = ['root']\nhash = '" + HASH + "'", "roles"),
         ("[keys.app]\nroles = ['mint']\nhash = 'é'", "hash"),
         ("[keys.app]\nroles = ['mint']\nhash = '" + HASH.replace("0", "A") + "'", "hash"),
+        (
+            BUCKET + "[destinations.eu]\nbucket = 'acme'\nencryption = {mode = 'rot13'}",
+            "destinations.eu.encryption.mode",
+        ),
+        (BUCKET + "[destinations.eu]\nbucket = 'acme'\ntags = {a = 1}", "destinations.eu.tags[...]"),
+        (BUCKET + "[destinations.eu]\nbucket = 'acme'\ncredentials = {read = {profle = 'x'}}", "eu.credentials.read"),
+        (
+            BUCKET + "[sources.q]\nkind = 'sqs'\nqueue_url = 'x'\nreceivers = 0\ndestinations = ['default']",
+            "sources.q.r",
+        ),
+        ("[webhooks.w]\nurl = 7\nsecrets = [{env = 'S'}]", "webhooks.w.url"),
+        ("[keys.app]\nroles = 'mint'\nhash = '" + HASH + "'", "keys.app.roles"),
         ("[keys.'a b']\nroles = ['mint']\nhash = '" + HASH + "'", "a b"),
         ("not toml", "broker.toml"),
         ("a = 1\na = 2", "broker.toml"),
@@ -250,6 +286,11 @@ def test_a_secret_that_is_not_there_is_named_and_not_guessed(tmp_path: Path, mon
         assert refused.value.__cause__ is None or SECRET not in str(refused.value.__cause__)
 
 
+def test_a_secret_file_whose_name_can_be_none_is_refused() -> None:
+    with pytest.raises(ConfigurationInvalid, match="no path"):
+        Secret(file="/run/secrets/a\x00b").reveal()
+
+
 def test_a_short_key_is_refused_without_showing_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CAPSULE_KEY", SECRET[:31])
     with pytest.raises(ConfigurationInvalid, match="CAPSULE_KEY is shorter than 32 bytes") as refused:
@@ -309,4 +350,4 @@ def test_the_limits_of_a_key_are_read(rooms: Rooms) -> None:
     ],
 )
 def test_what_is_no_limit_is_refused(rooms: Rooms, limit: str) -> None:
-    assert f"keys[...].{limit.partition(' ')[0]}" in rooms.refused(KEY + limit)
+    assert f"keys.app.{limit.partition(' ')[0]}" in rooms.refused(KEY + limit)
