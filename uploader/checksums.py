@@ -21,8 +21,8 @@ AUTO_UP_TO_BYTES = 64 << 20  # the default `multipart.threshold_bytes` of a dest
 PIECE_BYTES = 1 << 20
 
 FOR_COPIES: tuple[Algorithm, ...] = ("sha256", "md5")
-"""What `auto` declares for several destinations, whatever the size: every store has to prove what is declared. AWS
-proves both, Ceph the md5 alone, which is therefore declared if both are refused. Both cost one reading."""
+"""What `auto` declares for several destinations, whatever the size: every store has to prove the same one. AWS proves
+both, Ceph the md5. Both cost one reading."""
 
 
 def chosen(choice: Choice, size_bytes: int, *, copies: int = 0) -> tuple[Algorithm, ...]:
@@ -31,11 +31,6 @@ def chosen(choice: Choice, size_bytes: int, *, copies: int = 0) -> tuple[Algorit
         by_size: tuple[Algorithm, ...] = ("sha256",) if size_bytes <= AUTO_UP_TO_BYTES else ()
         return FOR_COPIES if copies else by_size
     return () if choice == "none" else (choice,)
-
-
-def less(checksum: Checksum) -> Checksum | None:
-    """What more stores can prove, if it is less."""
-    return Checksum(md5=checksum.md5) if checksum.md5 and checksum.sha256 else None
 
 
 def spelled(algorithms: Sequence[Algorithm]) -> str:

@@ -24,13 +24,6 @@ class Hashed(Event, frozen=True, kw_only=True, tag="upload.hashed"):
     seconds: float
 
 
-class DeclaredLess(Event, frozen=True, kw_only=True, tag="upload.declared-less"):
-    """Not every store of a fan-out proves what was to be declared; `algorithm` is what is declared instead."""
-
-    algorithm: str
-    why: str
-
-
 class Minted(Event, frozen=True, kw_only=True, tag="upload.minted"):
     session_id: str
     key: str

@@ -9,15 +9,12 @@ import msgspec
 from broker.contract import Checksum, CreateUploadSession, UploadSession
 from uploader import events
 from uploader.bookmark import Bookmark, NoBookmark
-from uploader.checksums import declare, less, spelled
-from uploader.errors import BrokerRefused
+from uploader.checksums import declare, spelled
 from uploader.means import Means
 from uploader.orders import Order
 from uploader.place import objects_of
 from uploader.threads import in_thread
 from uploader.voice import Voice
-
-MAX_KEY_CHARACTERS = 255  # the broker's own limit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,19 +32,8 @@ class Minting:
 
         :raises BrokerRefused: it will never be granted.
         """
-        wanted, key = await self._declared(), self.order.idempotency_key
-        promise = self.bookmark.promise
-        if promise is not None:
-            return await self._mint(wanted, promise.idempotency_key)
-        try:
-            return await self._mint(wanted, key)
-        except BrokerRefused as exc:
-            weaker = less(wanted.checksum) if self.order.may_declare_less else None
-            if weaker is None or exc.problem.code != "checksum-not-provable":
-                raise
-            self.voice.tell(events.DeclaredLess(file=self.voice.file, algorithm="md5", why=exc.message))
-            declared = msgspec.structs.replace(wanted, checksum=weaker)
-            return await self._mint(declared, f"{key}~md5"[-MAX_KEY_CHARACTERS:])
+        wanted, promise = await self._declared(), self.bookmark.promise
+        return await self._mint(wanted, promise.idempotency_key if promise else self.order.idempotency_key)
 
     async def _declared(self) -> CreateUploadSession:
         """The declaration; an earlier command that did not hear of its session has left the digests."""

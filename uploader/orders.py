@@ -91,7 +91,6 @@ class Order:
     :ivar wanted: what is declared; size and checksum are filled in by the engine.
     :ivar timeout: for the wished state, counted from the last byte.
     :ivar jobs: parts under way at a time, for each copy.
-    :ivar may_declare_less: than `algorithms`, where a store cannot prove them.
     :ivar is_repeatable: its key is the caller's, who can ask for the same session again.
     """
 
@@ -104,4 +103,3 @@ class Order:
     jobs: int = 6
     idempotency_key: str
     is_repeatable: bool = False
-    may_declare_less: bool = False

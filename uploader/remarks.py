@@ -25,8 +25,6 @@ def _remark(event: events.Event) -> str:
     match event:
         case events.Hashed():
             text = f"{event.algorithm} in {event.seconds:.2f} s"
-        case events.DeclaredLess():
-            text = f"{event.algorithm} alone is declared: {event.why}"
         case events.Minted():
             replay = ", granted before" if event.is_replay else ""
             copies = f" to {', '.join(event.copies)}" if event.copies else ""

@@ -138,7 +138,7 @@ class Uploader:
         :param destinations: a copy in each of them, sent at the same time from one reading. The result's
             `copies` say what became of each; `missing` are those that failed although the session has enough.
         :param checksum: declared before sending, for which a file is read once more. `auto`: sha256 up to 64 MiB,
-            nothing above; for several destinations sha256 and md5, or md5 alone where not every store proves both.
+            nothing above; for several destinations sha256 and md5, of which every store has to prove the same one.
         :param wait: `none` returns when the store has taken the bytes, `verified` when the broker has looked at
             them, `processed` when a consumer has finished.
         :param timeout: for that state, counted from the last byte.
@@ -181,7 +181,6 @@ class Uploader:
                 jobs=jobs,
                 idempotency_key=idempotency_key or uuid.uuid4().hex,
                 is_repeatable=idempotency_key is not None,
-                may_declare_less=checksum == "auto",
             )
             return await self._upload(order, observer or Silent()).run()
         finally:

@@ -5,6 +5,7 @@ import binascii
 import re
 from datetime import datetime
 
+import msgspec
 from msgspec import Struct
 
 from broker.contract import CHECKSUM_ALGORITHMS, Checksum, Guarantees, Level, Reason, StoredObject
@@ -68,6 +69,12 @@ def declared(checksum: Checksum) -> dict[str, str]:
     if checksum == _NOTHING_DECLARED:
         return {}
     return {name: value for name in CHECKSUM_ALGORITHMS if (value := getattr(checksum, name)) is not None}
+
+
+def with_one_digest(spec: UploadSpec, algorithm: str) -> UploadSpec:
+    """The same object, of whose digests only this one was declared."""
+    digest = Checksum(**{algorithm: declared(spec.checksum)[algorithm]})
+    return msgspec.structs.replace(spec, checksum=digest)
 
 
 def check_checksum(checksum: Checksum) -> None:

@@ -88,14 +88,13 @@ def demand(spec: UploadSpec, place: Destination, guarantees: Guarantees) -> None
             raise _too_weak(name)
 
 
-def demand_of_copy(spec: UploadSpec, place: Destination, guarantees: Guarantees) -> None:
-    """The same for a copy, whose store moreover must prove by itself all that was declared: of copies that only their
-    reader proves, one might be read and the others be anything.
+def demand_proof(of_one: Guarantees, of_all: Guarantees) -> None:
+    """A digest must be proved by the store itself: a consumer reads one copy, and the others might be anything.
 
-    :raises StrategyTooWeak, ChecksumNotProvable:
+    :param of_one: what would hold if it alone were declared; of what HEAD shows, only `of_all` is judged.
+    :raises ChecksumNotProvable:
     """
-    demand(spec, place, guarantees)
-    if not declared(spec.checksum) or _STRENGTH[guarantees.checksum] < _STRENGTH[Level.AT_HEAD]:
+    if of_one.checksum is not Level.ENFORCED and _STRENGTH[of_all.checksum] < _STRENGTH[Level.AT_HEAD]:
         raise ChecksumNotProvable.at("/checksum")
 
 

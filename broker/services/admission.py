@@ -1,7 +1,7 @@
 """Admission: what a request must be before anything is minted for it, and by which strategy it is uploaded."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Sequence
 from datetime import timedelta
 from random import randrange
 from typing import Literal
@@ -11,6 +11,7 @@ import msgspec
 from broker.contract import MAX_METADATA_BYTES, MAX_OBJECT_METADATA_BYTES, CreateUploadSession, Guarantees
 from broker.domain.errors import (
     BrokerError,
+    ChecksumNotProvable,
     IdempotencyKeyInvalid,
     InvalidInput,
     MetadataTooLarge,
@@ -20,8 +21,8 @@ from broker.domain.errors import (
 )
 from broker.domain.keys import shard_for
 from broker.domain.multipart import Multipart, cut
-from broker.domain.objects import UploadSpec, check_checksum, check_object_metadata
-from broker.domain.policy import Destination, admit, demand
+from broker.domain.objects import UploadSpec, check_checksum, check_object_metadata, declared, with_one_digest
+from broker.domain.policy import admit, demand, demand_proof
 from broker.domain.principals import ApiKey
 from broker.ports import Bucket, Buckets, Idempotency
 
@@ -29,16 +30,14 @@ MAX_PUT_BYTES = 5 * 2**30  # S3 PutObject: "up to 5 GB" in a single operation, a
 DEFAULT = "default"  # the destination of those who name none
 IDEMPOTENCY_AT_LEAST = timedelta(hours=24)
 Strategy = Literal["auto", "put", "multipart"]
-Demand = Callable[[UploadSpec, Destination, Guarantees], None]
+Choice = tuple[Multipart | None, Guarantees]  # the cut, or None for a single PUT, and who keeps which promise
 _canonical = msgspec.json.Encoder(order="deterministic").encode
 
 
-def choose(
-    strategy: Strategy, spec: UploadSpec, bucket: Bucket, *, demand: Demand = demand
-) -> tuple[Multipart | None, Guarantees]:
-    """The cut, or None for a single PUT, and who keeps which promise. `auto` never picks what is too weak.
+def choose(strategy: Strategy, spec: UploadSpec, bucket: Bucket, *, proves: str | None = None) -> Choice:
+    """How this object is uploaded. `auto` never picks what is too weak.
 
-    :param demand: raises what is too weak.
+    :param proves: of the declared digests the one that the store must prove by itself.
     :raises StrategyTooWeak, ChecksumNotProvable, SizeTooLarge: nothing that is permitted will do.
     """
     place, refusal = bucket.destination, None
@@ -47,7 +46,7 @@ def choose(
         names = names[::-1]
     for name in names:
         try:
-            return _put(spec, bucket, demand) if name == "put" else _multipart(spec, bucket, demand)
+            return _put(spec, bucket, proves) if name == "put" else _multipart(spec, bucket, proves)
         except InvalidInput as exc:
             refusal = refusal or exc
     raise refusal or StrategyTooWeak
@@ -60,19 +59,48 @@ _CANDIDATES: dict[Strategy, tuple[Strategy, ...]] = {
 }
 
 
-def _put(spec: UploadSpec, bucket: Bucket, demand: Demand) -> tuple[None, Guarantees]:
+def agree(strategy: Strategy, spec: UploadSpec, buckets: Sequence[Bucket]) -> str:
+    """The digest that each of these stores proves by itself: nobody compares copies, so they are equal only by one.
+
+    :raises ChecksumNotProvable: naming those that cannot.
+    :raises StrategyTooWeak, SizeTooLarge:
+    """
+    doubts = []
+    for digest in declared(spec.checksum):
+        unable = [bucket.destination.name for bucket in buckets if not _can_prove(digest, strategy, spec, bucket)]
+        if not unable:
+            return digest
+        doubts.append(f"{digest} not by {', '.join(unable)}")
+    raise ChecksumNotProvable.at(
+        "/checksum", f"every store must prove the same digest by itself: {'; '.join(doubts) or 'none is declared'}"
+    )
+
+
+def _can_prove(digest: str, strategy: Strategy, spec: UploadSpec, bucket: Bucket) -> bool:
+    try:
+        choose(strategy, spec, bucket, proves=digest)
+    except ChecksumNotProvable:
+        return False
+    return True
+
+
+def _put(spec: UploadSpec, bucket: Bucket, proves: str | None) -> Choice:
     if spec.size_bytes > MAX_PUT_BYTES:
         raise SizeTooLarge.at("/size_bytes", f"a single PUT takes at most {MAX_PUT_BYTES} bytes")
     guarantees = bucket.put.binds(spec)
     demand(spec, bucket.destination, guarantees)
+    if proves:
+        demand_proof(bucket.put.binds(with_one_digest(spec, proves)), guarantees)
     return None, guarantees
 
 
-def _multipart(spec: UploadSpec, bucket: Bucket, demand: Demand) -> tuple[Multipart, Guarantees]:
+def _multipart(spec: UploadSpec, bucket: Bucket, proves: str | None) -> Choice:
     if bucket.multipart is None or spec.size_bytes == 0:
         raise StrategyTooWeak.at("/strategy", "this object cannot be uploaded in parts here")
     guarantees = bucket.multipart.signer.binds(spec)
     demand(spec, bucket.destination, guarantees)
+    if proves:
+        demand_proof(bucket.multipart.signer.binds(with_one_digest(spec, proves)), guarantees)
     return cut(spec.size_bytes, bucket.destination.multipart.part_size_bytes), guarantees
 
 

@@ -12,23 +12,19 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from broker.contract import CreateUploadSession, Guarantees, Reason, State, Upload
-from broker.domain.errors import BrokerError, ChecksumNotProvable, Conflict, InvalidInput, Unavailable
+from broker.contract import CreateUploadSession, Reason, State, Upload
+from broker.domain.errors import BrokerError, Conflict, InvalidInput, Unavailable
 from broker.domain.fan_out import Required, begin_copy, begin_fan_out, ends_at, enough
 from broker.domain.keys import new_session_id, shard_of
-from broker.domain.multipart import PAGE_OF_PARTS, Multipart
-from broker.domain.objects import UploadSpec
-from broker.domain.policy import demand_of_copy
+from broker.domain.multipart import PAGE_OF_PARTS
 from broker.domain.principals import ApiKey
 from broker.domain.sessions import Facts, Session, begin
 from broker.ports import Bucket, Buckets, NewSession, Sessions, Trace
-from broker.services.admission import admitted, bucket_of, choose, idempotency_of, shard_to_be
+from broker.services.admission import Choice, admitted, agree, bucket_of, choose, idempotency_of, shard_to_be
 from broker.services.drafts import CopyDraft, Draft, MintedCopy
 from broker.services.grant import Grant
 from broker.services.open_upload import OpenUpload
 from broker.services.remint import Remint
-
-Choice = tuple[Multipart | None, Guarantees]  # as `choose` makes it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +49,8 @@ class MintCopies:
         buckets = _buckets(self.buckets, api_key, wish)
         specs = [admitted(wish, bucket, api_key) for bucket in buckets]  # one spec, by the terms of each
         spec = specs[0]
-        choices = _choices(wish, spec, buckets)
+        digest = agree(wish.strategy, spec, buckets)
+        choices = [choose(wish.strategy, spec, bucket, proves=digest) for bucket in buckets]
         places = [bucket.destination for bucket in buckets]
         deadline = min(place.policy.deadline for place in places)
         facts = Facts(
@@ -188,18 +185,3 @@ def _buckets(known: Buckets, api_key: ApiKey, wish: CreateUploadSession) -> list
     if len({bucket.destination.processing for bucket in buckets}) > 1:
         raise InvalidInput.at("/destinations", "these destinations do not agree on whether uploads are processed")
     return buckets
-
-
-def _choices(wish: CreateUploadSession, spec: UploadSpec, buckets: Sequence[Bucket]) -> list[Choice]:
-    """Each by its own strategy. Copies that nobody compares are equal only where each store proves the same digest."""
-    chosen, unable = [], list[str]()
-    for bucket in buckets:
-        try:
-            chosen.append(choose(wish.strategy, spec, bucket, demand=demand_of_copy))
-        except ChecksumNotProvable:
-            unable.append(bucket.destination.name)
-    if unable:
-        raise ChecksumNotProvable.at(
-            "/checksum", f"every store must prove all that is declared by itself, and cannot: {', '.join(unable)}"
-        )
-    return chosen

@@ -20,10 +20,9 @@ from broker.domain.errors import (
     UnknownDestination,
 )
 from broker.domain.fan_out import copy_in, give_up, need_wanted, replaced
-from broker.domain.policy import demand_of_copy
 from broker.domain.sessions import Session, is_completing
 from broker.ports import Bucket, Buckets, Clock, Sessions
-from broker.services.admission import Strategy, choose
+from broker.services.admission import Strategy, agree, choose
 from broker.services.drafts import CopyDraft
 from broker.services.mint_copies import MintCopies, draft_of
 from broker.services.remint import Remint
@@ -101,7 +100,9 @@ class RemintCopy:
         strategy: Strategy = "auto"
         if old is not None:
             strategy = "multipart" if old.facts.multipart else "put"
-        choice = choose(strategy, session.facts.spec, bucket, demand=demand_of_copy)
+        spec, beside = session.facts.spec, (self.buckets.get(name) for name in session.facts.destinations)
+        digest = agree("auto", spec, [other for other in beside if other is not None])
+        choice = choose(strategy, spec, bucket, proves=digest)
         return draft_of(session, bucket, choice, now, expires_at=now + bucket.destination.policy.deadline)
 
     async def _again(self, session: Session) -> Session:

@@ -46,7 +46,7 @@ def _pairs(_: click.Context, parameter: click.Parameter, values: tuple[str, ...]
     default="auto",
     show_default=True,
     help="Declared and proved; the file is read once more for it. auto: sha256 up to 64 MiB, nothing above; for "
-    "several destinations sha256 and md5, or md5 alone where not every store proves both.",
+    "several destinations sha256 and md5, of which every store has to prove the same one.",
 )
 @click.option(
     "--strategy",

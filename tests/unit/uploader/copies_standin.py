@@ -65,8 +65,9 @@ class CopiesStandIn(PartsStandIn):
                 return _problem(422, "idempotency-key-reused", "This Idempotency-Key was used with another body.")
             return self._told(parent, requests_for=set(wanted.destinations), replayed=True)
         declared = {name for name in ("sha256", "md5") if getattr(wanted.checksum, name)}
-        bad = [d for d in wanted.destinations if not declared or declared - self.proves.get(d, {"sha256", "md5"})]
-        if bad:
+        proved = [self.proves.get(d, {"sha256", "md5"}) for d in wanted.destinations]
+        if not declared.intersection(*proved):
+            bad = [d for d in wanted.destinations if declared - self.proves.get(d, {"sha256", "md5"})]
             why = f"what is declared is not proved by {', '.join(bad)}"
             pointed = {"pointer": "/checksum", "code": "checksum-not-provable", "message": why}
             return _problem(422, "checksum-not-provable", why, [pointed])
