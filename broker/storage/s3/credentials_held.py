@@ -115,9 +115,10 @@ class HeldCredentials:
         if held is not None and now < self._plan.fresh_until:
             return held
         flight = self.renew(now)
-        if flight is not None and not self._is_good_enough(now):
+        if flight is not None and self._is_worth_waiting(now):
             done, _ = await asyncio.wait({flight}, timeout=self._patience.total_seconds())
-            self._is_slow = not done
+            if not done:
+                self._waited_in_vain()
         held = self._held
         if held is None or not is_alive(held, now):
             raise self._trouble()
@@ -125,7 +126,7 @@ class HeldCredentials:
 
     def renew(self, now: datetime) -> "asyncio.Task[None] | None":
         """Asks the source, if it is time. Returns the request that is under way."""
-        if self._flight is None and now >= self._plan.ask_at:
+        if self._flight is None and self._is_due(now):
             # A context of its own: this is nobody's request, whoever happened to notice that it is time.
             self._flight = asyncio.create_task(self._ask(), context=Context())
         return self._flight
@@ -134,9 +135,23 @@ class HeldCredentials:
         if self._flight is not None:
             self._flight.cancel()
 
-    def _is_good_enough(self, now: datetime) -> bool:
-        is_in_vain = self._failed_times > 0 or self._is_slow
-        return is_alive(self._held, now) and (now < self._plan.near_end or is_in_vain)
+    def _is_due(self, now: datetime) -> bool:
+        """After a failure also when the next try is further away than any can be: the clock was set back meanwhile,
+        which may have been all that was wrong."""
+        left = self._plan.ask_at - now
+        return left <= timedelta() or (self._failed_times > 0 and left > 2 * _LAST_RETRY)
+
+    def _is_worth_waiting(self, now: datetime) -> bool:
+        """For the request under way. One that kept somebody waiting for nothing keeps nobody else: who needs many
+        signatures, one after the other, would wait for each."""
+        if self._is_slow:
+            return False
+        return not is_alive(self._held, now) or (now >= self._plan.near_end and self._failed_times == 0)
+
+    def _waited_in_vain(self) -> None:
+        if not self._is_slow:
+            _log.warning("credentials.slow", extra={"credentials": self._name})
+        self._is_slow = True
 
     async def _ask(self) -> None:
         try:

@@ -61,7 +61,8 @@ class Held:
 
     async def settle(self) -> None:
         """Until whatever is under way has ended."""
-        flight = self.credentials.renew(START)  # never due so early: it only says what is under way
+        soon = self.credentials.ask_at - timedelta(seconds=1)
+        flight = self.credentials.renew(soon)  # not due yet: it only says what is under way
         if flight is not None:
             await asyncio.wait_for(asyncio.shield(flight), 5)
 
@@ -281,6 +282,35 @@ async def test_a_source_that_never_answers_is_not_waited_for_for_ever(held: Held
 
     with pytest.raises(CredentialsUnavailable, match="does not answer"):
         await held.key()
+
+
+async def test_a_source_that_never_answers_costs_one_wait_and_not_one_for_each(
+    held: Held, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A lease of many jobs signs one after the other: those of other stores must not wait for all of them."""
+    held.source.gate.clear()
+    with pytest.raises(CredentialsUnavailable):
+        await held.key()
+
+    async with asyncio.timeout(0.1):  # less than the patience for one
+        for _ in range(10):
+            with pytest.raises(CredentialsUnavailable, match="does not answer"):
+                await held.key()
+
+    (line,) = [each for each in caplog.records if each.message == "credentials.slow"]
+    assert vars(line)["credentials"] == "destinations.eu.credentials.write"
+    held.source.gate.set()
+    await held.settle()
+    assert await held.key() == "ASIA1"
+
+
+async def test_a_clock_that_was_ahead_and_is_set_right_delays_nothing(held: Held) -> None:
+    """A machine that wakes with a wrong clock: what it is given seems over, until NTP sets it back by days."""
+    held.source.ends = START - timedelta(days=2)
+    with pytest.raises(CredentialsUnavailable, match="clock"):
+        await held.key()
+
+    assert await held.key(-timedelta(days=3)) == "ASIA2"
 
 
 async def test_a_caller_that_goes_away_takes_nobody_with_it(held: Held) -> None:
