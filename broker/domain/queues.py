@@ -7,6 +7,7 @@ from collections.abc import Set as AbstractSet
 from typing import TypeAlias
 
 from broker.contract import State
+from broker.domain.fan_out import destinations_of
 from broker.domain.sessions import Session
 
 Queue: TypeAlias = tuple[str, ...]  # names of destinations, sorted, each once
@@ -14,10 +15,12 @@ Zones: TypeAlias = AbstractSet[str] | None  # the destinations that a consumer m
 
 
 def queue_of(session: Session) -> Queue:
-    """The destinations from which the job of this session can be read: of a fan-out those of its verified copies."""
-    if session.facts.copies:
-        return tuple(sorted(copy.destination for copy in session.facts.copies if copy.state is State.VERIFIED))
-    return (session.facts.destination,)
+    """The destinations from which the job of this session can be read: of a fan-out those of its verified copies.
+
+    When the last of them is gone, all of its destinations: whoever is given the job then finds out, and it fails.
+    """
+    verified = {copy.destination for copy in session.facts.copies if copy.state is State.VERIFIED}
+    return tuple(sorted(verified or destinations_of(session)))
 
 
 def is_within(queue: Queue, zones: Zones) -> bool:

@@ -32,7 +32,7 @@ async def in_state(wire: Wire, state: State) -> AsyncIterator[Session]:
         seen.update(found)
         for key, record in zip(found, await asyncio.gather(*(_call(wire, "GET", key) for key in found)), strict=True):
             session = _read(key, record)
-            if session is not None and session.state is state:
+            if session is not None and session.state is state and not session.facts.copy_of:
                 yield session
         if cursor == b"0":
             return

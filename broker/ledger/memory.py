@@ -247,7 +247,7 @@ class MemoryLedger:
         for shard in self._shards.values():
             for session_id in [*shard.sessions]:
                 session = self._session(session_id)
-                if session is not None and session.state is state:
+                if session is not None and session.state is state and not session.facts.copy_of:
                     yield session
 
     # --- Looks

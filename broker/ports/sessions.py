@@ -146,7 +146,10 @@ class Census(Protocol):
     """Going through everything: for an operator at a shell, never for a request."""
 
     def in_state(self, state: State) -> AsyncIterator[Session]:
-        """Every session that stands in `state`, each once, in no order. What changes meanwhile may be missed."""
+        """Every session that stands in `state`, each once, in no order; no copies, which have no jobs.
+
+        What changes meanwhile may be missed.
+        """
 
 
 class Tombstones(Protocol):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from broker.contract import Job, Lease, RenewedLease
-from broker.domain.errors import BrokerError, LeaseLost
+from broker.domain.errors import BrokerError, LeaseLost, SessionNotVerified
 from broker.domain.objects import unproved
 from broker.domain.policy import Policy
 from broker.domain.queues import Zones
@@ -91,7 +91,10 @@ class RenewLease:
         if session is None or leased_at(session, epoch) != begun:
             raise LeaseLost
         lease = _lease(self.tokens, session, now + self.duration)
-        _, read = await self.read.for_consumer(session, zones)
+        try:
+            _, read = await self.read.for_consumer(session, zones)
+        except SessionNotVerified as exc:
+            raise LeaseLost("the last copy of it is gone") from exc
         return RenewedLease(lease=lease, read=read)
 
 

@@ -38,7 +38,7 @@ class Revive:
     async def check(self, session_id: str) -> Change:
         """What would be done; nothing is. Raises as a call does."""
         session = await self.sessions.get(session_id)
-        if session is None:
+        if session is None or session.facts.copy_of:
             raise SessionNotFound
         change = revive(session, self.clock.now())
         if session.facts.destination not in self.buckets:

@@ -83,6 +83,11 @@ async def test_of_copies_there_is_no_event_no_listing_and_no_usage(ledger: Ledge
     assert await ledger.usage(PRINCIPAL) == Usage(sessions=1, size_bytes=fan_out.facts.spec.size_bytes)
 
 
+async def test_of_copies_no_census_tells(ledger: Ledger) -> None:
+    session, _ = await begun(ledger)
+    assert [found async for found in ledger.in_state(State.PENDING)] == [session]
+
+
 async def test_copies_are_looked_at_and_the_fan_out_at_its_end(ledger: Ledger) -> None:
     fan_out, copies = await begun(ledger)
     due = await ledger.claim(10, now=NOW + 2 * SECOND, hold=HOLD)

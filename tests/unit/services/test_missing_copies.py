@@ -7,15 +7,16 @@ import pytest
 
 from broker.contract import State
 from broker.domain.copies import Copy
-from broker.domain.errors import ObjectGone
+from broker.domain.errors import LeaseLost, ObjectGone, SessionNotFound
 from broker.domain.fan_out import copy_in
 from broker.domain.sessions import OBJECT_MISSING, Session
 from broker.ports import Envelope
 from broker.services.revive import Revive
-from tests.unit.services.house import DOOR_TOKEN, House, request_of, survive
+from tests.unit.services.house import DOOR_TOKEN, LEASE, House, report_of, request_of, survive
 from tests.unit.services.test_fan_out import NAMES, a_house, come, states, whole
 
 HOUR = timedelta(hours=1)
+US = frozenset({"us"})
 
 
 def copy_of(session: Session, name: str) -> Copy:
@@ -148,3 +149,50 @@ async def test_whoever_dies_meanwhile_it_fails_once(burns_at: int, is_answer_los
     after = await house.session(session.id)
     assert (after.state, reason_of(after), states(after)) == (State.FAILED, OBJECT_MISSING, [State.FAILED] * 3)
     assert await house.states() == [State.PENDING, State.VERIFIED, State.FAILED]
+
+
+async def test_whoever_holds_the_job_is_left_to_finish_when_the_copy_of_his_zone_goes() -> None:
+    house = a_house()
+    session = await whole(house)
+    (job,) = await house.lease(1, worker="w", wait=timedelta(0), zones=US)
+    await gone(house, session, "us")
+    after = await house.finish(job.id, report_of(job, "processed"), zones=US)  # he may have read it all
+    assert (after.state, states(after)) == (State.PROCESSED, [State.VERIFIED, State.VERIFIED, State.FAILED])
+    assert await house.is_at_rest()
+
+
+async def test_whoever_holds_the_job_is_left_to_finish_when_the_last_copy_goes() -> None:
+    house = a_house()
+    session = await whole(house)
+    (job,) = await house.lease(1, worker="w", wait=timedelta(0), zones=US)
+    await gone(house, session, *NAMES)
+    with pytest.raises(LeaseLost):  # there is no read that could be given
+        await house.renew(job.id, token=job.lease.token, epoch=job.lease.epoch, zones=US)
+    assert (await house.finish(job.id, report_of(job, "processed"), zones=US)).state is State.PROCESSED
+    assert await house.is_at_rest()
+
+
+async def test_a_job_of_which_all_copies_went_while_its_holder_died_fails() -> None:
+    house = a_house()
+    session = await whole(house)
+    assert await house.lease(1, worker="w", wait=timedelta(0), zones=US)
+    await gone(house, session, *NAMES)
+    house.clock.advance(LEASE)
+    assert await house.lease(1, worker="w", wait=timedelta(0), zones=US) == []  # there is nothing to read
+    await house.looks()
+    after = await house.session(session.id)
+    assert (after.state, reason_of(after)) == (State.FAILED, OBJECT_MISSING)
+    assert await house.is_at_rest()
+
+
+async def test_a_copy_that_is_gone_is_no_failed_job() -> None:
+    house = a_house()
+    session = await whole(house)
+    copy = copy_of(session, "us")
+    info = house.stores["us"].stored[copy.key]
+    await gone(house, session, "us")
+    house.stores["us"].stored[copy.key] = info
+    assert [dead async for dead in house.ledger.in_state(State.FAILED)] == []
+    with pytest.raises(SessionNotFound):
+        await Revive(buckets=house.buckets, sessions=house.ledger, clock=house.clock)(copy.id)
+    assert (await house.leased()).id == session.id
