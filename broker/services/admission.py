@@ -63,7 +63,8 @@ def agree(strategy: Strategy, spec: UploadSpec, buckets: Sequence[Bucket]) -> st
     """The digest that each of these stores proves by itself: nobody compares copies, so they are equal only by one.
 
     :raises ChecksumNotProvable: naming those that cannot.
-    :raises StrategyTooWeak, SizeTooLarge:
+    :raises SizeTooLarge: it could only go in parts.
+    :raises StrategyTooWeak:
     """
     doubts = []
     for digest in declared(spec.checksum):
@@ -71,6 +72,11 @@ def agree(strategy: Strategy, spec: UploadSpec, buckets: Sequence[Bucket]) -> st
         if not unable:
             return digest
         doubts.append(f"{digest} not by {', '.join(unable)}")
+    if spec.size_bytes > MAX_PUT_BYTES:
+        limit = (
+            f"a copy takes at most {MAX_PUT_BYTES} bytes: it is a single PUT, since no store proves digests of parts"
+        )
+        raise SizeTooLarge.at("/size_bytes", limit)
     raise ChecksumNotProvable.at(
         "/checksum", f"every store must prove the same digest by itself: {'; '.join(doubts) or 'none is declared'}"
     )
@@ -79,7 +85,7 @@ def agree(strategy: Strategy, spec: UploadSpec, buckets: Sequence[Bucket]) -> st
 def _can_prove(digest: str, strategy: Strategy, spec: UploadSpec, bucket: Bucket) -> bool:
     try:
         choose(strategy, spec, bucket, proves=digest)
-    except ChecksumNotProvable:
+    except (ChecksumNotProvable, SizeTooLarge):
         return False
     return True
 

@@ -4,13 +4,14 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
+from msgspec.structs import replace
 
 from broker.contract import Checksum, Level
-from broker.domain.errors import ChecksumNotProvable
+from broker.domain.errors import ChecksumNotProvable, SizeTooLarge
 from broker.domain.objects import UploadSpec
 from broker.domain.policy import Destination
 from broker.ports import Bucket
-from broker.services.admission import agree, choose
+from broker.services.admission import MAX_PUT_BYTES, Strategy, agree, choose
 from broker.storage.s3.dialects import DIALECTS, DialectName
 from tests.unit.domain.samples import digest
 
@@ -26,8 +27,10 @@ def a_bucket(name: DialectName) -> Bucket:
     """As it is with a store of this dialect, as far as promises go."""
     signer: Any = Mock()
     signer.binds = lambda spec: DIALECTS[name].guarantees(spec.checksum)
+    parts: Any = Mock()
+    parts.signer.binds = lambda spec: DIALECTS[name].guarantees_in_parts(spec.checksum)
     place = Destination(name=name, bucket=f"acme-{name}", prefix="uploads")
-    return Bucket(destination=place, put=signer, get=signer, objects=signer, remover=signer)
+    return Bucket(destination=place, put=signer, get=signer, objects=signer, remover=signer, multipart=parts)
 
 
 @pytest.mark.parametrize(
@@ -56,6 +59,15 @@ def test_who_cannot_prove_which_digest_is_said(declared: list[str], stores: list
     with pytest.raises(ChecksumNotProvable, match=said) as refused:
         agree("put", a_spec(*declared), [a_bucket(name) for name in stores])
     assert [fault.pointer for fault in refused.value.errors] == ["/checksum"]
+
+
+def test_what_could_only_go_in_parts_is_refused_for_its_size() -> None:
+    large = replace(a_spec("sha256"), size_bytes=MAX_PUT_BYTES + 1)
+    strategies: tuple[Strategy, ...] = ("auto", "put")
+    for strategy in strategies:
+        with pytest.raises(SizeTooLarge) as refused:
+            agree(strategy, large, [a_bucket("aws")])
+        assert [fault.pointer for fault in refused.value.errors] == ["/size_bytes"]
 
 
 def test_the_promise_is_about_all_that_is_declared() -> None:
