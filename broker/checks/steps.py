@@ -11,7 +11,7 @@ import msgspec
 from broker.checks.bench import Bench
 from broker.checks.findings import CheckReport, Finding, Outcome, StepReport, failed, passed, skipped
 from broker.checks.troubles import Need, explained_text
-from broker.domain.errors import BrokerError
+from broker.domain.errors import BrokerError, CredentialsUnavailable
 from broker.storage.s3 import xml
 
 CLEANUP, INTERRUPTED = "cleanup", "interrupted"
@@ -76,6 +76,9 @@ class Run:
         try:
             async with asyncio.timeout(step.timeout.total_seconds()):
                 return await step.attempt(self.bench)
+        except CredentialsUnavailable as trouble:
+            fix = "correct that credential, or what botocore's chain finds instead; then try again"
+            return failed(trouble.detail, fix, is_fatal=step.is_vital)
         except BrokerError as trouble:
             finding = explained_text(self.bench.site, step.need, trouble.detail)
             return msgspec.structs.replace(finding, is_fatal=finding.is_fatal or step.is_vital)

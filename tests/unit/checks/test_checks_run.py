@@ -12,7 +12,7 @@ from broker.checks.findings import Finding, Outcome, failed, passed
 from broker.checks.leftovers import Leftovers
 from broker.checks.site import Site
 from broker.checks.steps import Run, Step
-from broker.domain.errors import StoreRefused, StoreUnavailable
+from broker.domain.errors import CredentialsUnavailable, StoreRefused, StoreUnavailable
 from broker.domain.policy import Destination
 from broker.storage.s3.keeping import AS_THE_BUCKET_SAYS, Keeping
 from broker.storage.s3.xml import NotXml
@@ -102,6 +102,15 @@ async def test_what_an_adapter_raises_is_a_failure_with_a_fix(trouble: Exception
     assert report.outcome is Outcome.FAILED
     assert report.steps[0].said == said
     assert report.steps[0].fix
+
+
+async def test_a_credential_that_cannot_be_had_is_not_taken_for_a_wrong_endpoint() -> None:
+    """`--profile` with a typing error, or a role that is gone half-way."""
+    trouble = CredentialsUnavailable("--profile: botocore's default chain fails (ProfileNotFound)")
+    report = await Run(bench=bench(), steps=(step("a", trouble),), tell=lambda _: None)()
+
+    assert report.steps[0].said == trouble.detail
+    assert report.steps[0].fix == "correct that credential, or what botocore's chain finds instead; then try again"
 
 
 async def test_a_step_that_hangs_fails_in_time() -> None:
