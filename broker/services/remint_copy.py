@@ -42,7 +42,7 @@ class RemintCopy:
     async def __call__(self, session: Session, destination: str | None) -> tuple[Session, Upload]:
         """The fan-out afterwards, and what to send to `destination`.
 
-        :raises UnknownDestination: it names none of the copies.
+        :raises UnknownDestination: it names none of the copies, or a destination that is no longer configured.
         :raises SessionSettled: that copy is there, or nobody waits for it any more.
         :raises ObjectErased: its owner erased it.
         :raises CompletionInProgress: its parts are being put together.
@@ -52,6 +52,9 @@ class RemintCopy:
         for _ in range(_TRIES):
             need_wanted(session)
             noted = _noted(session, destination)
+            bucket = self.buckets.get(noted.destination)
+            if bucket is None:
+                raise UnknownDestination.at("/destination", "this destination is no longer configured")
             copy = await self.sessions.get(noted.id) if noted.id else None
             now = self.clock.now()
             if copy is not None and copy.state is State.PENDING and now < copy.facts.expires_at:
@@ -61,7 +64,7 @@ class RemintCopy:
                     pass  # it ended at this moment
             elif copy is not None and is_completing(copy, now):
                 raise CompletionInProgress
-            elif (upload := await self._anew(session, noted, copy, now)) is not None:
+            elif (upload := await self._anew(session, noted, copy, bucket, now)) is not None:
                 return upload
             session = await self._again(session)
         raise Overloaded("the copies of this session change at this moment; try again")
@@ -80,12 +83,9 @@ class RemintCopy:
         return await self.remint.parts(copy, numbers)
 
     async def _anew(
-        self, session: Session, noted: Copy, old: Session | None, now: datetime
+        self, session: Session, noted: Copy, old: Session | None, bucket: Bucket, now: datetime
     ) -> tuple[Session, Upload] | None:
         """None: somebody else was faster."""
-        bucket = self.buckets.get(noted.destination)
-        if bucket is None:
-            raise UnknownDestination.at("/destination", "this destination is no longer configured")
         draft = await self.copies.signed(self._draft(session, bucket, old, now))
         change = replaced(session, noted, draft.new.session)
         # Of what came to nothing nobody may make something any more: it would be a copy that nobody knows of.

@@ -448,6 +448,14 @@ async def test_a_copy_must_be_named(destination: str | None) -> None:
     assert [fault.pointer for fault in refused.value.errors] == ["/destination"]
 
 
+async def test_a_copy_whose_destination_is_gone_from_the_settings_is_not_minted_again() -> None:
+    house = a_house()
+    made = await minted(house)
+    del house.buckets["us"]
+    with pytest.raises(UnknownDestination):
+        await house.remint_copy(made.session, "us")
+
+
 async def test_a_copy_that_is_there_is_not_minted_again() -> None:
     house = a_house()
     made = await minted(house)
