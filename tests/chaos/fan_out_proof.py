@@ -25,6 +25,16 @@ _ALL_KEYS = re.compile(
 )
 
 
+def events_of(stack: Stack) -> Counter[tuple[str, str]]:
+    """(session, state) → how often the stream recorded it."""
+    seen: Counter[tuple[str, str]] = Counter()
+    with redis.Redis.from_url(stack.about.redis, decode_responses=True) as ledger:
+        for key in ledger.scan_iter("events:*"):
+            for _, fields in ledger.xrange(key):
+                seen[fields["id"], fields["state"]] += 1
+    return seen
+
+
 def prove_copies(fan_outs: Sequence[FanOut], sessions: Mapping[str, UploadSession]) -> None:
     """Each copy is there; of a half one, just the one that was sent, whatever events said."""
     for fan_out in fan_outs:

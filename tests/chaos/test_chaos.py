@@ -22,13 +22,12 @@ from typing import Any, Literal
 
 import aiohttp
 import pytest
-import redis
 
 from broker.contract import State, UploadSession
 from broker.dev.children import Child
 from broker.dev.stack import BUCKET, Stack, StackOptions, start_stack
 from broker.domain.sessions import ENDINGS
-from tests.chaos.fan_out_proof import prove_copies, prove_hidden, prove_ledger, prove_stored, prove_zones
+from tests.chaos.fan_out_proof import events_of, prove_copies, prove_hidden, prove_ledger, prove_stored, prove_zones
 from tests.chaos.fan_outs import AWAY, BRIEF, MORE, ZONES, FanOuts, lie, plan_of, sending
 from tests.chaos.receiver import Told, receiving
 from uploader import RetryPolicy, Uploader, UploaderError
@@ -110,7 +109,7 @@ async def _storm(
             waiting = {i: sessions.pop(i) for i in uploads.halves} if stack.options.required == "all" else {}
             await _all_told(told, sessions)
         assert kills.keys() == {"broker", "looker", "consumer", "away"} | ({"redis"} if redis_dies else set())
-        events = _events(stack)
+        events = events_of(stack)
         _prove(uploads, sessions, waiting, events, count)
         _prove_told(told, sessions, uploads)
         prove_copies(uploads.fan_outs.made, sessions | waiting)
@@ -273,19 +272,6 @@ def _is_done(session: UploadSession, *, is_half: bool) -> bool:
     if session.state is State.PENDING:
         return is_half and copies == {State.VERIFIED, State.PENDING}
     return session.state in ENDINGS - {State.EXPIRED} and (is_half or copies <= {State.VERIFIED})
-
-
-def _events(stack: Stack) -> Counter[tuple[str, str]]:
-    """(session, state) → how often the stream recorded it."""
-    client = redis.Redis.from_url(stack.about.redis, decode_responses=True)
-    seen: Counter[tuple[str, str]] = Counter()
-    try:
-        for number in range(4):
-            for _, fields in client.xrange(f"events:{{{number:02x}}}"):
-                seen[fields["id"], fields["state"]] += 1
-    finally:
-        client.close()
-    return seen
 
 
 def _prove(
