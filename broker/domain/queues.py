@@ -23,6 +23,12 @@ def queue_of(session: Session) -> Queue:
     return tuple(sorted(verified or destinations_of(session)))
 
 
+def held_in(session: Session) -> Queue:
+    """The destinations from which whoever holds its job may have read it: also those of copies that are gone since."""
+    read = {copy.destination for copy in session.facts.copies if copy.state in {State.VERIFIED, State.FAILED}}
+    return tuple(sorted(read or {session.facts.destination}))
+
+
 def is_within(queue: Queue, zones: Zones) -> bool:
     """Whether a consumer of these zones can read what waits in `queue`."""
     return zones is None or not zones.isdisjoint(queue)

@@ -8,9 +8,8 @@ from typing import Literal
 
 from broker.contract import MAX_RESULT_BYTES, Reason, ResultRequest, State
 from broker.domain.errors import LeaseLost, ResultTooLarge
-from broker.domain.fan_out import destinations_of
 from broker.domain.policy import Policy
-from broker.domain.queues import Zones, is_within
+from broker.domain.queues import Zones, held_in, is_within
 from broker.domain.sessions import Change, Outcome, Session, finish, is_cut_short, leased_at, release, retry
 from broker.domain.tokens import Tokens
 from broker.ports import Bell, Buckets, Clock, Sessions
@@ -51,7 +50,7 @@ class EndLease:
             # The moment too: a ledger that lost its last second, or everything, gives the same epoch once more.
             if session is None or session.progress.epoch != epoch or leased_at(session, epoch) != begun:
                 raise LeaseLost
-            if not is_within(destinations_of(session), zones):  # also of copies that went: he may have read it all
+            if not is_within(held_in(session), zones):
                 raise LeaseLost
             if session.state in ends and not is_cut_short(session):
                 return session

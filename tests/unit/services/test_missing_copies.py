@@ -13,7 +13,7 @@ from broker.domain.sessions import OBJECT_MISSING, Session
 from broker.ports import Envelope
 from broker.services.revive import Revive
 from tests.unit.services.house import DOOR_TOKEN, LEASE, House, report_of, request_of, survive
-from tests.unit.services.test_fan_out import NAMES, a_house, come, states, whole
+from tests.unit.services.test_fan_out import NAMES, a_house, come, minted, send, states, whole
 
 HOUR = timedelta(hours=1)
 US = frozenset({"us"})
@@ -159,6 +159,16 @@ async def test_whoever_holds_the_job_is_left_to_finish_when_the_copy_of_his_zone
     after = await house.finish(job.id, report_of(job, "processed"), zones=US)  # he may have read it all
     assert (after.state, states(after)) == (State.PROCESSED, [State.VERIFIED, State.VERIFIED, State.FAILED])
     assert await house.is_at_rest()
+
+
+async def test_nobody_reports_from_a_zone_where_no_copy_ever_was() -> None:
+    house = a_house(required=1)
+    made = await minted(house)
+    send(house, made, "eu")
+    await come(house, made.session, "eu")
+    job = await house.leased()
+    with pytest.raises(LeaseLost):
+        await house.finish(job.id, report_of(job, "processed"), zones=US)
 
 
 async def test_whoever_holds_the_job_is_left_to_finish_when_the_last_copy_goes() -> None:
