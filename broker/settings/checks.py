@@ -1,0 +1,83 @@
+"""What contradicts itself, or another place, though each value may stand where it does."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+from broker.domain.errors import ConfigurationInvalid
+from broker.domain.principals import ANY_DESTINATION, check_key_id
+from broker.domain.webhooks import GIVEN_UP_AFTER
+from broker.settings.credentials import RightSettings
+from broker.settings.durations import LONGEST, spoken
+from broker.settings.sources import SqsSource
+from broker.settings.tree import Settings
+
+
+def check(settings: Settings) -> None:
+    """:raises ConfigurationInvalid: one sentence, naming the place."""
+    for name, source in settings.sources.items():
+        unknown = set(source.destinations) - settings.destinations.keys()
+        if unknown:
+            raise ConfigurationInvalid(f"sources.{name}.destinations: there is no destination {min(unknown)!r}")
+    _check_queues({name: each for name, each in settings.sources.items() if isinstance(each, SqsSource)})
+    for key_id, key in settings.keys.items():
+        check_key_id(key_id)
+        if not (key.hash or key.hashes):
+            raise ConfigurationInvalid(f"keys.{key_id}: hash is missing; `upload-broker keys add` prints one")
+    _check_bounds("jobs.lease", settings.jobs.lease, at_least=timedelta(milliseconds=100))
+    _check_bounds("jobs.read_ttl", settings.jobs.read_ttl, at_most=timedelta(minutes=5))  # a leaked grant ends soon
+    _check_destinations(settings)
+    _check_webhooks(settings)
+
+
+def _check_destinations(settings: Settings) -> None:
+    for name, destination in settings.destinations.items():
+        if not destination.bucket and not _has_json_secret(destination.credentials):
+            raise ConfigurationInvalid(
+                f"destinations.{name}: bucket is missing, and no JSON secret among its credentials"
+            )
+        policy, place = destination.policy, f"destinations.{name}.policy"
+        _check_bounds(f"{place}.url_ttl", policy.url_ttl, at_most=timedelta(days=7))  # SigV4: at most 604,800 seconds
+        _check_bounds(f"{place}.deadline", policy.deadline)
+        _check_bounds(
+            f"{place}.longest_look_interval", policy.longest_look_interval, at_least=timedelta(milliseconds=100)
+        )
+        if policy.deadline > policy.retention:
+            raise ConfigurationInvalid(f"{place}.deadline: at most retention")
+        if settings.webhooks and policy.retention <= GIVEN_UP_AFTER:
+            raise ConfigurationInvalid(
+                f"{place}.retention: more than {spoken(GIVEN_UP_AFTER)}, for as long are webhooks told of a session"
+            )
+
+
+def _has_json_secret(rights: RightSettings) -> bool:
+    named = (rights.default, rights.write, rights.read, rights.remove)
+    return any(each is not None and (each.env_json or each.file_json) for each in named)
+
+
+def _check_queues(sources: Mapping[str, SqsSource]) -> None:
+    urls: dict[str, str] = {}
+    for name, source in sources.items():
+        # SQS, "Visibility timeout": 12 hours at most. Below seconds it would come again while it is being recorded.
+        _check_bounds(
+            f"sources.{name}.visibility", source.visibility, at_least=timedelta(seconds=4), at_most=timedelta(hours=12)
+        )
+        other = urls.setdefault(source.queue_url, name)
+        if other != name:
+            raise ConfigurationInvalid(
+                f"sources.{name}.queue_url: {other!r} asks that queue, too, and each would take the other's messages"
+            )
+
+
+def _check_webhooks(settings: Settings) -> None:
+    for name, webhook in settings.webhooks.items():
+        unknown = set(webhook.destinations) - settings.destinations.keys() - {ANY_DESTINATION}
+        if unknown:
+            raise ConfigurationInvalid(f"webhooks.{name}.destinations: there is no destination {min(unknown)!r}")
+        _check_bounds(f"webhooks.{name}.timeout", webhook.timeout, at_most=timedelta(minutes=1))
+
+
+def _check_bounds(
+    place: str, given: timedelta, *, at_least: timedelta = timedelta(seconds=1), at_most: timedelta = LONGEST
+) -> None:
+    if not at_least <= given <= at_most:
+        raise ConfigurationInvalid(f"{place}: at least {spoken(at_least)} and at most {spoken(at_most)}")
