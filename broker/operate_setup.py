@@ -37,10 +37,13 @@ def print_setup(
 def _shared(documents: Documents, terms: Terms, others: Mapping[str, Terms]) -> Documents:
     """What is said of a bucket replaces what was said of it before: of two prefixes only one would be heard."""
     also = sorted(name for name, each in others.items() if each.bucket == terms.bucket and name != terms.name)
-    if not also:
-        return documents
-    note = f"{', '.join(also)} is in the same bucket: join policy, CORS, lifecycle and notification into one of each."
-    return msgspec.structs.replace(documents, notes=(*documents.notes, note))
+    elsewhere = sorted(name for name, each in others.items() if each.account != terms.account)
+    notes = list(documents.notes)
+    if also:
+        names = ", ".join(also)
+        notes.append(f"{names} is in the same bucket: join policy, CORS, lifecycle and notification into one of each.")
+    notes += [f"{name} is in another account: print each by itself, and apply it there." for name in elsewhere]
+    return msgspec.structs.replace(documents, notes=tuple(notes))
 
 
 def _filled(documents: Documents, given: Mapping[str, str]) -> Documents:

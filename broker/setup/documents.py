@@ -63,6 +63,9 @@ def _notes(terms: Terms) -> tuple[str, ...]:
     notes = ["Printed, not applied: what it replaces – policies, CORS, lifecycle, notification – it replaces whole."]
     if terms.dialect_name == "aws":
         notes.append("Never run against AWS by the makers of this: read it before you apply it.")
+    assumed = dict.fromkeys(role.arn for role in terms.roles.values() if not role.is_web_identity)
+    if assumed:
+        notes.append(f"Whoever assumes a role must be allowed sts:AssumeRole on {', '.join(assumed)}, too.")
     if terms.dialect_name == "ceph":
         notes.append("Ceph 16.2 takes a policy without spaces only, and knows users by it: arn:aws:iam:::user/NAME.")
     if terms.dialect_name == "r2":

@@ -145,7 +145,7 @@ def _queue(terms: Terms, queue: Queue) -> QueueDocuments:
             "MessageRetentionPeriod": str(_KEPT_SECONDS),
             "VisibilityTimeout": str(int(queue.visibility.total_seconds())),
         },
-        policy=_from_s3(terms, "sqs:SendMessage", queue.arn, queue.buckets),
+        policy=_from_s3(terms, "sqs:SendMessage", queue),
         receiver=PolicyDocument(statement=(receiver,)),
     )
 
@@ -155,7 +155,7 @@ def _topic(terms: Terms, topic: Topic) -> TopicDocuments:
         name=topic.arn.rpartition(":")[2],
         arn=topic.arn,
         attributes={"SignatureVersion": "2"},  # SHA-256; SNS signs with SHA-1 unless it is told
-        policy=_from_s3(terms, "sns:Publish", topic.arn, topic.buckets),
+        policy=_from_s3(terms, "sns:Publish", topic),
         endpoint=_door(topic),
     )
 
@@ -198,16 +198,17 @@ def _bus(terms: Terms, bus: Bus) -> BusDocuments:
     )
 
 
-def _from_s3(terms: Terms, action: str, resource: str, buckets: tuple[str, ...]) -> PolicyDocument:
-    """Only these buckets, and only as long as their account owns them."""
-    arns = tuple(f"arn:{terms.partition}:s3:::{bucket}" for bucket in buckets)
+def _from_s3(terms: Terms, action: str, to: Queue | Topic) -> PolicyDocument:
+    """Only the source's buckets, and only as long as their accounts own them."""
+    arns = tuple(f"arn:{terms.partition}:s3:::{bucket}" for bucket in to.buckets)
+    owners = to.accounts if len(to.accounts) > 1 else to.accounts[0]
     statement = Statement(
         sid="OurBuckets",
         effect="Allow",
         principal={"Service": "s3.amazonaws.com"},
         action=(action,),
-        resource=resource,
-        condition={"ArnLike": {"aws:SourceArn": arns}, "StringEquals": {"aws:SourceAccount": terms.account}},
+        resource=to.arn,
+        condition={"ArnLike": {"aws:SourceArn": arns}, "StringEquals": {"aws:SourceAccount": owners}},
     )
     return PolicyDocument(statement=(statement,))
 

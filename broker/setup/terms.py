@@ -53,11 +53,12 @@ class RoleTerms:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Queue:
-    """`buckets` are those of every destination about which the source may speak: one policy is for all of them."""
+    """`buckets` and `accounts` are those of every destination of which the source may speak: one policy is for all."""
 
     source: str
     arn: str
     buckets: tuple[str, ...]
+    accounts: tuple[str, ...]
     visibility: timedelta
 
 
@@ -66,6 +67,7 @@ class Topic:
     source: str
     arn: str
     buckets: tuple[str, ...]
+    accounts: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

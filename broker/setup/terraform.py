@@ -8,10 +8,11 @@ make: it is named, not referred to. Never applied to AWS by the makers of this; 
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
+from broker.domain.errors import ConfigurationInvalid
 from broker.setup.documents import Documents
 from broker.setup.hcl import Block, Encoded, Expression, Value, hcl
 from broker.setup.rights import RIGHTS
@@ -25,10 +26,12 @@ _PROVIDER = Block(
 
 
 def terraform(setups: Mapping[str, tuple[Terms, Documents]]) -> str:
-    """One file for all of them; notes are comments at its head."""
+    """One file for all of them; notes are comments at its head.
+
+    :raises ConfigurationInvalid: two of them would say different things by one name.
+    """
     resources = [block for terms, documents in setups.values() for block in _resources(terms, documents)]
-    # A queue, a topic or a role may serve several destinations.
-    body = hcl(list({block.labels: block for block in resources}.values()))
+    body = hcl(_once(resources))
     notes = [f"# {name}: {note}" for name, (_, documents) in setups.items() for note in documents.notes]
     variables = [
         Block(
@@ -40,6 +43,18 @@ def terraform(setups: Mapping[str, tuple[Terms, Documents]]) -> str:
         if re.search(rf"\bvar\.{blank.variable}\b", body)
     ]
     return "\n".join([*notes, "", hcl([_PROVIDER, *variables]), body])
+
+
+def _once(resources: Iterable[Block]) -> list[Block]:
+    """A queue, a topic or a role may serve several destinations, if they want the same of it."""
+    kept: dict[tuple[str, ...], Block] = {}
+    for block in resources:
+        if kept.setdefault(block.labels, block) != block:
+            raise ConfigurationInvalid(
+                f"two destinations each want a {'.'.join(block.labels)} of its own (names alike, or two accounts): "
+                "print one at a time"
+            )
+    return list(kept.values())
 
 
 def _resources(terms: Terms, documents: Documents) -> Iterator[Block]:

@@ -32,7 +32,7 @@ def terms_of(settings: Settings, name: str) -> Terms:
     if name not in settings.destinations:
         raise ConfigurationInvalid(f"there is no destination {name!r}")
     place = located(name, settings.destinations[name])
-    roles = {right: role for right in RIGHTS if (role := _role(place, right)) is not None}
+    roles = _roles(place)
     partition = partition_of(place.region) if place.dialect == "aws" else "aws"
     return Terms(
         name=name,
@@ -49,6 +49,10 @@ def terms_of(settings: Settings, name: str) -> Terms:
         senders=tuple(_senders(settings, name, place.region, partition)),
         longest_upload=place.policy.deadline + grace(place.policy, 0),
     )
+
+
+def _roles(place: DestinationSettings) -> dict[Right, RoleTerms]:
+    return {right: role for right in RIGHTS if (role := _role(place, right)) is not None}
 
 
 def _role(place: DestinationSettings, right: Right) -> RoleTerms | None:
@@ -82,17 +86,19 @@ def _senders(settings: Settings, destination: str, region: str, partition: str) 
 
 
 def _sender(settings: Settings, name: str, source: SourceSettings, region: str, partition: str) -> Sender:
-    buckets = tuple(dict.fromkeys(located(each, settings.destinations[each]).bucket for each in source.destinations))
+    places = [located(each, settings.destinations[each]) for each in source.destinations]
+    buckets = tuple(dict.fromkeys(place.bucket for place in places))
+    accounts = tuple(dict.fromkeys(_account(place, _roles(place)) for place in places))
     match source:
         case SqsSource():
             account, _, queue = source.queue_url.partition("://")[2].partition("/")[2].rpartition("/")
             owner = account if account.isdecimal() else "BUCKET_ACCOUNT_ID"
             arn = f"arn:{partition}:sqs:{address_of(name, source).region}:{owner}:{queue}"
-            return Queue(source=name, arn=arn, buckets=buckets, visibility=source.visibility)
+            return Queue(source=name, arn=arn, buckets=buckets, accounts=accounts, visibility=source.visibility)
         case SnsSource():
             # S3 publishes to a topic of the bucket's own region only.
             arn = next((each for each in source.topic_arns if each.split(":")[3:4] == [region]), source.topic_arns[0])
-            return Topic(source=name, arn=arn, buckets=buckets)
+            return Topic(source=name, arn=arn, buckets=buckets, accounts=accounts)
         case EventBridgeSource():
             return Bus(source=name, key_header=source.key_header)
         case S3EventSource():

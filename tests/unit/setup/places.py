@@ -79,9 +79,28 @@ dialect = "aws"
 bucket = "acme-uploads"
 region = "eu-central-1"
 prefix = "second"
-credentials = {write = {role_arn = "arn:aws:iam::111122223333:role/uploads-write"}}
+credentials = {write = {role_arn = "arn:aws:iam::111122223333:role/uploads-write", external_id = {env = "EXTERNAL"}}}
 """
 ).replace('destinations = ["default"]', 'destinations = ["default", "second"]')
+# Each account calls its role alike, and one queue hears of both buckets.
+ACCOUNTS = """
+[destinations.eu]
+dialect = "aws"
+bucket = "acme-eu"
+region = "eu-central-1"
+credentials = {default = {role_arn = "arn:aws:iam::111122223333:role/uploads", external_id = "for-eu"}}
+
+[destinations.hub]
+dialect = "aws"
+bucket = "acme-hub"
+region = "eu-central-1"
+credentials = {default = {role_arn = "arn:aws:iam::777788889999:role/uploads"}}
+
+[sources.queue]
+kind = "sqs"
+queue_url = "https://sqs.eu-central-1.amazonaws.com/111122223333/uploads"
+destinations = ["eu", "hub"]
+"""
 ALL = {"plain": PLAIN, "roles": ROLES, "topic": TOPIC, "bus": BUS, "ceph": CEPH, "r2": R2, "two": TWO}
 
 

@@ -15,7 +15,7 @@ from moto import mock_aws
 from broker.domain.errors import ConfigurationInvalid
 from broker.operate_setup import print_setup
 from broker.setup.terms import BLANKS
-from tests.unit.setup.places import ALL, BUS, CEPH, KEY, PLAIN, R2, ROLES, TOPIC, TWO, printed, settings_of
+from tests.unit.setup.places import ACCOUNTS, ALL, BUS, CEPH, KEY, PLAIN, R2, ROLES, TOPIC, TWO, printed, settings_of
 
 FILLED = {word: f"arn:aws:iam::111122223333:role/{word.lower()}" for word in BLANKS if word.endswith("_ARN")} | {
     "BUCKET_ACCOUNT_ID": "111122223333",
@@ -221,6 +221,26 @@ def test_a_queue_takes_events_of_our_buckets_and_accounts_only() -> None:
     (configuration,) = found["notification"]["QueueConfigurations"]
     assert configuration["QueueArn"] == queue["arn"]
     assert configuration["Filter"]["Key"]["FilterRules"] == [{"Name": "prefix", "Value": "uploads/"}]
+
+
+@pytest.mark.parametrize("destination", ["eu", "hub"])
+def test_a_queue_of_buckets_in_two_accounts_takes_the_events_of_both(destination: str) -> None:
+    """A queue has one policy: that of the destination that was printed last must not shut out the other's events."""
+    (queue,) = printed(ACCOUNTS, destination)["queues"]
+    assert queue["policy"]["Statement"][0]["Condition"] == {
+        "ArnLike": {"aws:SourceArn": ["arn:aws:s3:::acme-eu", "arn:aws:s3:::acme-hub"]},
+        "StringEquals": {"aws:SourceAccount": ["111122223333", "777788889999"]},
+    }
+
+
+def test_who_assumes_a_role_is_told_what_that_takes() -> None:
+    """Across accounts a role's trust is half of it (IAM User Guide, "Cross-account policy evaluation logic")."""
+    notes = " ".join(printed(ACCOUNTS, "hub")["notes"])
+    assert "sts:AssumeRole on arn:aws:iam::777788889999:role/uploads" in notes
+    assert "eu is in another account" in notes
+    notes = " ".join(printed(ROLES)["notes"])
+    assert "arn:aws:iam::111122223333:role/uploads-write" in notes
+    assert "uploads-remove" not in notes  # by its token, which needs no permission
 
 
 def test_a_topic_is_the_one_of_the_buckets_region_and_of_the_expected_owner() -> None:

@@ -6,9 +6,23 @@ from typing import Any
 import hcl2
 import pytest
 
+from broker.domain.errors import ConfigurationInvalid
+from broker.operate_setup import print_setup
 from broker.setup.hcl import Block, Encoded, Expression, hcl
 from broker.setup.terms import BLANKS
-from tests.unit.setup.places import ALL, BUS, CEPH, PLAIN, ROLES, TOPIC, TWO, printed, terraformed
+from tests.unit.setup.places import (
+    ACCOUNTS,
+    ALL,
+    BUS,
+    CEPH,
+    PLAIN,
+    ROLES,
+    TOPIC,
+    TWO,
+    printed,
+    settings_of,
+    terraformed,
+)
 
 WORDS = {blank.variable: word for word, blank in BLANKS.items()}
 
@@ -151,6 +165,22 @@ def test_what_two_destinations_share_stands_there_once() -> None:
     assert found["aws_iam_role_policy", "second_write"]["role"] == "${aws_iam_role.uploads_write.id}"
     (statement,) = found["aws_sqs_queue_policy", "uploads"]["policy"]["Statement"]
     assert statement["Condition"]["ArnLike"]["aws:SourceArn"] == ["arn:aws:s3:::acme-uploads"]
+
+
+def test_one_file_never_holds_one_thing_of_two_accounts() -> None:
+    """The later one would take the place of the other, and eu's role would let in whoever knows no external id."""
+    with pytest.raises(ConfigurationInvalid, match=r"aws_iam_role\.uploads .* print one at a time"):
+        terraformed(ACCOUNTS)
+    text = print_setup(settings_of(ACCOUNTS), "eu", form="terraform", given={})
+    trust = resources(text)["aws_iam_role", "uploads"]["assume_role_policy"]
+    assert trust["Statement"][0]["Condition"] == {"StringEquals": {"sts:ExternalId": "for-eu"}}
+
+
+def test_names_that_terraform_cannot_tell_apart_are_refused() -> None:
+    other = PLAIN.partition("[destinations.default]")[2].replace("acme-uploads", "acme-other")
+    text = f"{PLAIN}[destinations.a-b]{other}[destinations.a_b]{other.replace('other', 'third')}"
+    with pytest.raises(ConfigurationInvalid, match="a_b"):
+        terraformed(text)
 
 
 def test_what_is_filled_in_is_no_variable() -> None:
