@@ -3,10 +3,8 @@
 import asyncio
 import io
 import json
-import os
 import re
 import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -15,6 +13,7 @@ from typing import Any
 
 import pytest
 from copies_standin import CopiesStandIn
+from put_command import finished, put_command
 from rich.console import Console
 from uploader_standin import KEY, QUICK, MakeFile, Recorder
 
@@ -402,23 +401,7 @@ async def test_one_destination_is_no_fan_out_and_both_words_are_refused(
 
 async def command(copied: CopiesStandIn, state: Path, path: Path, *arguments: str) -> asyncio.subprocess.Process:
     named = [word for destination in ALL for word in ("--destination", destination)]
-    return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "uploader", "put", str(path), *named, *arguments),
-        env={
-            "PATH": os.environ["PATH"],
-            "XDG_STATE_HOME": str(state.parent),
-            "BROKER_URL": copied.broker_url,
-            "BROKER_API_KEY": KEY,
-        },
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-
-
-async def finished(process: asyncio.subprocess.Process) -> tuple[int | None, str, str]:
-    async with asyncio.timeout(30):
-        out, err = await process.communicate()
-    return process.returncode, out.decode(), err.decode()
+    return await put_command(copied.broker_url, state, path, *named, *arguments)
 
 
 def test_progress_shows_how_far_each_copy_is() -> None:

@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import stat
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 from parts_standin import PartsStandIn
+from put_command import finished, put_command
 from uploader_standin import KEY, QUICK, MakeFile, Recorder
 
 from broker.contract import State
@@ -387,20 +387,4 @@ async def test_the_status_of_an_interrupted_upload_says_how_far_it_is(
 
 
 async def command(parted: PartsStandIn, state: Path, path: Path, *arguments: str) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "uploader", "put", str(path), "--jobs", str(JOBS), *arguments),
-        env={
-            "PATH": os.environ["PATH"],
-            "XDG_STATE_HOME": str(state.parent),
-            "BROKER_URL": parted.broker_url,
-            "BROKER_API_KEY": KEY,
-        },
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-
-
-async def finished(process: asyncio.subprocess.Process) -> tuple[int | None, str, str]:
-    async with asyncio.timeout(30):
-        out, err = await process.communicate()
-    return process.returncode, out.decode(), err.decode()
+    return await put_command(parted.broker_url, state, path, "--jobs", str(JOBS), *arguments)
