@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 MAX_POLICY_CHARACTERS: Final = 2_048  # AssumeRole, Policy: "The plaintext ... can't exceed 2,048 characters"
 SHORTEST, LONGEST = timedelta(minutes=15), timedelta(hours=12)  # AssumeRole, DurationSeconds
-LONGEST_CHAINED: Final = timedelta(hours=1)  # IAM User Guide, "Role chaining": at most one hour
 
 AT_ONCE: Final = 4  # ours: requests to one STS. Threads are shared, and one that hangs must leave some to others
 # Below the patience of those who wait; botocore tries twice.
