@@ -1,6 +1,7 @@
 """The roof: the only place that knows which adapter exists. Resources open on one AsyncExitStack.
 
 - `house` – everything together: `open_house` for a process, `open_revive` for an operator.
+- `looking`, `minting` – the use cases that are made of many.
 - `polling` – what a process is that polls; `queues` puts its pollers together.
 - `providers` – which adapter serves a destination or a source; `s3` puts the one of S3 together.
 - `checks` – what `upload-broker check` works on.

@@ -17,29 +17,17 @@ from broker.outbound.pages import open_pages
 from broker.ports import Bucket, Clock, Door
 from broker.services.abort import Abort
 from broker.services.adopt import Adopt
-from broker.services.assemble import Assemble
 from broker.services.broom import Broom
 from broker.services.complete import Complete
 from broker.services.end_copies import EndCopies
 from broker.services.erase import Erase
 from broker.services.findings import Find
 from broker.services.finish import EndLease, FinishJob, ReleaseJob
-from broker.services.grant import Grant
 from broker.services.lease import LeaseJobs, RenewLease
-from broker.services.limits import Limits
-from broker.services.look import Look
-from broker.services.look_fan_out import LookFanOut
-from broker.services.mint import Mint
-from broker.services.mint_batch import MintBatch
-from broker.services.mint_copies import MintCopies
-from broker.services.missing import Missing
 from broker.services.notify import Notify
-from broker.services.open_upload import OpenUpload
 from broker.services.read import Read
 from broker.services.record_hints import RecordHints
 from broker.services.recover import Recover
-from broker.services.remint import Remint
-from broker.services.remint_copy import RemintCopy
 from broker.services.revive import Revive
 from broker.services.settle import Settle
 from broker.services.store_marks import MarkStores, MatchStore, TakeOver
@@ -61,6 +49,8 @@ from broker.telemetry.webhooks import CountedDeliveries
 from broker.wiring.credentials import counted_by, open_keyring
 from broker.wiring.keys import ConfiguredKeys, api_keys_of
 from broker.wiring.ledger import open_ledger
+from broker.wiring.looking import look_of
+from broker.wiring.minting import minting_of
 from broker.wiring.providers import buckets_of, doors_of
 from broker.wiring.webhooks import open_teller, webhooks_of
 from broker.workers.bells import Chime, LocalBell
@@ -155,78 +145,42 @@ def _house(
     tail = Tail(events=ledger, keys=known, shards=ledger.shards, limit=settings.server.max_listeners)
     metrics.listened(lambda: tail.count)
     work = FarBell(near=LocalBell(), tail=tail)
-    assemble = Assemble(sessions=sessions, clock=clock)
     adopt = Adopt(sessions=sessions, tombstones=ledger.tombstones, identity=ledger.identity, sealer=sealer, clock=clock)
     settle = Settle(sessions=sessions, clock=clock, work=work)
-    missing = Missing(buckets=buckets, sessions=sessions, looks=ledger, settle=settle, clock=clock)
-    look = CountedLook(
-        look=Look(
-            buckets=buckets,
-            sessions=sessions,
-            looks=ledger,
-            assemble=assemble,
-            adopt=adopt,
-            missing=missing,
-            sealer=sealer,
-            clock=clock,
-            settle=settle,
-            look_fan_out=LookFanOut(
-                buckets=buckets,
-                sessions=sessions,
-                looks=ledger,
-                missing=missing,
-                settle=settle,
-                sealer=sealer,
-                clock=clock,
-            ),
-        ),
-        metrics=metrics,
-        tracing=tracing,
+    judge = look_of(
+        buckets=buckets, sessions=sessions, looks=ledger, adopt=adopt, settle=settle, sealer=sealer, clock=clock
     )
-    grant = Grant(sealer=sealer)
-    open_upload = OpenUpload(sessions=sessions, sealer=sealer, clock=clock)
-    remint = Remint(buckets=buckets, sessions=sessions, grant=grant, open_upload=open_upload, clock=clock)
-    mint_copies = MintCopies(
+    look = CountedLook(look=judge, metrics=metrics, tracing=tracing)
+    turns = Turns()
+    minting = minting_of(
         buckets=buckets,
         sessions=sessions,
-        remint=remint,
-        grant=grant,
-        open_upload=open_upload,
+        rates=ledger.rates,
+        sealer=sealer,
+        tokens=tokens,
+        clock=clock,
         required=settings.fan_out.required,
         shards=ledger.shards,
+        turns=turns,
         trace=tracing,
     )
     end_copies = EndCopies(buckets=buckets, sessions=sessions, clock=clock)
     read = Read(buckets=buckets, clock=clock, ttl=settings.jobs.read_ttl)
     end = EndLease(buckets=buckets, sessions=sessions, tokens=tokens, clock=clock, work=work)
     record = RecordHints(buckets=buckets, looks=ledger, clock=clock, due=due)
-    mint = Mint(
-        buckets=buckets,
-        sessions=sessions,
-        remint=remint,
-        grant=grant,
-        open_upload=open_upload,
-        tokens=tokens,
-        clock=clock,
-        shards=ledger.shards,
-        limits=Limits(rates=ledger.rates),
-        trace=tracing,
-        copies=mint_copies,
-    )
-    turns = Turns()
     use_cases = UseCases(
         keys=known,
         tokens=tokens,
         clock=clock,
         sessions=ledger,
         schedule=ledger,
-        mint=mint,
-        mint_batch=MintBatch(mint=mint, sessions=sessions, clock=clock, turns=turns),
+        mint=minting.mint,
+        mint_batch=minting.mint_batch,
         survey_many=SurveyMany(sessions=ledger),
         listings=ledger,
         turns=turns,
-        remint=remint,
-        remint_copy=RemintCopy(buckets=buckets, sessions=sessions, remint=remint, copies=mint_copies, clock=clock),
+        remint=minting.remint,
+        remint_copy=minting.remint_copy,
         complete=Complete(sessions=sessions, looks=ledger, look=look, clock=clock),
         abort=Abort(buckets=buckets, sessions=sessions, clock=clock, end_copies=end_copies),
         erase=Erase(buckets=buckets, sessions=sessions, sealer=sealer, clock=clock, end_copies=end_copies),

@@ -23,26 +23,14 @@ from broker.ledger.tombstones import MemoryTombstones
 from broker.ports import ApiKeys, Clock, Ledger
 from broker.services.abort import Abort
 from broker.services.adopt import Adopt
-from broker.services.assemble import Assemble
 from broker.services.complete import Complete
 from broker.services.end_copies import EndCopies
 from broker.services.erase import Erase
 from broker.services.finish import EndLease, FinishJob, ReleaseJob
-from broker.services.grant import Grant
 from broker.services.lease import LeaseJobs, RenewLease
-from broker.services.limits import Limits
-from broker.services.look import Look
-from broker.services.look_fan_out import LookFanOut
-from broker.services.mint import Mint
-from broker.services.mint_batch import MintBatch
-from broker.services.mint_copies import MintCopies
-from broker.services.missing import Missing
 from broker.services.notify import Notify
-from broker.services.open_upload import OpenUpload
 from broker.services.read import Read
 from broker.services.record_hints import RecordHints
-from broker.services.remint import Remint
-from broker.services.remint_copy import RemintCopy
 from broker.services.settle import Settle
 from broker.services.survey import Survey
 from broker.services.survey_many import SurveyMany
@@ -55,6 +43,8 @@ from broker.telemetry.stores import timed
 from broker.telemetry.tracing import Tracing
 from broker.telemetry.use_cases import CountedLook, CountedNotify
 from broker.wiring import ConfiguredKeys
+from broker.wiring.looking import look_of
+from broker.wiring.minting import minting_of
 from broker.workers.bells import LocalBell
 from broker.workers.tail import Tail
 from tests.memory_bucket import MemoryBucket
@@ -192,79 +182,44 @@ def _use_cases(
     buckets = {name: timed(bucket.as_bucket(place), metrics, tracing) for name, place in PLACES.items()}
     sessions = CountedSessions(sessions=ledger, metrics=metrics, tracing=tracing)
     jobs = CountedJobs(jobs=ledger, metrics=metrics)
-    assemble = Assemble(sessions=sessions, clock=clock)
+    adopt = Adopt(
+        sessions=sessions, tombstones=MemoryTombstones(clock), identity=MemoryIdentity(), sealer=sealer, clock=clock
+    )
     settle = Settle(sessions=sessions, clock=clock, work=work)
-    missing = Missing(buckets=buckets, sessions=sessions, looks=ledger, settle=settle, clock=clock)
-    judge = Look(
-        buckets=buckets,
-        sessions=sessions,
-        looks=ledger,
-        assemble=assemble,
-        adopt=Adopt(
-            sessions=sessions,
-            tombstones=MemoryTombstones(clock),
-            identity=MemoryIdentity(),
-            sealer=sealer,
-            clock=clock,
-        ),
-        missing=missing,
-        sealer=sealer,
-        clock=clock,
-        settle=settle,
-        look_fan_out=LookFanOut(
-            buckets=buckets,
-            sessions=sessions,
-            looks=ledger,
-            missing=missing,
-            settle=settle,
-            sealer=sealer,
-            clock=clock,
-        ),
+    judge = look_of(
+        buckets=buckets, sessions=sessions, looks=ledger, adopt=adopt, settle=settle, sealer=sealer, clock=clock
     )
     look = CountedLook(look=judge, metrics=metrics, tracing=tracing)
-    grant, open_upload = Grant(sealer=sealer), OpenUpload(sessions=sessions, sealer=sealer, clock=clock)
-    remint = Remint(buckets=buckets, sessions=sessions, grant=grant, open_upload=open_upload, clock=clock)
-    copies = MintCopies(
+    turns = Turns()
+    minting = minting_of(
         buckets=buckets,
         sessions=sessions,
-        remint=remint,
-        grant=grant,
-        open_upload=open_upload,
+        rates=cast("Any", ledger).rates,
+        sealer=sealer,
+        tokens=tokens,
+        clock=clock,
         required="all",
         shards=ledger.shards,
+        turns=turns,
         trace=tracing,
     )
     end_copies = EndCopies(buckets=buckets, sessions=sessions, clock=clock)
     read = Read(buckets=buckets, clock=clock)
     end = EndLease(buckets=buckets, sessions=sessions, tokens=tokens, clock=clock, work=work)
     door = S3EventDoor(destinations=("default",), tokens=(DOOR_TOKEN,))
-    mint = Mint(
-        buckets=buckets,
-        sessions=sessions,
-        remint=remint,
-        grant=grant,
-        open_upload=open_upload,
-        tokens=tokens,
-        clock=clock,
-        shards=ledger.shards,
-        limits=Limits(rates=cast("Any", ledger).rates),
-        trace=tracing,
-        copies=copies,
-    )
-    turns = Turns()
     return UseCases(
         keys=keys,
         tokens=tokens,
         clock=clock,
         sessions=ledger,
         schedule=ledger,
-        mint=mint,
-        mint_batch=MintBatch(mint=mint, sessions=sessions, clock=clock, turns=turns),
+        mint=minting.mint,
+        mint_batch=minting.mint_batch,
         survey_many=SurveyMany(sessions=ledger),
         listings=ledger,
         turns=turns,
-        remint=remint,
-        remint_copy=RemintCopy(buckets=buckets, sessions=sessions, remint=remint, copies=copies, clock=clock),
+        remint=minting.remint,
+        remint_copy=minting.remint_copy,
         complete=Complete(sessions=sessions, looks=ledger, look=look, clock=clock),
         abort=Abort(buckets=buckets, sessions=sessions, clock=clock, end_copies=end_copies),
         erase=Erase(buckets=buckets, sessions=sessions, sealer=sealer, clock=clock, end_copies=end_copies),

@@ -14,12 +14,8 @@ from broker.domain.sessions import Facts, Session, abort, begin
 from broker.ledger.memory import MemoryLedger
 from broker.ports import Bucket, MultipartRights
 from broker.services.adopt import Adopt
-from broker.services.assemble import Assemble
 from broker.services.broom import Broom
 from broker.services.findings import Find
-from broker.services.look import Look
-from broker.services.look_fan_out import LookFanOut
-from broker.services.missing import Missing
 from broker.services.recover import Recover
 from broker.services.settle import Settle
 from broker.services.store_marks import MarkStores, MatchStore, TakeOver
@@ -27,6 +23,7 @@ from broker.services.sweep import Sweep
 from broker.storage.s3.credentials import FixedCredentials
 from broker.storage.s3.lister import S3ObjectLister
 from broker.storage.s3.mark import S3StoreMark
+from broker.wiring.looking import look_of
 from broker.workers.bells import LocalBell
 from tests.clock import FrozenClock
 from tests.contracts.storage.multiparts import PartsPlace
@@ -65,26 +62,8 @@ class Site:
         identity = ledger.identity
         adopt = Adopt(sessions=ledger, tombstones=ledger.tombstones, identity=identity, sealer=sealer, clock=clock)
         settle = Settle(sessions=ledger, clock=clock, work=LocalBell())
-        missing = Missing(buckets=buckets, sessions=ledger, looks=ledger, settle=settle, clock=clock)
-        look = Look(
-            buckets=buckets,
-            sessions=ledger,
-            looks=ledger,
-            assemble=Assemble(sessions=ledger, clock=clock),
-            adopt=adopt,
-            missing=missing,
-            sealer=sealer,
-            clock=clock,
-            settle=settle,
-            look_fan_out=LookFanOut(
-                buckets=buckets,
-                sessions=ledger,
-                looks=ledger,
-                missing=missing,
-                settle=settle,
-                sealer=sealer,
-                clock=clock,
-            ),
+        look = look_of(
+            buckets=buckets, sessions=ledger, looks=ledger, adopt=adopt, settle=settle, sealer=sealer, clock=clock
         )
         find, match = Find(sessions=ledger, tombstones=ledger.tombstones), MatchStore(identity=identity)
         self.mark = MarkStores(buckets=buckets, identity=identity, clock=clock)

@@ -33,7 +33,6 @@ from broker.ledger.memory import MemoryLedger
 from broker.ports import Bucket, Envelope, Event, MultipartRights
 from broker.services.abort import Abort
 from broker.services.adopt import Adopt
-from broker.services.assemble import Assemble
 from broker.services.broom import Broom
 from broker.services.complete import Complete
 from broker.services.drafts import Minted
@@ -41,27 +40,18 @@ from broker.services.end_copies import EndCopies
 from broker.services.erase import Erase
 from broker.services.findings import Find
 from broker.services.finish import EndLease, FinishJob, ReleaseJob
-from broker.services.grant import Grant
 from broker.services.lease import LeaseJobs, RenewLease
-from broker.services.limits import Limits
-from broker.services.look import Look
-from broker.services.look_fan_out import LookFanOut
-from broker.services.mint import Mint
-from broker.services.mint_batch import MintBatch
-from broker.services.mint_copies import MintCopies
-from broker.services.missing import Missing
 from broker.services.notify import Notify
-from broker.services.open_upload import OpenUpload
 from broker.services.read import Read
 from broker.services.record_hints import RecordHints
 from broker.services.recover import Recover
-from broker.services.remint import Remint
-from broker.services.remint_copy import RemintCopy
 from broker.services.settle import Settle
 from broker.services.store_marks import MarkStores, MatchStore
 from broker.services.sweep import Sweep
 from broker.services.turns import Turns
 from broker.telemetry.tracing import Tracing
+from broker.wiring.looking import look_of
+from broker.wiring.minting import minting_of
 from broker.workers.bells import LocalBell
 from tests.clock import FrozenClock
 from tests.memory_bucket import MemoryBucket
@@ -163,60 +153,28 @@ class House:
         ledger: Any = Fused(self.ledger, self.fuse, LedgerUnavailable)
         clock, tokens, sealer, buckets = self.clock, self.tokens, self.sealer, self.buckets
         self.work, self.due = LocalBell(), LocalBell()
-        self.assemble = Assemble(sessions=ledger, clock=clock)
         identity = Fused(self.ledger.identity, self.fuse, LedgerUnavailable)
         tombstones = Fused(self.ledger.tombstones, self.fuse, LedgerUnavailable)
         self.adopt = Adopt(sessions=ledger, tombstones=tombstones, identity=identity, sealer=sealer, clock=clock)
         settle = Settle(sessions=ledger, clock=clock, work=self.work)
-        missing = Missing(buckets=buckets, sessions=ledger, looks=ledger, settle=settle, clock=clock)
-        self.look = Look(
+        self.look = look_of(
+            buckets=buckets, sessions=ledger, looks=ledger, adopt=self.adopt, settle=settle, sealer=sealer, clock=clock
+        )
+        minting = minting_of(
             buckets=buckets,
             sessions=ledger,
-            looks=ledger,
-            assemble=self.assemble,
-            adopt=self.adopt,
-            missing=missing,
+            rates=self.ledger.rates,
             sealer=sealer,
-            clock=clock,
-            settle=settle,
-            look_fan_out=LookFanOut(
-                buckets=buckets,
-                sessions=ledger,
-                looks=ledger,
-                missing=missing,
-                settle=settle,
-                sealer=sealer,
-                clock=clock,
-            ),
-        )
-        grant, open_upload = Grant(sealer=sealer), OpenUpload(sessions=ledger, sealer=sealer, clock=clock)
-        self.remint = Remint(buckets=buckets, sessions=ledger, grant=grant, open_upload=open_upload, clock=clock)
-        copies = MintCopies(
-            buckets=buckets,
-            sessions=ledger,
-            remint=self.remint,
-            grant=grant,
-            open_upload=open_upload,
-            required=self.required,
-            shards=shards,
-            trace=Tracing(),
-        )
-        self.remint_copy = RemintCopy(buckets=buckets, sessions=ledger, remint=self.remint, copies=copies, clock=clock)
-        end_copies = EndCopies(buckets=buckets, sessions=ledger, clock=clock)
-        self.mint = Mint(
-            buckets=buckets,
-            sessions=ledger,
-            remint=self.remint,
-            grant=grant,
-            open_upload=open_upload,
             tokens=tokens,
             clock=clock,
+            required=self.required,
             shards=shards,
-            limits=Limits(rates=self.ledger.rates),
+            turns=Turns(),
             trace=Tracing(),
-            copies=copies,
         )
-        self.mint_batch = MintBatch(mint=self.mint, sessions=ledger, clock=clock, turns=Turns())
+        self.mint, self.mint_batch = minting.mint, minting.mint_batch
+        self.remint, self.remint_copy = minting.remint, minting.remint_copy
+        end_copies = EndCopies(buckets=buckets, sessions=ledger, clock=clock)
         self.complete = Complete(sessions=ledger, looks=ledger, look=self.look, clock=clock)
         self.abort = Abort(buckets=buckets, sessions=ledger, clock=clock, end_copies=end_copies)
         self.erase = Erase(buckets=buckets, sessions=ledger, sealer=sealer, clock=clock, end_copies=end_copies)
