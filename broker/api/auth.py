@@ -13,6 +13,7 @@ from litestar import Request
 
 from broker.api.answers import request_headers
 from broker.domain.errors import BrokerError, Forbidden, LedgerUnavailable, SessionNotFound, Unauthenticated
+from broker.domain.fan_out import destinations_of
 from broker.domain.keys import is_session_id
 from broker.domain.principals import ApiKey, Role, is_key, key_id_in
 from broker.domain.sessions import Session
@@ -46,10 +47,10 @@ class Gate:
         return api_key
 
     async def session_of_key(self, text: str, session_id: str, role: Role = Role.MINT) -> Session:
-        """:raises SessionNotFound: there is none, or another principal minted it."""
+        """:raises SessionNotFound: there is none, or another principal minted it and this is no admin there."""
         api_key = await self.api_key(text, role)
         session = await self.session(session_id)
-        if not api_key.may_see(session.facts.principal):
+        if not api_key.may_see(session.facts.principal, destinations_of(session)):
             raise SessionNotFound
         return session
 

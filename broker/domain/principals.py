@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import re
 import secrets
+from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
 from math import ceil
@@ -65,9 +66,10 @@ class ApiKey(Struct, frozen=True, kw_only=True):
         if role not in self.roles and Role.ADMIN not in self.roles:
             raise Forbidden
 
-    def may_see(self, principal: str) -> bool:
-        """Whether sessions that `principal` minted exist for this key."""
-        return principal == self.id or Role.ADMIN in self.roles
+    def may_see(self, principal: str, destinations: Iterable[str]) -> bool:
+        """Whether a session exists for this key that `principal` minted into these destinations: who sees it gets
+        reads of it, so that an admin's own destinations bound him here, too."""
+        return principal == self.id or (Role.ADMIN in self.roles and all(map(self.may_use, destinations)))
 
     @property
     def zones(self) -> frozenset[str] | None:

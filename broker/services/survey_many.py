@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
+from broker.domain.fan_out import destinations_of
 from broker.domain.keys import is_session_id
 from broker.domain.principals import ApiKey
 from broker.domain.sessions import Session
@@ -31,4 +32,4 @@ class SurveyMany:
 def _seen(api_key: ApiKey, session: Session | None) -> Session | None:
     if session is None or session.facts.copy_of:
         return None
-    return session if api_key.may_see(session.facts.principal) else None
+    return session if api_key.may_see(session.facts.principal, destinations_of(session)) else None

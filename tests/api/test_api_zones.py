@@ -73,6 +73,18 @@ async def test_an_admin_is_bound_to_its_destinations_like_everybody(world: World
     assert [job["id"] for job in await lease(world, world.as_("root"))] == [one["id"]]
 
 
+async def test_an_admin_of_one_destination_sees_and_reads_no_session_of_another(world: World) -> None:
+    here, there = await world.verified(), await world.verified(destination="other")
+    who = await a_key(world, "other", role=Role.ADMIN)
+    for session, expected in ((here, 404), (there, 200)):
+        place = f"/upload-sessions/{session['id']}"
+        for path in (place, f"{place}/content"):
+            assert (await world.client.get(path, headers=who)).status_code == expected
+    assert (await world.client.delete(f"/upload-sessions/{here['id']}/object", headers=who)).status_code == 404
+    answer = await world.client.post("/upload-sessions/status", json={"ids": [here["id"], there["id"]]}, headers=who)
+    assert [item.get("session", {}).get("id") for item in answer.json()["sessions"]] == [None, there["id"]]
+
+
 @pytest.mark.parametrize("verb", VERBS)
 async def test_a_lease_does_nothing_in_the_hands_of_another_zone(world: World, verb: str) -> None:
     """Somebody got hold of a worker's key and of another worker's lease: together they open nothing."""
