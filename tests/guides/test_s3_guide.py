@@ -69,6 +69,30 @@ def test_the_ways_to_keep_objects_are_taken(tmp_path: Path) -> None:
     assert keeping.features == DIALECTS["aws"].keeps - {"sse-s3"}
 
 
+CREDENTIALS = re.findall(r"`(\{[^`]*\})`", "\n".join(re.findall(r"^\| (`\{.*?\}`) \|", PAGE.read_text(), re.MULTILINE)))
+ENCRYPTIONS = re.findall(r"\{mode = [^}]*\}", PAGE.read_text())
+
+
+def test_the_guide_shows_every_kind_of_credential_and_encryption() -> None:
+    shown = {name for text in CREDENTIALS for name in re.findall(r"(\w+) =", text)}
+    assert shown >= {"access_key_id", "secret_access_key", "env_json", "file_json", "profile", "role_arn"}
+    modes = {text.split('"')[1] for text in ENCRYPTIONS}
+    assert modes == {"AES256", "aws:kms", "aws:kms:dsse"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(f"credentials = {{default = {each}}}" for each in CREDENTIALS),
+        *(f"encryption = {each}" for each in ENCRYPTIONS),
+    ],
+)
+def test_what_is_written_as_the_guide_writes_it_loads(tmp_path: Path, line: str) -> None:
+    line = line.replace('role_arn = "…"', 'role_arn = "arn:aws:iam::111122223333:role/uploads"').replace("…", "x")
+    (tmp_path / "broker.toml").write_text(f'[destinations.default]\ndialect = "aws"\nbucket = "acme-uploads"\n{line}\n')
+    keeping_of("default", load(tmp_path / "broker.toml", {}).destinations["default"])
+
+
 async def test_the_accounts_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (text,) = [text for kind, text in blocks(PAGE, "toml") if kind == "accounts"]
     (tmp_path / "broker.toml").write_text(text)
