@@ -6,17 +6,17 @@ settling, because both are the same value.
 """
 
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from broker.contract import Attempts, Guarantees, Reason, State, Step, StoredObject
 from broker.domain.copies import Copy
-from broker.domain.errors import LeaseLost, ObjectErased, SessionNotVerified, SessionSettled
+from broker.domain.errors import ObjectErased, SessionNotVerified, SessionSettled
 from broker.domain.multipart import Multipart
 from broker.domain.objects import ObjectInfo, UploadSpec, stored_object
-from broker.domain.policy import Destination, Policy, grace, retry_delay
+from broker.domain.policy import Destination, Policy, grace
 from broker.domain.tombstones import BURIED, Tombstone
 
 TRANSITIONS: dict[State, frozenset[State]] = {
@@ -25,14 +25,8 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.EXPIRED: frozenset({State.VERIFIED, State.ABORTED}),
     # Failed: its object is gone. Aborted: a copy whose bytes nobody wants any more.
     State.VERIFIED: frozenset({State.PROCESSING, State.FAILED, State.ABORTED}),
-    State.PROCESSING: frozenset(
-        {
-            State.PROCESSING,
-            State.VERIFIED,
-            State.PROCESSED,
-            State.FAILED,
-            State.REJECTED,
-        }  # itself: a higher epoch
+    State.PROCESSING: frozenset(  # itself: a higher epoch
+        {State.PROCESSING, State.VERIFIED, State.PROCESSED, State.FAILED, State.REJECTED}
     ),
     State.FAILED: frozenset({State.VERIFIED}),  # an operator's `jobs retry`
     State.PROCESSED: frozenset(),
@@ -44,10 +38,7 @@ LOOKED_AT = frozenset({State.PENDING, State.EXPIRED, State.REJECTED, State.ABORT
 READABLE = frozenset({State.VERIFIED, State.PROCESSING, State.PROCESSED, State.FAILED})
 ENDED_BADLY = frozenset({State.FAILED, State.REJECTED, State.EXPIRED, State.ABORTED})
 LEASABLE = frozenset(state for state, to in TRANSITIONS.items() if State.PROCESSING in to)
-
 ENDINGS = frozenset({State.PROCESSED, State.FAILED, State.REJECTED, State.EXPIRED, State.ABORTED})
-
-Outcome = Literal[State.PROCESSED, State.FAILED, State.REJECTED]  # a consumer's last word
 
 FOREIGN_OBJECT = "foreign-object"  # bytes that did not come by our signed request: not ours to delete
 OBJECT_MISSING = "object-missing"  # why a job failed that nobody can do; a consumer says it with the same word
@@ -347,69 +338,6 @@ def is_cut_short(session: Session) -> bool:
     return facts.erased_at is not None and facts.reason is not None and facts.reason.code == ERASED
 
 
-def finish(session: Session, outcome: Outcome, now: datetime, policy: Policy, **outcome_facts: Any) -> Change:
-    """A consumer's accepted last word: processed, failed or rejected. Rejected bytes are looked at for removal.
-
-    :raises LeaseLost: nobody works on it.
-    """
-    _need_processing(session)
-    after = moved(session, outcome, now, **outcome_facts)
-    look_at = quiet_at(session, policy, now) if outcome is State.REJECTED else None
-    tombstone = tombstone_of(after, policy)
-    return Change(before=session, after=after, look_at=look_at, keep_for=policy.retention, tombstone=tombstone)
-
-
-def retry(session: Session, reason: Reason | None, now: datetime, policy: Policy, delay: timedelta | None) -> Change:
-    """A failed attempt: visible again later, or dead after `policy.max_failures` of them.
-
-    :param delay: what the processor asked for, or None for the policy's doubling one.
-    """
-    _need_processing(session)
-    failures = session.progress.failures + 1
-    if failures >= policy.max_failures:
-        after = counted(moved(session, State.FAILED, now, reason=reason), failures=failures)
-        return Change(before=session, after=after, keep_for=policy.retention)
-    after = counted(moved(session, State.VERIFIED, now, reason=reason), failures=failures)
-    return Change(
-        before=session,
-        after=after,
-        look_at=None if session.facts.gone_at is None else now,
-        job_at=now + (retry_delay(policy, failures) if delay is None else delay),
-    )
-
-
-def revive(session: Session, now: datetime) -> Change:
-    """An operator gives a failed job another chance: visible at once, and what it is judged by counts from nothing.
-
-    :raises ObjectErased: there is nothing left to process.
-    :raises SessionSettled: it has not failed.
-    """
-    if session.facts.erased_at is not None:
-        raise ObjectErased
-    if session.state is not State.FAILED:
-        raise SessionSettled("it has not failed")
-    after = moved(session, State.VERIFIED, now, reason=None, result=b"")
-    return Change(before=session, after=counted(after, failures=0, infrastructure=0), job_at=now)
-
-
-def release(session: Session, now: datetime, policy: Policy, *, is_infrastructure: bool) -> Change:
-    """The worker gives the job back unharmed: at once when it drains, backed off when the store is in trouble.
-
-    In trouble somebody looks, too: where a store says "forbidden" of what is not there, no worker could tell.
-    """
-    _need_processing(session)
-    after = moved(session, State.VERIFIED, now)
-    if not is_infrastructure:
-        return Change(before=session, after=after, look_at=None if session.facts.gone_at is None else now, job_at=now)
-    troubles = session.progress.infrastructure + 1
-    return Change(
-        before=session,
-        after=counted(after, infrastructure=troubles),
-        look_at=now,
-        job_at=now + retry_delay(policy, troubles),
-    )
-
-
 def is_final(state: State, destination: Destination | None) -> bool:
     """Whether nothing more is expected to happen; late bytes and an operator's retry may prove it wrong.
 
@@ -417,22 +345,6 @@ def is_final(state: State, destination: Destination | None) -> bool:
     """
     has_job = destination is None or destination.processing != "none"
     return state in ENDINGS or (state is State.VERIFIED and not has_job)
-
-
-def is_leased(session: Session, epoch: int) -> bool:
-    """Whether its lease of this epoch is the current one."""
-    return session.state is State.PROCESSING and session.progress.epoch == epoch
-
-
-def leased_at(session: Session, epoch: int) -> datetime | None:
-    """When its lease of this epoch began; a change writes the lease that it ends into the steps."""
-    begun = (step.at for step in reversed(session.timeline) if (step.state, step.epoch) == (State.PROCESSING, epoch))
-    return next(begun, None)
-
-
-def has_taken_over(session: Session) -> bool:
-    """Whether a lease ran out before the present one: whoever ends his lease himself leaves a step of its epoch."""
-    return bool(session.facts.steps) and session.progress.epoch - session.facts.steps[-1].epoch > 1
 
 
 def _cleared_from(session: Session, now: datetime) -> datetime:
@@ -445,11 +357,6 @@ def _need(session: Session, *states: State) -> None:
     """Two ways lead to verified, and to rejected: the table alone does not tell a look from a consumer's report."""
     if session.state not in states:
         raise SessionSettled
-
-
-def _need_processing(session: Session) -> None:
-    if session.state is not State.PROCESSING:
-        raise LeaseLost
 
 
 def quiet_at(session: Session, policy: Policy, now: datetime) -> datetime:

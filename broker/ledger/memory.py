@@ -16,9 +16,10 @@ from msgspec.structs import replace
 
 from broker.contract import Reason, State
 from broker.domain.errors import BrokerError, IdempotencyKeyReused
+from broker.domain.jobs import is_leased
 from broker.domain.keys import shard_of
 from broker.domain.queues import Queue, Zones, is_within, queue_of
-from broker.domain.sessions import LEASABLE, LOOKED_AT, READABLE, Change, Progress, Session, is_leased
+from broker.domain.sessions import LEASABLE, LOOKED_AT, READABLE, Change, Progress, Session
 from broker.ledger.api_keys import MemoryApiKeys
 from broker.ledger.creation import refusal
 from broker.ledger.identity import MemoryIdentity

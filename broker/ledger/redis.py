@@ -20,10 +20,11 @@ from typing import TypeVar
 
 from broker.contract import State
 from broker.domain.errors import BrokerError, ConfigurationInvalid, LedgerUnavailable
+from broker.domain.jobs import is_leased
 from broker.domain.keys import SHARDS_LIMIT, shard_of
 from broker.domain.principals import ANY_DESTINATION
 from broker.domain.queues import Queue, Zones, is_within, queue_of
-from broker.domain.sessions import LEASABLE, LOOKED_AT, READABLE, Change, Session, is_leased
+from broker.domain.sessions import LEASABLE, LOOKED_AT, READABLE, Change, Session
 from broker.ledger import census, changing, creation, scripts
 from broker.ledger.api_keys import RedisApiKeys
 from broker.ledger.health import Durability, examine, examine_by_writing

@@ -8,9 +8,10 @@ from typing import Literal
 
 from broker.contract import MAX_RESULT_BYTES, Reason, ResultRequest, State
 from broker.domain.errors import LeaseLost, ResultTooLarge
+from broker.domain.jobs import Outcome, finish, leased_at, release, retry
 from broker.domain.policy import Policy
 from broker.domain.queues import Zones, held_in, is_within
-from broker.domain.sessions import Change, Outcome, Session, finish, is_cut_short, leased_at, release, retry
+from broker.domain.sessions import Change, Session, is_cut_short
 from broker.domain.tokens import Tokens
 from broker.ports import Bell, Buckets, Clock, Sessions
 

@@ -6,10 +6,11 @@ from datetime import datetime, timedelta
 
 from broker.contract import Job, Lease, RenewedLease
 from broker.domain.errors import BrokerError, LeaseLost, SessionNotVerified
+from broker.domain.jobs import leased_at, release
 from broker.domain.objects import unproved
 from broker.domain.policy import Policy
 from broker.domain.queues import Zones
-from broker.domain.sessions import Session, leased_at, release
+from broker.domain.sessions import Session
 from broker.domain.tokens import Tokens
 from broker.ports import Bell, Clock, Jobs, Sessions
 from broker.services.read import Read

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from broker.domain.errors import ObjectGone, SessionNotFound, SessionSettled, UnknownDestination
 from broker.domain.fan_out import readable
-from broker.domain.sessions import Change, Session, revive
+from broker.domain.jobs import revive
+from broker.domain.sessions import Change, Session
 from broker.ports import Buckets, Clock, Sessions
 from broker.services.missing import gone_from
 

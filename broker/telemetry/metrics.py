@@ -13,7 +13,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Hi
 
 from broker import __version__
 from broker.contract import NotificationReceipt, State, StoredObject
-from broker.domain.sessions import Change, Session, has_taken_over, is_cut_short
+from broker.domain.jobs import has_taken_over
+from broker.domain.sessions import Change, Session, is_cut_short
 from broker.domain.webhooks import Attempt
 from broker.ports import Delivery
 from broker.telemetry.families import Family

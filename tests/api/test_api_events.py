@@ -17,8 +17,8 @@ from broker.api import session_events
 from broker.api.app import create_app
 from broker.api.openapi import openapi_document
 from broker.domain.errors import LedgerUnavailable
+from broker.domain.jobs import release, retry
 from broker.domain.policy import Policy
-from broker.domain.sessions import release, retry
 from broker.ports import Sessions
 from tests.api.test_api_transport import serving
 from tests.api.world import World, bearer, build

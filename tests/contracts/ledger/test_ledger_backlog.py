@@ -2,7 +2,7 @@
 
 from ledger_samples import DAY, HOLD, NOW, POLICY, SECOND, created, leased, verified
 
-from broker.domain.sessions import has_taken_over, release
+from broker.domain.jobs import has_taken_over, release
 from broker.ports import Backlog, Ledger
 
 EMPTY = Backlog(looks=0, looks_due=0, oldest_look=None, jobs_visible=0, oldest_job=None, jobs_hidden=0, events=0)

@@ -3,7 +3,8 @@
 from ledger_samples import DESTINATION, NOW, POLICY, a_session, created, leased, verified
 
 from broker.contract import State
-from broker.domain.sessions import Session, erase, finish, revive
+from broker.domain.jobs import finish, revive
+from broker.domain.sessions import Session, erase
 from broker.ports import Ledger
 
 

@@ -22,8 +22,9 @@ from ledger_samples import (
 )
 
 from broker.contract import Reason, State
+from broker.domain.jobs import finish, release
 from broker.domain.keys import new_session_id
-from broker.domain.sessions import OBJECT_MISSING, Change, Session, abort, expire, finish, missing, reject, release
+from broker.domain.sessions import OBJECT_MISSING, Change, Session, abort, expire, missing, reject
 from broker.ports import Ledger
 
 PLACE = DESTINATION.name

@@ -5,7 +5,8 @@ import asyncio
 from ledger_samples import DESTINATION, HOLD, INFO, NOW, POLICY, SECOND, created, leased, states_of, verified
 
 from broker.contract import State
-from broker.domain.sessions import abort, finish, release, verify
+from broker.domain.jobs import finish, release
+from broker.domain.sessions import abort, verify
 from broker.ports import Checkup, Event, Ledger
 
 

@@ -17,7 +17,8 @@ from ledger_samples import (
 )
 
 from broker.contract import Reason, State
-from broker.domain.sessions import Change, finish, release, retry
+from broker.domain.jobs import finish, release, retry
+from broker.domain.sessions import Change
 from broker.ports import Ledger
 
 

@@ -24,8 +24,9 @@ from ledger_samples import (
 )
 
 from broker.contract import Reason, State
+from broker.domain.jobs import finish
 from broker.domain.keys import new_session_id
-from broker.domain.sessions import Change, Session, abort, erase, erased, expire, finish, reject, verify
+from broker.domain.sessions import Change, Session, abort, erase, erased, expire, reject, verify
 from broker.ports import DueLook, Ledger
 
 BAD = Reason(code="size-mismatch", message="…")

@@ -5,8 +5,9 @@ from ledger_samples import DAY, HOLD, NOW, POLICY, SECOND, created, leased, stat
 from msgspec.structs import replace
 
 from broker.contract import State
+from broker.domain.jobs import finish, release
 from broker.domain.queues import Zones
-from broker.domain.sessions import Change, Session, finish, release
+from broker.domain.sessions import Change, Session
 from broker.ports import Ledger
 
 EU, US = frozenset({"eu"}), frozenset({"us"})

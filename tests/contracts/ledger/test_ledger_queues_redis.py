@@ -7,7 +7,8 @@ from msgspec.structs import replace
 
 from broker.contract import State
 from broker.dev.redis_server import RedisServer
-from broker.domain.sessions import Change, Session, finish
+from broker.domain.jobs import finish
+from broker.domain.sessions import Change, Session
 from broker.ledger.records import queue_name
 from broker.ledger.redis import RedisLedger
 from broker.ledger.wire import Wire

@@ -33,9 +33,10 @@ from msgspec.structs import replace
 from broker.contract import State
 from broker.dev.redis_server import RedisServer
 from broker.domain.errors import BrokerError, LedgerUnavailable
+from broker.domain.jobs import finish
 from broker.domain.keys import new_session_id
 from broker.domain.principals import ApiKey, Role, Standing, hash_of
-from broker.domain.sessions import Change, finish, verify
+from broker.domain.sessions import Change, verify
 from broker.ledger import records
 from broker.ledger.api_keys import MemoryApiKeys, RedisApiKeys
 from broker.ledger.creation import MOST_AT_ONCE, label_hash

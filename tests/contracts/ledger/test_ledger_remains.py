@@ -26,21 +26,9 @@ from msgspec.structs import replace
 from broker.contract import Reason, State
 from broker.dev.redis_server import RedisServer
 from broker.domain.errors import LedgerUnavailable
+from broker.domain.jobs import finish, retry
 from broker.domain.keys import new_session_id
-from broker.domain.sessions import (
-    Session,
-    abort,
-    erase,
-    erased,
-    expire,
-    finish,
-    quiet_at,
-    reject,
-    remint,
-    removed,
-    retry,
-    verify,
-)
+from broker.domain.sessions import Session, abort, erase, erased, expire, quiet_at, reject, remint, removed, verify
 from broker.domain.tombstones import OUTLIVES, Tombstone
 from broker.ledger.redis import RedisLedger
 from broker.ledger.tombstones import decode_tombstone, tombstone_key

@@ -25,9 +25,10 @@ from msgspec.structs import replace
 
 from broker.contract import Reason, State
 from broker.domain.errors import IdempotencyKeyReused
+from broker.domain.jobs import finish, retry
 from broker.domain.keys import new_session_id
 from broker.domain.policy import Destination
-from broker.domain.sessions import abort, expire, finish, reject, remint, removed, retry, verify
+from broker.domain.sessions import abort, expire, reject, remint, removed, verify
 from broker.ports import Ledger
 
 

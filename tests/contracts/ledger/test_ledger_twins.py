@@ -27,20 +27,9 @@ from broker.clock import SystemClock
 from broker.contract import Reason, State
 from broker.dev.redis_server import RedisServer
 from broker.domain.errors import BrokerError
+from broker.domain.jobs import finish, release, retry
 from broker.domain.queues import Zones
-from broker.domain.sessions import (
-    Change,
-    Session,
-    abort,
-    expire,
-    finish,
-    reject,
-    release,
-    remint,
-    removed,
-    retry,
-    verify,
-)
+from broker.domain.sessions import Change, Session, abort, expire, reject, remint, removed, verify
 from broker.ledger.memory import MemoryLedger
 from broker.ledger.redis import RedisLedger
 from broker.ledger.wire import Wire

@@ -18,8 +18,9 @@ from ledger_samples import (
 )
 
 from broker.contract import Reason, State
+from broker.domain.jobs import finish, release, retry
 from broker.domain.objects import ObjectInfo
-from broker.domain.sessions import Session, abort, expire, finish, reject, release, retry
+from broker.domain.sessions import Session, abort, expire, reject
 from broker.domain.webhooks import Attempt
 from broker.ports import Delivery, Event
 

@@ -7,19 +7,9 @@ from msgspec.structs import replace
 
 from broker.contract import Reason, State
 from broker.domain.errors import LeaseLost, ObjectErased, SessionNotVerified, SessionSettled
+from broker.domain.jobs import finish, leased_at
 from broker.domain.objects import stored_object
-from broker.domain.sessions import (
-    ERASED,
-    FOREIGN_OBJECT,
-    TRANSITIONS,
-    Session,
-    erase,
-    erased,
-    finish,
-    is_cut_short,
-    leased_at,
-    quiet_at,
-)
+from broker.domain.sessions import ERASED, FOREIGN_OBJECT, TRANSITIONS, Session, erase, erased, is_cut_short, quiet_at
 from tests.clock import START
 from tests.unit.domain.samples import INFO, PLACE, pending
 

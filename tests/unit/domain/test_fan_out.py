@@ -26,8 +26,9 @@ from broker.domain.fan_out import (
     readable,
     replaced,
 )
+from broker.domain.jobs import finish
 from broker.domain.policy import Destination, Policy
-from broker.domain.sessions import Change, Session, begin, erase, expire, finish, reject, verify
+from broker.domain.sessions import Change, Session, begin, erase, expire, reject, verify
 from tests.clock import START
 from tests.unit.domain.samples import ID, INFO, PLACE, facts, pending
 

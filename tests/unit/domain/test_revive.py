@@ -7,8 +7,9 @@ from msgspec.structs import replace
 
 from broker.contract import Reason, State
 from broker.domain.errors import ObjectErased, SessionSettled
+from broker.domain.jobs import revive
 from broker.domain.objects import stored_object
-from broker.domain.sessions import Session, revive
+from broker.domain.sessions import Session
 from tests.clock import START
 from tests.unit.domain.samples import INFO, pending
 

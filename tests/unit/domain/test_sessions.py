@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from broker.contract import Reason, State
 from broker.domain.errors import LeaseLost, SessionSettled
+from broker.domain.jobs import finish, release, retry
 from broker.domain.policy import Destination, Policy, grace
 from broker.domain.sessions import (
     FOREIGN_OBJECT,
@@ -25,14 +26,11 @@ from broker.domain.sessions import (
     Session,
     abort,
     expire,
-    finish,
     is_final,
     quiet_at,
     reject,
-    release,
     remint,
     removed,
-    retry,
     verify,
 )
 from tests.clock import START

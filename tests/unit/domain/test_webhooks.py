@@ -16,8 +16,9 @@ from standardwebhooks import WebhookVerificationError
 from broker.contract import Reason, State, UploadSession, WebhookSession
 from broker.domain.copies import Copy
 from broker.domain.errors import ConfigurationInvalid
+from broker.domain.jobs import finish
 from broker.domain.policy import Policy
-from broker.domain.sessions import Session, expire, finish, verify
+from broker.domain.sessions import Session, expire, verify
 from broker.domain.webhooks import (
     GIVEN_UP_AFTER,
     LONGEST_PAUSE,
