@@ -49,3 +49,4 @@ class SecretSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """First writes, all read. `capsule_keys` also key the session and lease tokens, each derived for its purpose."""
 
     capsule_keys: tuple[Secret, ...] = ()
+    encryption_keys: tuple[Secret, ...] = ()
