@@ -9,7 +9,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from broker.domain.errors import SenderUnavailable
@@ -164,7 +164,10 @@ PEM = certificate(rsa_key(), begins=FrozenClock().now())
 DER = x509.load_pem_x509_certificate(PEM).public_bytes(Encoding.DER)
 
 
+# What cryptography reads today with a warning (a serial number that is not positive), it will refuse tomorrow.
+@pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
 @given(st.integers(0, len(DER) - 1), st.binary(min_size=1, max_size=4))
+@example(15, b"\x80")
 def test_no_damaged_certificate_is_more_than_none(at: int, junk: bytes) -> None:
     sns = Sns()
     der = DER[:at] + junk + DER[at + len(junk) :]
