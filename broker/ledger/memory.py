@@ -4,26 +4,23 @@ Nothing here awaits, so on one event loop each method is as atomic as a script. 
 would keep: what one twin rounds, refuses or copies, the other does too.
 """
 
-import bisect
-from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 from msgspec.structs import replace
 
-from broker.contract import Reason, State
+from broker.contract import State
 from broker.domain.errors import BrokerError, IdempotencyKeyReused
 from broker.domain.jobs import is_leased
 from broker.domain.keys import shard_of
-from broker.domain.queues import Queue, Zones, is_within, queue_of
-from broker.domain.sessions import LEASABLE, LOOKED_AT, READABLE, Change, Progress, Session
+from broker.domain.queues import Zones, is_within, queue_of
+from broker.domain.sessions import LEASABLE, LOOKED_AT, READABLE, Change, Session
 from broker.ledger.api_keys import MemoryApiKeys
 from broker.ledger.creation import refusal
 from broker.ledger.identity import MemoryIdentity
 from broker.ledger.listing import Entry, Spot, merged
+from broker.ledger.memory_shard import KEPT_MS, NOTHING, Line, Schedule, Shard
 from broker.ledger.memory_webhooks import MemoryWebhooks, position
 from broker.ledger.rates import MemoryRates
 from broker.ledger.records import byte_of, decode, duration, encode, milliseconds, moment
@@ -45,111 +42,6 @@ from broker.ports import (
     Usage,
 )
 
-KEPT_MS = 7 * 86_400_000  # ours, events and strays: a week to notice that nobody reads them
-HELD_MS = 30 * 86_400_000  # ours: the longest that a reader holds events
-
-NOTHING = Usage(sessions=0, size_bytes=0)
-
-V = TypeVar("V")
-
-Schedule: TypeAlias = dict[str, int]  # when, by session id
-
-
-class _Shelf(Generic[V]):
-    """A dict whose entries may have an end."""
-
-    def __init__(self) -> None:
-        self._items: dict[str, tuple[V, int | None]] = {}
-
-    def put(self, key: str, value: V, *, until: int | None = None) -> None:
-        self._items[key] = (value, until)
-
-    def get(self, key: str, now: int) -> V | None:
-        value, until = self._items.get(key, (None, None))
-        if until is not None and until <= now:
-            self.drop(key)
-            return None
-        return value
-
-    def end_of(self, key: str) -> int | None:
-        return self._items[key][1]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._items)
-
-    def drop(self, key: str) -> None:
-        self._items.pop(key, None)
-
-
-class _Line(NamedTuple):
-    """A session in the listing of its principal."""
-
-    created_at: int
-    batch: str | None
-    owner: str | None
-
-
-@dataclass(slots=True)
-class _Shard:
-    """What Redis keeps under one hash tag, in the same parts."""
-
-    sessions: _Shelf[bytes] = field(default_factory=_Shelf)
-    strays: _Shelf[Stray] = field(default_factory=_Shelf)
-    looked: _Shelf[bool] = field(default_factory=_Shelf)
-    idempotency: _Shelf[tuple[str, str]] = field(default_factory=_Shelf)  # body, session id
-    due: Schedule = field(default_factory=dict)
-    jobs: dict[Queue, Schedule] = field(default_factory=lambda: defaultdict(dict))
-    events: list[Event] = field(default_factory=list)
-    cursors: dict[str, str] = field(default_factory=dict)
-    recorded: tuple[int, int] = (0, 0)
-    own: dict[str, dict[str, "_Line"]] = field(default_factory=dict)  # by principal and session id
-    usage: dict[str, Usage] = field(default_factory=dict)
-
-    def begin(self, new: NewSession) -> None:
-        """A record and its look, which is all there is of a copy."""
-        self.sessions.put(new.session.id, encode(new.session))
-        self.due[new.session.id] = milliseconds(new.look_at)
-
-    def use(self, principal: str, sessions: int, size_bytes: int) -> None:
-        """Counts up or down; who has no session pending has no bytes either."""
-        used = self.usage.get(principal, NOTHING)
-        self.usage[principal] = Usage(sessions=used.sessions + sessions, size_bytes=used.size_bytes + size_bytes)
-        if self.usage[principal].sessions <= 0:
-            del self.usage[principal]
-
-    def record(self, session_id: str, progress: Progress, now: int, reason: Reason | None = None) -> None:
-        """Under a cursor as Redis makes them: when it was recorded, and a number; together they only grow."""
-        ms, number = self.recorded
-        self.recorded = (ms, number + 1) if now <= ms else (now, 0)
-        cursor, at = "{}-{}".format(*self.recorded), moment(milliseconds(progress.changed_at))
-        state, epoch = progress.state, progress.epoch
-        self.events.append(Event(cursor=cursor, id=session_id, state=state, at=at, epoch=epoch, reason=reason))
-        kept_from = min([(now - KEPT_MS, 0), *map(position, self.cursors.values())])
-        del self.events[: self.place_of(max(kept_from, (now - HELD_MS, 0)))]
-
-    def move_job(self, change: Change) -> None:
-        """From its queue before to its queue after."""
-        session_id = change.after.id
-        at = self.jobs[queue_of(change.before)].pop(session_id, None)
-        if not change.stays:
-            at = None if change.job_at is None else milliseconds(change.job_at)
-        if at is not None:
-            self.jobs[queue_of(change.after)][session_id] = at
-
-    def look_by(self, session_id: str, score: int) -> bool:
-        """Whether that changed the schedule."""
-        if self.due.get(session_id, score + 1) <= score:
-            return False
-        self.due[session_id] = score
-        return True
-
-    def queues_of(self, zones: Zones) -> list[Schedule]:
-        return [jobs for queue, jobs in self.jobs.items() if is_within(queue, zones)]
-
-    def place_of(self, wanted: tuple[int, int]) -> int:
-        """Of the first event that is not before."""
-        return bisect.bisect_left(self.events, wanted, key=lambda event: position(event.cursor))
-
 
 class MemoryLedger:
     """A `Ledger` that lives as long as the object.
@@ -159,7 +51,7 @@ class MemoryLedger:
 
     def __init__(self, clock: Clock, *, shards: int = 1) -> None:
         self._clock = clock
-        self._shards = {f"{number:02x}": _Shard() for number in range(shards)}
+        self._shards = {f"{number:02x}": Shard() for number in range(shards)}
         self._turn = 0
         self.api_keys = MemoryApiKeys()
         self.rates = MemoryRates(clock)
@@ -202,7 +94,7 @@ class MemoryLedger:
             shard.begin(new)
         shard.record(session.id, session.progress, now)
         facts = session.facts
-        line = _Line(milliseconds(session.progress.changed_at), facts.batch, facts.owner)
+        line = Line(milliseconds(session.progress.changed_at), facts.batch, facts.owner)
         shard.own.setdefault(facts.principal, {})[session.id] = line
         shard.use(facts.principal, 1, facts.spec.size_bytes)
         if idempotency:
@@ -380,9 +272,9 @@ class MemoryLedger:
     def _now(self) -> int:
         return milliseconds(self._clock.now())
 
-    def _shard(self, session_id: str) -> _Shard:
+    def _shard(self, session_id: str) -> Shard:
         """An id of a shard that we do not have is of nobody's making: it finds an empty one."""
-        return self._shards.get(shard_of(session_id)) or _Shard()
+        return self._shards.get(shard_of(session_id)) or Shard()
 
     def _session(self, session_id: str) -> Session | None:
         record = self._shard(session_id).sessions.get(session_id, self._now())
@@ -422,7 +314,7 @@ class MemoryLedger:
         if quota.size_bytes is not None and used.size_bytes + session.facts.spec.size_bytes > quota.size_bytes:
             raise refusal(quota, is_of_bytes=True)
 
-    async def _entries(self, shard: _Shard, selection: Selection, after: Spot | None, limit: int) -> list[Entry]:
+    async def _entries(self, shard: Shard, selection: Selection, after: Spot | None, limit: int) -> list[Entry]:
         """Of those with the label that is asked for: of one of them, as Redis has no index by both."""
         own, now = shard.own.get(selection.principal, {}), self._now()
         owner = selection.owner if selection.batch is None else None
@@ -446,7 +338,7 @@ class MemoryLedger:
         stray = None if session else self._shard(session_id).strays.get(session_id, self._now())
         return DueLook(id=session_id, claim=claim, session=session, stray=stray) if session or stray else None
 
-    def _ripe(self, now: int, schedules_of: Callable[[_Shard], Iterable[Schedule]]) -> Iterator[tuple[str, Schedule]]:
+    def _ripe(self, now: int, schedules_of: Callable[[Shard], Iterable[Schedule]]) -> Iterator[tuple[str, Schedule]]:
         """Shard by shard, from another one each time; in a shard the earliest first, each with its schedule."""
         self._turn = (self._turn + 1) % len(self._shards)
         shards = [*self._shards.values()]
