@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
-import boto3
 import pytest
-from botocore.config import Config
 
-from broker.dev.stack import BUCKET, Stack, StackOptions, start_stack
+from broker.dev.stack import BUCKET, REGION, Stack, StackOptions, start_stack
+from broker.storage.s3.sigv4 import Credential
 from tests.checks.world import LIFECYCLE
 from tests.contracts.storage.witness import Witness
 
@@ -43,15 +42,8 @@ def witness(stack: Stack) -> Iterator[Witness]:
 
 
 def witness_of(stack: Stack) -> Witness:
-    client = boto3.client(
-        "s3",
-        endpoint_url=stack.about.store,
-        region_name="us-east-1",
-        aws_access_key_id=stack.about.access_key,
-        aws_secret_access_key=stack.about.secret_key,
-        config=Config(signature_version="s3v4", s3={"addressing_style": "path"}),
-    )
-    return Witness(client=client)
+    about = stack.about
+    return Witness.of(about.store, REGION, Credential(access_key=about.access_key, secret_key=about.secret_key))
 
 
 def environment(stack: Stack) -> dict[str, str]:

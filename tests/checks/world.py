@@ -7,9 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import boto3
 import msgspec
-from botocore.config import Config
 
 from broker.checks.bench import Bench
 from broker.checks.findings import CheckReport, Outcome, StepReport
@@ -18,6 +16,7 @@ from broker.checks.table import STEPS
 from broker.clock import SystemClock
 from broker.ports import Clock
 from broker.settings import Settings, load
+from broker.storage.s3.sigv4 import Credential
 from broker.wiring import CheckOptions, Untried, open_benches
 from emulators.process import S3Process
 from tests.contracts.storage.witness import Witness
@@ -145,13 +144,4 @@ def account(s3: S3Process, name: str, number: int = 0) -> Keys:
 
 
 def witness_of(s3: S3Process) -> Witness:
-    config = Config(signature_version="s3v4", s3={"addressing_style": "path"})
-    client = boto3.client(
-        "s3",
-        endpoint_url=s3.endpoint,
-        region_name=s3.region,
-        aws_access_key_id=s3.access_key,
-        aws_secret_access_key=s3.secret_key,
-        config=config,
-    )
-    return Witness(client=client)
+    return Witness.of(s3.endpoint, s3.region, Credential(access_key=s3.access_key, secret_key=s3.secret_key))

@@ -7,12 +7,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
 
 from broker.contract import State
-from broker.dev.stack import Stack, StackOptions, start_stack
+from broker.dev.stack import REGION, Stack, StackOptions, start_stack
+from broker.storage.s3.sigv4 import Credential
+from tests.contracts.storage.witness import Witness
 from uploader import Uploader
 
 MIB = 1 << 20
@@ -38,16 +38,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture
 def store(stack: Stack) -> Iterator[Any]:
-    client = boto3.client(
-        "s3",
-        endpoint_url=stack.about.store,
-        region_name="us-east-1",
-        aws_access_key_id=stack.about.access_key,
-        aws_secret_access_key=stack.about.secret_key,
-        config=Config(signature_version="s3v4", s3={"addressing_style": "path"}),
-    )
-    yield client
-    client.close()
+    about = stack.about
+    witness = Witness.of(about.store, REGION, Credential(access_key=about.access_key, secret_key=about.secret_key))
+    yield witness.client
+    witness.close()
 
 
 @pytest.fixture
