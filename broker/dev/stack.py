@@ -6,7 +6,7 @@ import secrets
 import socket
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -15,10 +15,11 @@ from msgspec import Struct
 
 from broker.dev.children import Child
 from broker.dev.redis_server import RedisServer, start_redis
-from broker.domain.principals import hash_of, new_key_text
+from broker.dev.stack_config import BUCKET, REGION, StackOptions, bucket_of, write_config, zone_key
+from broker.domain.principals import new_key_text
 
-BUCKET = "dev-uploads"
-REGION = "us-east-1"
+__all__ = ["BUCKET", "REGION", "Announcement", "Stack", "StackOptions", "bucket_of", "start_stack"]
+
 _KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH", "LD_LIBRARY_PATH", "PYTHONWARNINGS")
 
 
@@ -36,37 +37,6 @@ class Announcement(Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"Announcement(broker={self.broker!r}, store={self.store!r})"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StackOptions:
-    directory: Path
-    port: int = 0
-    store_port: int = 0
-    shards: int = 1
-    durability: Literal["everysec", "strict"] = "everysec"
-    consumers: int = 1
-    lookers: int = 0  # 0: the broker looks itself
-    consumer_module: str | None = None
-    more_destinations: tuple[str, ...] = ()  # beside `default`, each with a bucket of its own
-    away: tuple[str, ...] = ()  # more of them, in a store of its own that can be killed apart
-    required: int | Literal["all"] = "all"  # copies of a fan-out
-    zones: tuple[tuple[str, ...], ...] = ()  # what the first consumers may read, each by a key of its own
-    policy: Mapping[str, object] = field(default_factory=dict)
-    policies: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # what one destination has otherwise
-    multipart: Mapping[str, object] = field(default_factory=dict)
-    keeping: str = ""  # how each destination wants its objects kept, as it stands in broker.toml
-    page_origins: tuple[str, ...] = ()  # whose pages may read the broker's answers
-    webhooks: Mapping[str, str] = field(default_factory=dict)  # names and URLs of receivers, private ones too
-    webhook_timeout: str = "15s"
-    lease: str = "60s"
-    log_level: str = "info"
-    faults: Mapping[str, object] = field(default_factory=dict)
-    faults_away: Mapping[str, object] = field(default_factory=dict)
-
-    @property
-    def here(self) -> tuple[str, ...]:
-        return ("default", *self.more_destinations)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -123,7 +93,7 @@ def _start_children(options: StackOptions, redis: RedisServer, started: list[Chi
         away = _child("away", directory, argv, {})
         started.append(away)
         endpoints |= dict.fromkeys(options.away, str(away.start()["endpoint"]))
-    config = _write_config(options, known, endpoints, redis.url, port)
+    config = write_config(options, known, endpoints, redis.url, port)
     serve = ["broker", "serve", "--config", str(config), "--json", *(["--no-look"] if options.lookers else [])]
     broker = _child("broker", directory, serve, _broker_secrets(known))
     started.append(broker)
@@ -172,16 +142,12 @@ def _child(
 
 def _consumer(number: int, options: StackOptions, known: Mapping[str, str], broker_url: str) -> Child:
     """All that a consumer is given: where the broker is, and its own role key."""
-    key = known[_zone_key(number) if number < len(options.zones) else "consumer_key"]
+    key = known[zone_key(number) if number < len(options.zones) else "consumer_key"]
     env = {"BROKER_URL": broker_url, "BROKER_CONSUMER_KEY": key, "PYTHONUNBUFFERED": "1"}
     module = [options.consumer_module] if options.consumer_module else []
     name = f"consumer-{number}"
     argv = ["consumer", "run", "--worker", name, *module]
     return _child(name, options.directory, argv, env, is_announced=False)
-
-
-def _zone_key(number: int) -> str:
-    return f"zone_{number}_key"
 
 
 def _store_argv(
@@ -218,109 +184,6 @@ def _broker_secrets(known: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _write_config(
-    options: StackOptions, known: Mapping[str, str], endpoints: Mapping[str, str], redis_url: str, port: int
-) -> Path:
-    origins = msgspec.json.encode(options.page_origins).decode()
-    text = f"""\
-[ledger]
-url = "{redis_url}"
-shards = {options.shards}
-durability = "{options.durability}"
-
-[server]
-port = {port}
-log_level = "{options.log_level}"
-
-[cors]
-allow_origins = {origins}
-
-[jobs]
-lease = "{options.lease}"
-
-[fan_out]
-required = {msgspec.json.encode(options.required).decode()}
-
-[secrets]
-capsule_keys = [{{env = "DEV_CAPSULE_KEY"}}]
-
-{_destinations(options, known, endpoints)}
-[sources.dev]
-kind = "s3_event"
-tokens = [{{env = "DEV_EVENT_TOKEN"}}]
-destinations = {msgspec.json.encode(list(endpoints)).decode()}
-
-{_webhooks(options)}
-[keys.app]
-hash = "{hash_of(known["api_key"])}"
-roles = ["mint"]
-
-[keys.worker]
-hash = "{hash_of(known["consumer_key"])}"
-roles = ["consume"]
-
-{_zones(options, known)}
-"""
-    path = options.directory / "broker.toml"
-    path.write_text(text)
-    return path
-
-
-def bucket_of(destination: str) -> str:
-    return BUCKET if destination == "default" else f"{BUCKET}-{destination}"
-
-
-def _zones(options: StackOptions, known: Mapping[str, str]) -> str:
-    tables = (
-        f'[keys.zone-{number}]\nhash = "{hash_of(known[_zone_key(number)])}"\nroles = ["consume"]\n'
-        f"destinations = {msgspec.json.encode(zone).decode()}\n"
-        for number, zone in enumerate(options.zones)
-    )
-    return "\n".join(tables)
-
-
-def _destinations(options: StackOptions, known: Mapping[str, str], endpoints: Mapping[str, str]) -> str:
-    tables = (
-        f"""\
-[destinations.{name}]
-provider = "s3"
-dialect = "aws"
-bucket = "{bucket_of(name)}"
-region = "{REGION}"
-endpoint = "{endpoint}"
-addressing = "path"
-{options.keeping}
-
-[destinations.{name}.policy]
-{_toml({**options.policy, **options.policies.get(name, {})})}
-
-[destinations.{name}.multipart]
-{_toml(options.multipart)}
-
-[destinations.{name}.credentials.default]
-access_key_id = "{known["access_key"]}"
-secret_access_key = {{env = "DEV_SECRET_KEY"}}
-"""
-        for name, endpoint in endpoints.items()
-    )
-    return "\n".join(tables)
-
-
-def _webhooks(options: StackOptions) -> str:
-    secrets = '[{env = "DEV_WEBHOOK_SECRET"}]'
-    tables = (
-        f'[webhooks.{name}]\nurl = "{url}"\nsecrets = {secrets}\ntimeout = "{options.webhook_timeout}"\n'
-        "allow_private = true\n"
-        for name, url in options.webhooks.items()
-    )
-    return "\n".join(tables)
-
-
-def _toml(table: Mapping[str, object]) -> str:
-    """Numbers, texts and lists of these are written in TOML as in JSON."""
-    return "\n".join(f"{name} = {msgspec.json.encode(value).decode()}" for name, value in table.items())
-
-
 def _credentials(path: Path, zones: Sequence[object]) -> dict[str, str]:
     """Made once and kept beside the data, so that a restarted stack knows its own."""
     kept = msgspec.json.decode(path.read_bytes(), type=dict[str, str]) if path.exists() else {}
@@ -332,7 +195,7 @@ def _credentials(path: Path, zones: Sequence[object]) -> dict[str, str]:
         "access_key": "DEV" + secrets.token_hex(8).upper(),
         "secret_key": secrets.token_urlsafe(30),
         "webhook_secret": "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode(),
-        **{_zone_key(number): new_key_text(f"zone-{number}") for number in range(len(zones))},
+        **{zone_key(number): new_key_text(f"zone-{number}") for number in range(len(zones))},
     }
     known = fresh | kept
     if known != kept:  # none yet, or of an older version that needed fewer
