@@ -1,1 +1,1 @@
-"""Floor 2: how the broker calls receivers that are not its own."""
+"""Floor 2: how the broker calls who is not its own: receivers of webhooks, and hosts of certificates."""

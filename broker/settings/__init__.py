@@ -4,6 +4,9 @@
 
 A secret is never a literal: `{env = "NAME"}` or `{file = "/run/secrets/name"}`. Durations are written "90s", "15m",
 "24h", "30d". Unknown names are refused, with the place where they stand.
+
+- `tree` – all of them together; a module for each branch: `destinations`, `credentials`, `sources`, `keys` …
+- `loading` – from the file and the `environment` to the tree; `checks` – what one place makes of another.
 """
 
 from broker.settings.credentials import CredentialSettings, RightSettings

@@ -4,6 +4,7 @@
 - `looking`, `minting` – the use cases that are made of many.
 - `polling` – what a process is that polls; `queues` puts its pollers together.
 - `providers` – which adapter serves a destination or a source; `s3` puts the one of S3 together.
+- `accounts`, `credentials` – what the secret of an account says, and with what each right is held and renewed.
 - `checks` – what `upload-broker check` works on.
 - `setup` – what is known of a destination that somebody sets up.
 - `ledger`, `keys`, `webhooks` – from the settings of each to what the use cases take.
