@@ -36,8 +36,8 @@ CREATE: Operation[ApiKey] = Operation(
     summary="Ask for permission to upload one object",
     text="Send the bytes by `upload.request` exactly as it is signed; the bucket's notification starts the processing. "
     "With `destinations` the answer has `copies`, each with an `upload` of its own, to which the same bytes are sent. "
-    "Each store must prove by itself all that `checksum` declares. There is one job, as soon as enough copies are "
-    "verified.",
+    "Each store must prove one and the same digest of `checksum` by itself. There is one job, as soon as enough "
+    "copies are verified.",
     access=KeyOf(Role.MINT),
     body=Body(kind=CreateUploadSession, example=examples.CREATE),
     parameters=(
