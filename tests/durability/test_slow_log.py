@@ -1,9 +1,9 @@
 """No command of ours makes everybody else wait: what one costs does not grow with what Redis holds.
 
 Redis does one thing at a time. So each call of the ledger runs where very many sessions, schedule entries and events
-lie, and the slowest command that Redis logged for it is bounded ("SLOWLOG"). The best of some tries counts: a busy
-machine makes a command slow now and then, but one that reads everything is never quick. That the bound tells the two
-apart is proved on some that do.
+lie, and the slowest command that Redis logged for it ("SLOWLOG") is compared with the quickest that reads everything,
+on the same machine at the same time. The best of some tries counts: a busy machine makes a command slow now and then,
+but one that reads everything is never quick.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -24,7 +24,7 @@ from tests.api.world import PLACES
 from tests.unit.domain.samples import pending
 
 COUNT = 60_000
-LONGEST = 8_000  # µs: four times what any call costs here (2 ms), half of what the quickest that reads everything does
+EVERYTHING = (("KEYS", "*"), ("ZRANGE", "due:{00}", 0, -1), ("XRANGE", "events:{00}", "-", "+"))  # 6 to 16 ms here
 TRIES = 5
 HOLD = timedelta(seconds=30)
 NOW = datetime.now(UTC)
@@ -160,10 +160,8 @@ def calls_of(crowd: Crowd) -> dict[str, Callable[[], Awaitable[object]]]:
 async def test_no_call_costs_more_because_there_is_more(crowd: Crowd) -> None:
     await crowd.fill(COUNT // 1_000, kind="records")
     spent = {name: await crowd.longest(call) for name, call in calls_of(crowd).items()}
-    assert {name: each for name, each in spent.items() if each > LONGEST} == {}
-    # The bound means something: these read everything.
-    for words in (("KEYS", "*"), ("ZRANGE", "due:{00}", 0, -1), ("XRANGE", "events:{00}", "-", "+")):
-        assert await crowd.longest(lambda words=words: crowd.wire.call(*words)) > LONGEST
+    everything = min([await crowd.longest(lambda words=words: crowd.wire.call(*words)) for words in EVERYTHING])
+    assert {name: each for name, each in spent.items() if each >= everything} == {}
 
 
 async def test_what_waits_for_another_zone_costs_nothing(crowd: Crowd) -> None:
