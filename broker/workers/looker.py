@@ -13,7 +13,8 @@ from broker.workers.rounds import rounds
 _log = logging.getLogger("broker.looker")
 
 HOLD = timedelta(seconds=30)  # longer than a HEAD with its retries; a dead looker's claims come back after this
-IDLE = timedelta(milliseconds=50)  # another process, a poller, records hints without ringing our bell
+# Another process, a poller, records hints without ringing our bell: soon after work there is more, perhaps.
+SHORTEST_NAP, LONGEST_NAP = timedelta(milliseconds=50), timedelta(milliseconds=200)
 CROWDED = timedelta(seconds=1)  # for what a slow store has no place for now
 
 
@@ -35,6 +36,7 @@ class Looker:
     per_destination: int = 64
     _running: InFlight = field(default_factory=InFlight)
     _places: dict[str, asyncio.Semaphore] = field(default_factory=dict)
+    _nap: timedelta = SHORTEST_NAP
 
     async def run(self) -> None:
         try:
@@ -49,8 +51,11 @@ class Looker:
             self._running.start(self._take(due))
         if not free:
             await self._running.one_ends()
-        elif not claimed:
-            await self.due.wait(IDLE)
+        elif claimed:
+            self._nap = SHORTEST_NAP
+        else:
+            await self.due.wait(self._nap)
+            self._nap = min(self._nap * 2, LONGEST_NAP)
 
     async def _take(self, due: DueLook) -> None:
         """One look; whatever goes wrong, the claim runs out and the look comes back."""

@@ -14,7 +14,7 @@ from broker.contract import State
 from broker.domain.errors import LedgerUnavailable
 from broker.ports import DueLook
 from broker.workers.bells import LocalBell
-from broker.workers.looker import CROWDED, HOLD, Looker
+from broker.workers.looker import CROWDED, HOLD, LONGEST_NAP, SHORTEST_NAP, Looker
 from tests.memory_bucket import MemoryBucket
 from tests.unit.services.house import PLACE, House, request_of
 
@@ -225,3 +225,27 @@ async def test_a_ring_wakes_everybody_who_waits() -> None:
     bell.ring()
     async with asyncio.timeout(SOON):
         await asyncio.gather(*waiting)
+
+
+class Naps:
+    """A bell that nobody rings: notes how long the looker would wait, and waits no longer than others need."""
+
+    def __init__(self) -> None:
+        self.taken: list[timedelta] = []
+
+    async def wait(self, timeout: timedelta) -> None:
+        self.taken.append(timeout)
+        await asyncio.sleep(0)
+
+    def ring(self) -> None: ...
+
+
+async def test_it_asks_often_while_there_is_work_and_seldom_when_there_is_none() -> None:
+    house, naps = House(), Naps()
+    async with running(house, due=naps):
+        await until(lambda: len(naps.taken) >= 4)
+        idle = len(naps.taken)
+        await sent(house, 1)
+        await settles(house, 1)
+        await until(lambda: SHORTEST_NAP in naps.taken[idle:] and naps.taken[-1] == LONGEST_NAP)
+    assert naps.taken[:4] == [SHORTEST_NAP, 2 * SHORTEST_NAP, LONGEST_NAP, LONGEST_NAP]
