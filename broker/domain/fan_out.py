@@ -121,14 +121,13 @@ def taken_in(session: Session, copy: Session) -> Change | None:
         need_wanted(session)
     except (SessionSettled, ObjectErased):
         return None
-    copies, noted = session.facts.copies, copy_in(session, copy.facts.destination)
+    noted = copy_in(session, copy.facts.destination)
     if noted is None:
-        copies = (*copies, note_of(copy))
-    elif noted.state is State.VERIFIED or (noted.state is State.PENDING and noted.id != copy.id):
+        after = revised(session, copies=(*session.facts.copies, note_of(copy)))
+        return Change(before=session, after=after, stays=True)
+    if noted.state is State.VERIFIED or (noted.state is State.PENDING and noted.id != copy.id):
         return None
-    else:
-        copies = tuple(note_of(copy) if each == noted else each for each in copies)
-    return Change(before=session, after=revised(session, copies=copies), stays=True)
+    return replaced(session, noted, copy)
 
 
 def lost(destination: str, guarantees: Guarantees) -> Copy:
@@ -177,9 +176,8 @@ def derived(session: Session, copy: Session, place: Destination, now: datetime) 
 
     :param place: the copy's. All destinations of a fan-out agree on whether there is a job.
     """
-    known = [each.id for each in session.facts.copies]
     copies = _with(session.facts.copies, copy)
-    if copy.id not in known or copies == session.facts.copies:
+    if copies == session.facts.copies:  # or it is none of them any more
         return None
     verified = [each for each in copies if each.state is State.VERIFIED]
     is_open = session.state in {State.PENDING, State.EXPIRED} and session.facts.erased_at is None

@@ -28,15 +28,13 @@ from broker.ports import Bucket, Buckets, Clock, DueLook, Looks, Sessions
 from broker.services.adopt import Adopt
 from broker.services.assemble import Assemble
 from broker.services.erase import is_ours, wipe
-from broker.services.look_fan_out import LookFanOut
+from broker.services.look_fan_out import AGAIN, ELSEWHERE, LookFanOut
 from broker.services.missing import Missing
 from broker.services.settle import Settle
 
 _log = logging.getLogger("broker.look")
 
-ELSEWHERE = timedelta(seconds=60)  # a destination that is not configured here may be where another process runs
 CLEARED_BY = timedelta(seconds=5)  # S3 AbortMultipartUpload: parts in flight may land; abort again
-AGAIN = timedelta(seconds=1)  # the object changed between HEAD and removal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,8 +28,9 @@ class Settle:
         """
         for _ in range(_TRIES):
             made = await self._made_of_fan_out(change, place)
-            if await self.sessions.apply(change, *([made] if made else [])):
-                for each in (change, *([made] if made else [])):
+            changes = (change, made) if made else (change,)
+            if await self.sessions.apply(*changes):
+                for each in changes:
                     self._tell(each)
                 return True
             if not change.after.facts.copy_of:
