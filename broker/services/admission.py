@@ -59,8 +59,9 @@ _CANDIDATES: dict[Strategy, tuple[Strategy, ...]] = {
 }
 
 
-def agree(strategy: Strategy, spec: UploadSpec, buckets: Sequence[Bucket]) -> str:
+def agree(strategy: Strategy, spec: UploadSpec, buckets: Sequence[Bucket]) -> tuple[str, list[Choice]]:
     """The digest that each of these stores proves by itself: nobody compares copies, so they are equal only by one.
+    And how each then takes the object.
 
     :raises ChecksumNotProvable: naming those that cannot.
     :raises SizeTooLarge: it could only go in parts.
@@ -68,9 +69,14 @@ def agree(strategy: Strategy, spec: UploadSpec, buckets: Sequence[Bucket]) -> st
     """
     doubts = []
     for digest in declared(spec.checksum):
-        unable = [bucket.destination.name for bucket in buckets if not _can_prove(digest, strategy, spec, bucket)]
+        choices, unable = list[Choice](), list[str]()
+        for bucket in buckets:
+            try:
+                choices.append(choose(strategy, spec, bucket, proves=digest))
+            except (ChecksumNotProvable, SizeTooLarge):
+                unable.append(bucket.destination.name)
         if not unable:
-            return digest
+            return digest, choices
         doubts.append(f"{digest} not by {', '.join(unable)}")
     if spec.size_bytes > MAX_PUT_BYTES:
         limit = (
@@ -80,14 +86,6 @@ def agree(strategy: Strategy, spec: UploadSpec, buckets: Sequence[Bucket]) -> st
     raise ChecksumNotProvable.at(
         "/checksum", f"every store must prove the same digest by itself: {'; '.join(doubts) or 'none is declared'}"
     )
-
-
-def _can_prove(digest: str, strategy: Strategy, spec: UploadSpec, bucket: Bucket) -> bool:
-    try:
-        choose(strategy, spec, bucket, proves=digest)
-    except (ChecksumNotProvable, SizeTooLarge):
-        return False
-    return True
 
 
 def _put(spec: UploadSpec, bucket: Bucket, proves: str | None) -> Choice:

@@ -13,7 +13,7 @@ from broker.domain.objects import CAPSULE_FIELD, ObjectInfo, UploadSpec
 from broker.domain.policy import Destination, weaker
 from broker.domain.sessions import Facts, Session, begin
 from broker.ports import Bucket, Clock, Identity, NewSession, Sessions, Tombstones
-from broker.services.admission import agree, choose
+from broker.services.admission import agree
 
 OTHERS_FOUND_WITHIN = timedelta(hours=1)  # ours: to go through the other buckets
 _TRIES = 20  # a lost race means that another copy was adopted, or settled
@@ -130,6 +130,7 @@ def _weakest(bucket: Bucket, spec: UploadSpec) -> Guarantees:
 def _of_copy(bucket: Bucket, spec: UploadSpec) -> Guarantees:
     """A copy came by a strategy whose digest the store proves, if there still is one."""
     try:
-        return choose("auto", spec, bucket, proves=agree("auto", spec, [bucket]))[1]
+        _, ((_, guarantees),) = agree("auto", spec, [bucket])
     except InvalidInput:
         return _weakest(bucket, spec)
+    return guarantees

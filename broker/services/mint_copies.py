@@ -20,7 +20,7 @@ from broker.domain.multipart import PAGE_OF_PARTS
 from broker.domain.principals import ApiKey
 from broker.domain.sessions import Facts, Session, begin
 from broker.ports import Bucket, Buckets, NewSession, Sessions, Trace
-from broker.services.admission import Choice, admitted, agree, bucket_of, choose, idempotency_of, shard_to_be
+from broker.services.admission import Choice, admitted, agree, bucket_of, idempotency_of, shard_to_be
 from broker.services.drafts import CopyDraft, Draft, MintedCopy
 from broker.services.grant import Grant
 from broker.services.open_upload import OpenUpload
@@ -49,8 +49,7 @@ class MintCopies:
         buckets = _buckets(self.buckets, api_key, wish)
         specs = [admitted(wish, bucket, api_key) for bucket in buckets]  # one spec, by the terms of each
         spec = specs[0]
-        digest = agree(wish.strategy, spec, buckets)
-        choices = [choose(wish.strategy, spec, bucket, proves=digest) for bucket in buckets]
+        _, choices = agree(wish.strategy, spec, buckets)
         places = [bucket.destination for bucket in buckets]
         deadline = min(place.policy.deadline for place in places)
         facts = Facts(

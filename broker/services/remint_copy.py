@@ -101,7 +101,7 @@ class RemintCopy:
         if old is not None:
             strategy = "multipart" if old.facts.multipart else "put"
         spec, beside = session.facts.spec, (self.buckets.get(name) for name in session.facts.destinations)
-        digest = agree("auto", spec, [other for other in beside if other is not None])
+        digest, _ = agree("auto", spec, [other for other in beside if other is not None])
         choice = choose(strategy, spec, bucket, proves=digest)
         return draft_of(session, bucket, choice, now, expires_at=now + bucket.destination.policy.deadline)
 

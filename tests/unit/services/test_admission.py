@@ -44,7 +44,7 @@ def a_bucket(name: DialectName) -> Bucket:
     ],
 )
 def test_one_digest_that_all_prove_is_enough(declared: list[str], stores: list[DialectName], digest: str) -> None:
-    assert agree("auto", a_spec(*declared), [a_bucket(name) for name in stores]) == digest
+    assert agree("auto", a_spec(*declared), [a_bucket(name) for name in stores])[0] == digest
 
 
 @pytest.mark.parametrize(
