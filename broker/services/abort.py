@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 from broker.contract import State
-from broker.domain.errors import CompletionInProgress, SessionNotFound, SessionSettled
+from broker.domain.errors import CompletionInProgress, SessionSettled
 from broker.domain.fan_out import abort_all, give_up
 from broker.domain.sessions import Session, abort, is_completing
 from broker.ports import Buckets, Clock, Sessions
+from broker.services.again import read_again
 from broker.services.end_copies import EndCopies
 
 _TRIES = 5
@@ -39,10 +40,7 @@ class Abort:
             change = abort(session, bucket.destination, now)
             if await self.sessions.apply(change):
                 return change.after
-            current = await self.sessions.get(session.id)
-            if current is None:
-                raise SessionNotFound
-            session = current
+            session = await read_again(self.sessions, session.id)
         raise SessionSettled
 
     async def _copies(self, session: Session) -> Session:

@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from broker.domain.errors import CompletionInProgress, Overloaded, SessionNotFound, UnknownDestination
+from broker.domain.errors import CompletionInProgress, Overloaded, UnknownDestination
 from broker.domain.policy import Destination
 from broker.domain.sessions import Change, Session, is_completing
 from broker.ports import Buckets, Clock, Sessions
+from broker.services.again import read_again
 
 _TRIES = 20  # a lost race means that a copy was written meanwhile
 
@@ -42,10 +43,7 @@ class EndCopies:
             whole = of_all(session, [each.after for each in ended], self._place(session.facts.destination), now)
             if await self.sessions.apply(whole, *ended):
                 return whole.after
-            found = await self.sessions.get(session.id)
-            if found is None:
-                raise SessionNotFound
-            session = found
+            session = await read_again(self.sessions, session.id)
         raise Overloaded("the copies of this session change at this moment; try again")
 
     def _place(self, name: str) -> Destination:

@@ -8,7 +8,6 @@ from broker.domain.copies import Copy
 from broker.domain.errors import (
     CredentialsUnavailable,
     ObjectErased,
-    SessionNotFound,
     SessionSettled,
     StoreRefused,
     StoreUnavailable,
@@ -18,6 +17,7 @@ from broker.domain.fan_out import erase_all, erase_copy, is_stored, note_of
 from broker.domain.objects import CAPSULE_FIELD, ObjectInfo, pin_of
 from broker.domain.sessions import Session, erase, erased
 from broker.ports import Bucket, Buckets, Clock, Sessions
+from broker.services.again import read_again
 from broker.services.end_copies import EndCopies
 
 _log = logging.getLogger("broker.erase")
@@ -61,10 +61,7 @@ class Erase:
             if await self.sessions.apply(change):
                 _log.info("object.erasing", extra={"session_id": session.id, "state": change.after.state.value})
                 return change.after
-            current = await self.sessions.get(session.id)
-            if current is None:
-                raise SessionNotFound
-            session = current
+            session = await read_again(self.sessions, session.id)
         raise SessionSettled
 
     async def _recorded_copies(self, session: Session) -> Session:

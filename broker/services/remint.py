@@ -11,12 +11,12 @@ from broker.domain.errors import (
     InvalidInput,
     NotMultipart,
     Overloaded,
-    SessionNotFound,
     SessionSettled,
 )
 from broker.domain.multipart import PAGE_OF_PARTS
 from broker.domain.sessions import Session, is_completing, remint
 from broker.ports import Bucket, Buckets, Clock, Sessions
+from broker.services.again import read_again
 from broker.services.grant import Grant
 from broker.services.open_upload import OpenUpload
 
@@ -78,7 +78,7 @@ class Remint:
             change = remint(session, requests_end_at=ends, look_at=now + policy.first_look)
             if await self.sessions.apply(change):
                 return change.after, await sign(change.after, bucket, now, ends)
-            session = await _again(self.sessions, session.id)
+            session = await read_again(self.sessions, session.id)
         raise Overloaded("many ask for requests of this session at once; try again")
 
     def _open_bucket(self, session: Session) -> Bucket:
@@ -89,10 +89,3 @@ class Remint:
         if is_completing(session, now):
             raise CompletionInProgress
         return bucket
-
-
-async def _again(sessions: Sessions, session_id: str) -> Session:
-    session = await sessions.get(session_id)
-    if session is None:
-        raise SessionNotFound
-    return session

@@ -15,7 +15,6 @@ from broker.domain.copies import Copy
 from broker.domain.errors import (
     CompletionInProgress,
     Overloaded,
-    SessionNotFound,
     SessionSettled,
     UnknownDestination,
 )
@@ -23,6 +22,7 @@ from broker.domain.fan_out import copy_in, give_up, need_wanted, replaced
 from broker.domain.sessions import Session, is_completing
 from broker.ports import Bucket, Buckets, Clock, Sessions
 from broker.services.admission import Strategy, agree, choose
+from broker.services.again import read_again
 from broker.services.drafts import CopyDraft
 from broker.services.mint_copies import MintCopies, draft_of
 from broker.services.remint import Remint
@@ -66,7 +66,7 @@ class RemintCopy:
                 raise CompletionInProgress
             elif (upload := await self._anew(session, noted, copy, bucket, now)) is not None:
                 return upload
-            session = await self._again(session)
+            session = await read_again(self.sessions, session.id)
         raise Overloaded("the copies of this session change at this moment; try again")
 
     async def parts(self, session: Session, destination: str | None, numbers: Sequence[int]) -> list[PartRequest]:
@@ -104,12 +104,6 @@ class RemintCopy:
         digest, _ = agree("auto", spec, [other for other in beside if other is not None])
         choice = choose(strategy, spec, bucket, proves=digest)
         return draft_of(session, bucket, choice, now, expires_at=now + bucket.destination.policy.deadline)
-
-    async def _again(self, session: Session) -> Session:
-        found = await self.sessions.get(session.id)
-        if found is None:
-            raise SessionNotFound
-        return found
 
 
 def _noted(session: Session, destination: str | None) -> Copy:
