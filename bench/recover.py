@@ -36,9 +36,9 @@ from broker.ports import ObjectLister
 from broker.services.sweep_report import RecoverReport
 from broker.settings import (
     CredentialSettings,
-    DestinationSettings,
     LedgerSettings,
     RightSettings,
+    S3Destination,
     Secret,
     SecretSettings,
     Settings,
@@ -123,7 +123,7 @@ def world(objects: int) -> Iterator[tuple[S3Process, RedisServer, Settings]]:
         os.environ |= {"BENCH_KEY": KEY, "BENCH_SECRET": s3.secret_key}
         credential = CredentialSettings(access_key_id=s3.access_key, secret_access_key=Secret(env="BENCH_SECRET"))
         places = {
-            prefix: DestinationSettings(
+            prefix: S3Destination(
                 dialect="aws",
                 bucket=BUCKET,
                 region=s3.region,

@@ -6,7 +6,7 @@ from typing import Literal
 import msgspec
 
 from broker.domain.errors import ConfigurationInvalid
-from broker.settings import Settings
+from broker.settings import S3Destination, Settings
 from broker.setup.documents import Documents, documents_of
 from broker.setup.terms import BLANKS, Terms
 from broker.setup.terraform import terraform
@@ -24,9 +24,10 @@ def print_setup(
     unknown = sorted(given.keys() - BLANKS.keys())
     if unknown:
         raise ConfigurationInvalid(f"--set {unknown[0]}: only {', '.join(BLANKS)} can be filled in")
-    names = list(settings.destinations) if destination is None else [destination]
+    in_s3 = [name for name, place in settings.destinations.items() if isinstance(place, S3Destination)]
+    names = in_s3 if destination is None else [destination]
     if not names:
-        raise ConfigurationInvalid("no destination is configured")
+        raise ConfigurationInvalid("no destination in S3 is configured")
     terms = {name: terms_of(settings, name) for name in names}
     documents = {name: _shared(_filled(documents_of(each), given), each, terms) for name, each in terms.items()}
     if form == "terraform":

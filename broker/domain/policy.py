@@ -47,6 +47,12 @@ class MultipartTerms(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     part_size_bytes: Annotated[int, Meta(ge=MIN_PART_BYTES, le=MAX_PART_BYTES)] = 16_777_216
 
 
+class ResumableTerms(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """From which size `auto` prefers an upload that goes on where it broke off."""
+
+    threshold_bytes: Annotated[int, Meta(ge=0)] = 67_108_864
+
+
 class Destination(Struct, frozen=True, kw_only=True):
     """Where objects go: one prefix of one bucket, and its terms."""
 
@@ -55,6 +61,7 @@ class Destination(Struct, frozen=True, kw_only=True):
     prefix: str
     policy: Policy = Policy()
     multipart: MultipartTerms = MultipartTerms()
+    resumable: ResumableTerms = ResumableTerms()
     processing: Literal["default", "none"] = "default"
     on_reject: Literal["delete", "keep"] = "delete"
     late: Literal["accept", "remove"] = "accept"

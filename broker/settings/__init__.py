@@ -10,8 +10,9 @@ A secret is never a literal: `{env = "NAME"}` or `{file = "/run/secrets/name"}`.
 """
 
 from broker.settings.credentials import CredentialSettings, RightSettings
-from broker.settings.destinations import DestinationSettings, EncryptionSettings
+from broker.settings.destinations import DestinationSettings, EncryptionSettings, GcsDestination, S3Destination
 from broker.settings.durations import parse_duration, parse_moment
+from broker.settings.google import GoogleSourceSettings, ServiceAccount, ServiceUrl
 from broker.settings.keys import KeySettings
 from broker.settings.loading import load
 from broker.settings.secrets import Secret, SecretSettings
@@ -27,14 +28,19 @@ __all__ = [
     "EncryptionSettings",
     "EventBridgeSource",
     "FanOutSettings",
+    "GcsDestination",
+    "GoogleSourceSettings",
     "JobSettings",
     "KeySettings",
     "LedgerSettings",
     "RightSettings",
+    "S3Destination",
     "S3EventSource",
     "Secret",
     "SecretSettings",
     "ServerSettings",
+    "ServiceAccount",
+    "ServiceUrl",
     "Settings",
     "SnsSource",
     "SourceSettings",

@@ -7,6 +7,7 @@ from broker.domain.errors import ConfigurationInvalid
 from broker.domain.principals import ANY_DESTINATION, check_key_id
 from broker.domain.webhooks import GIVEN_UP_AFTER
 from broker.settings.credentials import RightSettings
+from broker.settings.destinations import DestinationSettings, GcsDestination, S3Destination
 from broker.settings.durations import LONGEST, spoken
 from broker.settings.sources import SqsSource
 from broker.settings.tree import Settings
@@ -31,12 +32,10 @@ def check(settings: Settings) -> None:
 
 def _check_destinations(settings: Settings) -> None:
     for name, destination in settings.destinations.items():
-        if not destination.bucket and not _has_json_secret(destination.credentials):
-            raise ConfigurationInvalid(
-                f"destinations.{name}: bucket is missing, and no JSON secret among its credentials"
-            )
+        if isinstance(destination, S3Destination):
+            _check_named(name, destination)
         policy, place = destination.policy, f"destinations.{name}.policy"
-        _check_bounds(f"{place}.url_ttl", policy.url_ttl, at_most=timedelta(days=7))  # SigV4: at most 604,800 seconds
+        _check_bounds(f"{place}.url_ttl", policy.url_ttl, at_most=_longest_url(destination))
         _check_bounds(f"{place}.deadline", policy.deadline)
         _check_bounds(
             f"{place}.longest_look_interval", policy.longest_look_interval, at_least=timedelta(milliseconds=100)
@@ -47,6 +46,19 @@ def _check_destinations(settings: Settings) -> None:
             raise ConfigurationInvalid(
                 f"{place}.retention: more than {spoken(GIVEN_UP_AFTER)}, for as long are webhooks told of a session"
             )
+
+
+def _check_named(name: str, destination: S3Destination) -> None:
+    if not destination.bucket and not _has_json_secret(destination.credentials):
+        raise ConfigurationInvalid(f"destinations.{name}: bucket is missing, and no JSON secret among its credentials")
+
+
+def _longest_url(destination: DestinationSettings) -> timedelta:
+    match destination:
+        case S3Destination():
+            return timedelta(days=7)  # SigV4: at most 604,800 seconds
+        case GcsDestination():
+            return timedelta(hours=12)  # IAM signBlob: its keys are good for 12 hours after they signed
 
 
 def _has_json_secret(rights: RightSettings) -> bool:

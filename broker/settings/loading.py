@@ -67,11 +67,12 @@ def _with_names(sentence: str, raw: Mapping[str, Any]) -> str:
 
 
 def _name_kinds(raw: dict[str, Any]) -> None:
-    """A source that says no kind is what there was before there were kinds."""
-    sources = raw.get("sources")
-    for source in sources.values() if isinstance(sources, dict) else ():
-        if isinstance(source, dict):
-            source.setdefault("kind", "s3_event")
+    """A source or a destination that says no kind is what there was before there were kinds."""
+    for table, field, first in (("sources", "kind", "s3_event"), ("destinations", "provider", "s3")):
+        places = raw.get(table)
+        for place in places.values() if isinstance(places, dict) else ():
+            if isinstance(place, dict):
+                place.setdefault(field, first)
 
 
 def _parse_durations(raw: dict[str, Any]) -> None:

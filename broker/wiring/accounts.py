@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from broker.domain.errors import ConfigurationInvalid
-from broker.settings import CredentialSettings, DestinationSettings, RightSettings, Secret
+from broker.settings import CredentialSettings, RightSettings, S3Destination, Secret
 from broker.storage.s3.sigv4 import Credential
 
 USUAL_REGION = "us-east-1"
@@ -53,7 +53,7 @@ def account_of(settings: CredentialSettings, place: str) -> Account | None:
     return account
 
 
-def located(name: str, place: DestinationSettings) -> DestinationSettings:
+def located(name: str, place: S3Destination) -> S3Destination:
     """The destination with its region and bucket, wherever they are said.
 
     :raises ConfigurationInvalid: nowhere, or differently at two places.

@@ -18,7 +18,7 @@ from broker.domain.capsule import CapsuleSealer
 from broker.domain.errors import BrokerError, ConfigurationInvalid
 from broker.ledger.redis import RedisLedger
 from broker.ports import Clock
-from broker.settings import CredentialSettings, Settings, SqsSource
+from broker.settings import CredentialSettings, S3Destination, Settings, SqsSource
 from broker.wiring.accounts import located
 from broker.wiring.credentials import Keyring, Use, open_keyring
 from broker.wiring.ledger import open_ledger
@@ -99,7 +99,10 @@ class _Maker:
         return Bench(site=site, stranger=self.stranger, clock=self.options.clock, events=events)
 
     def _site(self, name: str) -> Site:
-        place, profile = located(name, self.settings.destinations[name]), self.options.profile
+        given, profile = self.settings.destinations[name], self.options.profile
+        if not isinstance(given, S3Destination):
+            raise ConfigurationInvalid(f"destinations.{name}: only S3 can be checked yet")
+        place = located(name, given)
         bucket = buckets_of({name: place}, self.http, self.options.clock, self.keyring)[name]
         operator = self.keyring.of(CredentialSettings(profile=profile), Use(place="--profile")) if profile else None
         return Site.of(

@@ -20,8 +20,8 @@ from broker.telemetry.tracing import Tracing
 from broker.wiring.credentials import counted_by, open_keyring
 from broker.wiring.keys import ConfiguredKeys, api_keys_of
 from broker.wiring.ledger import open_ledger
+from broker.wiring.providers import destination_of
 from broker.wiring.queues import Polling, queues_of
-from broker.wiring.s3 import destination_of
 from broker.workers.bells import LocalBell
 from broker.workers.poller import Poller
 from broker.workers.poller_health import PollingSchedule

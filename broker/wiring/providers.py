@@ -1,9 +1,11 @@
 """Which adapter each `provider` and each `kind` of source is. A new one is its folder and its line here."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import aiohttp
 
+from broker.domain.errors import ConfigurationInvalid
+from broker.domain.policy import Destination
 from broker.doors.eventbridge import EventBridgeDoor
 from broker.doors.s3_event import S3EventDoor
 from broker.doors.sns import SnsDoor
@@ -13,6 +15,8 @@ from broker.ports import Bucket, Clock, Door, Pages
 from broker.settings import (
     DestinationSettings,
     EventBridgeSource,
+    GcsDestination,
+    S3Destination,
     S3EventSource,
     Secret,
     SnsSource,
@@ -20,19 +24,35 @@ from broker.settings import (
     SqsSource,
 )
 from broker.wiring.credentials import Keyring
+from broker.wiring.gcs import gcs_destination
 from broker.wiring.queues import address_of
-from broker.wiring.s3 import s3_bucket
-
-BUCKETS: Mapping[str, Callable[[str, DestinationSettings, aiohttp.ClientSession, Clock, Keyring], Bucket]] = {
-    "s3": s3_bucket
-}
+from broker.wiring.s3 import s3_bucket, s3_destination
 
 
 def buckets_of(
     destinations: Mapping[str, DestinationSettings], http: aiohttp.ClientSession, clock: Clock, keyring: Keyring
 ) -> dict[str, Bucket]:
     """:raises ConfigurationInvalid: a destination that its store cannot keep."""
-    return {name: BUCKETS[place.provider](name, place, http, clock, keyring) for name, place in destinations.items()}
+    return {name: _bucket_of(name, place, http, clock, keyring) for name, place in destinations.items()}
+
+
+def destination_of(name: str, place: DestinationSettings) -> Destination:
+    """:raises ConfigurationInvalid: nobody says where it is."""
+    match place:
+        case S3Destination():
+            return s3_destination(name, place)
+        case GcsDestination():
+            return gcs_destination(name, place)
+
+
+def _bucket_of(
+    name: str, place: DestinationSettings, http: aiohttp.ClientSession, clock: Clock, keyring: Keyring
+) -> Bucket:
+    match place:
+        case S3Destination():
+            return s3_bucket(name, place, http, clock, keyring)
+        case GcsDestination():
+            raise ConfigurationInvalid(f'destinations.{name}: a destination of provider "gcs" cannot be served yet')
 
 
 def doors_of(sources: Mapping[str, SourceSettings], pages: Pages, clock: Clock) -> dict[str, Door]:

@@ -12,7 +12,7 @@ from broker.domain.errors import ConfigurationInvalid, InvalidInput
 from broker.domain.objects import UploadSpec
 from broker.domain.policy import Destination, demand
 from broker.ports import Bucket, Clock, MultipartRights
-from broker.settings import DestinationSettings
+from broker.settings import S3Destination
 from broker.storage.s3.caller import S3Caller
 from broker.storage.s3.dialects import DIALECTS
 from broker.storage.s3.endpoint import Addresses, usual_addressing
@@ -31,9 +31,7 @@ from broker.wiring.s3_rights import RIGHTS, check_unsigned_headers, credential_o
 HEAD_TIMEOUT = timedelta(seconds=10)  # below the looker's hold, so that a claim never runs out during a HEAD
 
 
-def s3_bucket(
-    name: str, place: DestinationSettings, http: aiohttp.ClientSession, clock: Clock, keyring: Keyring
-) -> Bucket:
+def s3_bucket(name: str, place: S3Destination, http: aiohttp.ClientSession, clock: Clock, keyring: Keyring) -> Bucket:
     place = located(name, place)
     addresses = _addresses(name, place)
     sigv4, dialect = SigV4(region=place.region), DIALECTS[place.dialect]
@@ -50,7 +48,7 @@ def s3_bucket(
     )
     head = S3ObjectHead(caller=caller, credentials=read)
     bucket = Bucket(
-        destination=destination_of(name, place),
+        destination=s3_destination(name, place),
         put=S3PutSigner(sigv4=sigv4, endpoint=addresses.public, credentials=write, dialect=dialect, keeping=keeping),
         get=S3GetSigner(sigv4=sigv4, endpoint=addresses.public, credentials=read),
         objects=head,
@@ -68,7 +66,7 @@ def s3_bucket(
     return bucket
 
 
-def destination_of(name: str, place: DestinationSettings) -> Destination:
+def s3_destination(name: str, place: S3Destination) -> Destination:
     """:raises ConfigurationInvalid: nobody says where it is."""
     if not place.bucket:
         place = located(name, place)
@@ -103,7 +101,7 @@ def _check_strategy(bucket: Bucket, dialect: str) -> None:
         ) from exc
 
 
-def _addresses(name: str, place: DestinationSettings) -> Addresses:
+def _addresses(name: str, place: S3Destination) -> Addresses:
     check_dual_stack(name, place)
     addressing = place.addressing
     if addressing == "auto":

@@ -4,7 +4,7 @@ Refused here, when the process starts: what the dialect's store does not know, o
 """
 
 from broker.domain.errors import ConfigurationInvalid
-from broker.settings import DestinationSettings
+from broker.settings import S3Destination
 from broker.storage.s3.dialects import DIALECTS
 from broker.storage.s3.keeping import ARCHIVES, Feature, Keeping
 
@@ -19,7 +19,7 @@ _SETTINGS: dict[Feature, str] = {
 }
 
 
-def keeping_of(name: str, place: DestinationSettings) -> Keeping:
+def keeping_of(name: str, place: S3Destination) -> Keeping:
     """:raises ConfigurationInvalid: one sentence, naming the setting."""
     encryption = place.encryption
     try:
@@ -49,7 +49,7 @@ def keeping_of(name: str, place: DestinationSettings) -> Keeping:
     return keeping
 
 
-def check_dual_stack(name: str, place: DestinationSettings) -> None:
+def check_dual_stack(name: str, place: S3Destination) -> None:
     """:raises ConfigurationInvalid: there is nothing that it could mean."""
     if place.dual_stack and (place.dialect != "aws" or place.endpoint is not None):
         raise ConfigurationInvalid(

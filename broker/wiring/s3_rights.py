@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Final
 
 from broker.domain.errors import ConfigurationInvalid
-from broker.settings import CredentialSettings, DestinationSettings
+from broker.settings import CredentialSettings, S3Destination
 from broker.storage.s3.dialects import DIALECTS
 from broker.storage.s3.policies import Right
 from broker.storage.s3.session_policies import session_policy
@@ -17,7 +17,7 @@ RIGHTS: Final[tuple[Right, ...]] = ("write", "read", "remove")
 _OF_CALLS = timedelta(minutes=5)  # what a credential that signs only calls, or reads of minutes, should live
 
 
-def credential_of(name: str, place: DestinationSettings, right: Right) -> tuple[CredentialSettings, Use]:
+def credential_of(name: str, place: S3Destination, right: Right) -> tuple[CredentialSettings, Use]:
     """What `Keyring.of` is to be asked for.
 
     :param place: with its region and bucket (`accounts.located`).
@@ -40,7 +40,7 @@ def credential_of(name: str, place: DestinationSettings, right: Right) -> tuple[
     return settings, use
 
 
-def check_unsigned_headers(name: str, place: DestinationSettings) -> None:
+def check_unsigned_headers(name: str, place: S3Destination) -> None:
     """An unsigned x-amz-copy-source makes a signed PUT read with the write credential.
 
     :raises ConfigurationInvalid: nobody answered for that, or the write credential evidently reads too.
@@ -63,7 +63,7 @@ def check_unsigned_headers(name: str, place: DestinationSettings) -> None:
         )
 
 
-def _settings(place: DestinationSettings, right: Right) -> tuple[bool, CredentialSettings]:
+def _settings(place: S3Destination, right: Right) -> tuple[bool, CredentialSettings]:
     """Whether it is the default one, and which."""
     own: CredentialSettings | None = getattr(place.credentials, right)
     return own is None, own or place.credentials.default

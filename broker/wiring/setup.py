@@ -9,8 +9,8 @@ from broker.domain.errors import ConfigurationInvalid
 from broker.domain.policy import grace
 from broker.settings import (
     CredentialSettings,
-    DestinationSettings,
     EventBridgeSource,
+    S3Destination,
     S3EventSource,
     Settings,
     SnsSource,
@@ -28,10 +28,13 @@ from broker.wiring.s3_rights import RIGHTS
 
 
 def terms_of(settings: Settings, name: str) -> Terms:
-    """:raises ConfigurationInvalid: there is no such destination, or it cannot be used."""
+    """:raises ConfigurationInvalid: there is no such destination, it is none of S3, or it cannot be used."""
     if name not in settings.destinations:
         raise ConfigurationInvalid(f"there is no destination {name!r}")
-    place = located(name, settings.destinations[name])
+    given = settings.destinations[name]
+    if not isinstance(given, S3Destination):
+        raise ConfigurationInvalid(f"destinations.{name}: it is none of S3")
+    place = located(name, given)
     roles = _roles(place)
     partition = partition_of(place.region) if place.dialect == "aws" else "aws"
     return Terms(
@@ -51,11 +54,11 @@ def terms_of(settings: Settings, name: str) -> Terms:
     )
 
 
-def _roles(place: DestinationSettings) -> dict[Right, RoleTerms]:
+def _roles(place: S3Destination) -> dict[Right, RoleTerms]:
     return {right: role for right in RIGHTS if (role := _role(place, right)) is not None}
 
 
-def _role(place: DestinationSettings, right: Right) -> RoleTerms | None:
+def _role(place: S3Destination, right: Right) -> RoleTerms | None:
     own: CredentialSettings | None = getattr(place.credentials, right)
     given = own or place.credentials.default
     if given.role_arn is None:
@@ -72,7 +75,7 @@ def _role(place: DestinationSettings, right: Right) -> RoleTerms | None:
     )
 
 
-def _account(place: DestinationSettings, roles: Mapping[Right, RoleTerms]) -> str:
+def _account(place: S3Destination, roles: Mapping[Right, RoleTerms]) -> str:
     """A role that reads a bucket is mostly of the bucket's own account; the expected owner is by definition."""
     return place.expected_bucket_owner or next((role.account for role in roles.values()), "BUCKET_ACCOUNT_ID")
 
@@ -86,7 +89,8 @@ def _senders(settings: Settings, destination: str, region: str, partition: str) 
 
 
 def _sender(settings: Settings, name: str, source: SourceSettings, region: str, partition: str) -> Sender:
-    places = [located(each, settings.destinations[each]) for each in source.destinations]
+    named = {each: settings.destinations[each] for each in source.destinations}
+    places = [located(each, place) for each, place in named.items() if isinstance(place, S3Destination)]
     buckets = tuple(dict.fromkeys(place.bucket for place in places))
     accounts = tuple(dict.fromkeys(_account(place, _roles(place)) for place in places))
     match source:

@@ -24,7 +24,7 @@ from broker.contract import SignedRequest
 from broker.domain.errors import CredentialsUnavailable
 from broker.domain.objects import Pin, UploadSpec
 from broker.ports import Bucket
-from broker.settings import CredentialSettings, DestinationSettings, load
+from broker.settings import CredentialSettings, S3Destination, load
 from broker.storage.s3.sigv4 import Credential
 from broker.wiring.credentials import Keyring, Use, open_keyring
 from broker.wiring.providers import buckets_of
@@ -65,7 +65,7 @@ def assumed(account: str = ACCOUNT) -> list[AssumedRole]:
     return list(sts_backends[account]["aws"].assumed_roles)
 
 
-def destination_in(tmp_path: Path, moto: str, credentials: str) -> DestinationSettings:
+def destination_in(tmp_path: Path, moto: str, credentials: str) -> S3Destination:
     """As an operator writes it; STS is where `{moto}` stands."""
     path = tmp_path / "broker.toml"
     path.write_text(f"""
@@ -110,7 +110,7 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
-def opened(place: DestinationSettings, http: aiohttp.ClientSession, keyring: Keyring) -> Opened:
+def opened(place: S3Destination, http: aiohttp.ClientSession, keyring: Keyring) -> Opened:
     return Opened(buckets_of({"eu": place}, http, SystemClock(), keyring)["eu"])
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from broker.domain.errors import ConfigurationInvalid
 from broker.operate_setup import print_setup
-from broker.settings import CredentialSettings, DestinationSettings, RightSettings, Settings, load
+from broker.settings import CredentialSettings, RightSettings, S3Destination, Settings, load
 from broker.wiring.accounts import account_of, located
 
 SECRET = {
@@ -24,8 +24,8 @@ def account(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACCOUNT_EU", json.dumps(SECRET))
 
 
-def destination(**more: object) -> DestinationSettings:
-    return DestinationSettings(
+def destination(**more: object) -> S3Destination:
+    return S3Destination(
         credentials=RightSettings(default=CredentialSettings(env_json="ACCOUNT_EU")),
         **more,  # type: ignore[arg-type]
     )
@@ -68,7 +68,7 @@ def test_two_secrets_that_name_two_buckets_are_refused(monkeypatch: pytest.Monke
     )
 
     with pytest.raises(ConfigurationInvalid, match=r"bucket is not the s3_bucket_name in ACCOUNT_OTHER") as refusal:
-        located("eu", DestinationSettings(credentials=rights))
+        located("eu", S3Destination(credentials=rights))
 
     assert "canary" not in refusal.value.detail.lower()
 
@@ -103,7 +103,7 @@ def test_a_bucket_that_can_be_none_is_refused(bucket: str, monkeypatch: pytest.M
 
 
 def test_without_anybody_who_says_it_the_region_is_the_usual_one() -> None:
-    assert located("eu", DestinationSettings(bucket="acme-uploads")).region == "us-east-1"
+    assert located("eu", S3Destination(bucket="acme-uploads")).region == "us-east-1"
 
 
 def test_without_a_secret_the_bucket_must_be_named(tmp_path: Path) -> None:

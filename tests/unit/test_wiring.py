@@ -11,7 +11,7 @@ from broker.clock import SystemClock
 from broker.domain.errors import ConfigurationInvalid
 from broker.domain.objects import Pin
 from broker.domain.policy import Policy
-from broker.settings import CredentialSettings, DestinationSettings, RightSettings, Secret
+from broker.settings import CredentialSettings, RightSettings, S3Destination, Secret
 from broker.wiring.credentials import open_keyring
 from broker.wiring.s3 import s3_bucket
 
@@ -19,13 +19,13 @@ READER = CredentialSettings(access_key_id="READER", secret_access_key=Secret(env
 WRITER = CredentialSettings(access_key_id="WRITER", secret_access_key=Secret(env="TEST_SECRET"))
 
 
-async def open_destination(settings: DestinationSettings) -> None:
+async def open_destination(settings: S3Destination) -> None:
     async with aiohttp.ClientSession() as http, open_keyring(SystemClock()) as keyring:
         s3_bucket("eu", settings, http, SystemClock(), keyring)
 
 
-def destination(dialect: str, rights: RightSettings, *, accepts: bool) -> DestinationSettings:
-    return DestinationSettings(
+def destination(dialect: str, rights: RightSettings, *, accepts: bool) -> S3Destination:
+    return S3Destination(
         dialect=dialect,  # type: ignore[arg-type]
         bucket="uploads",
         endpoint="http://127.0.0.1:7480",
@@ -65,7 +65,7 @@ async def test_a_write_credential_that_also_reads_is_refused_there(rights: Right
 
 
 async def test_clients_and_consumers_are_each_sent_to_their_own_address() -> None:
-    settings = DestinationSettings(
+    settings = S3Destination(
         dialect="aws",
         bucket="uploads",
         endpoint="http://10.0.0.7:9000",

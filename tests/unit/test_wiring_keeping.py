@@ -10,7 +10,7 @@ import pytest
 
 from broker.clock import SystemClock
 from broker.domain.errors import ConfigurationInvalid
-from broker.settings import DestinationSettings
+from broker.settings import S3Destination
 from broker.storage.s3.caller import S3Caller
 from broker.wiring.credentials import Keyring
 from broker.wiring.s3 import s3_bucket
@@ -20,8 +20,8 @@ AWS: dict[str, Any] = {"dialect": "aws", "bucket": "acme-uploads", "region": "eu
 KMS = {"mode": "aws:kms", "kms_key_id": "alias/uploads"}
 
 
-def destination(**differs: Any) -> DestinationSettings:
-    return msgspec.convert({**AWS, **differs}, DestinationSettings)
+def destination(**differs: Any) -> S3Destination:
+    return msgspec.convert({**AWS, **differs}, S3Destination)
 
 
 @pytest.fixture
