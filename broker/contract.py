@@ -97,6 +97,7 @@ _PLAIN = r"^[^\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]*$(
 Plain = Annotated[str, Meta(pattern=_PLAIN)]
 Label = Annotated[str, Meta(max_length=256, pattern=_PLAIN)]
 DestinationName = Annotated[str, Meta(min_length=1, max_length=64, pattern=_PLAIN)]
+Origin = Annotated[str, Meta(min_length=1, max_length=256, pattern=_PLAIN)]
 Destinations = Annotated[
     list[DestinationName], Meta(min_length=2, max_length=MAX_COPIES, extra_json_schema={"uniqueItems": True})
 ]
@@ -106,7 +107,8 @@ class CreateUploadSession(Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Body of `POST /upload-sessions`.
 
     `destination` is `default` where neither it nor `destinations` is given. `destinations` makes a copy in each of
-    them: the client sends the same bytes to all, and there is one job.
+    them: the client sends the same bytes to all, and there is one job. `origin` is that of the page which will send
+    the bytes of a resumable upload, for the store lets no other read its answers; else it is the `Origin` of this call.
     """
 
     filename: Filename
@@ -118,8 +120,9 @@ class CreateUploadSession(Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     object_metadata: dict[str, str] = {}
     owner: Label | None = None
     batch: Label | None = None
-    strategy: Literal["auto", "put", "multipart"] = "auto"
+    strategy: Literal["auto", "put", "multipart", "resumable"] = "auto"
     destinations: Destinations | msgspec.UnsetType = msgspec.UNSET
+    origin: Origin | msgspec.UnsetType = msgspec.UNSET
 
 
 class ObjectRef(Struct, frozen=True, kw_only=True):
@@ -149,7 +152,18 @@ class MultipartUpload(Struct, frozen=True, kw_only=True, tag_field="strategy", t
     parts: list[PartRequest]
 
 
-Upload = PutUpload | MultipartUpload
+class ResumableUpload(Struct, frozen=True, kw_only=True, tag_field="strategy", tag="resumable"):
+    """The bytes in order, piece by piece: each a PUT of `request` with a `content-range` (RFC 9110 section 14.4).
+
+    A piece that is not the last is a multiple of `chunk_multiple_bytes`. A PUT of nothing with `bytes */N` asks how
+    many bytes the store has. One URL for all of them, and for everybody who holds it: until the session ends.
+    """
+
+    request: SignedRequest
+    chunk_multiple_bytes: int
+
+
+Upload = PutUpload | MultipartUpload | ResumableUpload
 
 
 class PartsRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -235,7 +249,8 @@ class UploadSession(Struct, frozen=True, kw_only=True):
     """An upload session as its owner sees it. `upload` and `token` come with a mint only.
 
     `parts` stands in the status of a pending multipart upload, while the store says what it has: absent, it says
-    nothing, and nothing need be sent again. A fan-out has `copies`, and what stands in each of them – `object`,
+    nothing, and nothing need be sent again. So does `offset_bytes` in that of a resumable one: of how many bytes, from
+    the first on, the store says that it has them. A fan-out has `copies`, and what stands in each of them – `object`,
     `guarantees`, `upload`, `parts` – nowhere else.
     """
 
@@ -251,6 +266,7 @@ class UploadSession(Struct, frozen=True, kw_only=True):
     token: str | msgspec.UnsetType = msgspec.UNSET
     upload: Upload | msgspec.UnsetType = msgspec.UNSET
     parts: PartsStatus | msgspec.UnsetType = msgspec.UNSET
+    offset_bytes: int | msgspec.UnsetType = msgspec.UNSET
     checksum: Checksum | msgspec.UnsetType = msgspec.UNSET
     metadata: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
     owner: str | msgspec.UnsetType = msgspec.UNSET

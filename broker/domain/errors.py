@@ -4,7 +4,7 @@ BrokerError
 ├── InvalidInput                 the caller's words are wrong; sending them again changes nothing
 │   ├── SizeTooLarge, ContentTypeNotAllowed, ChecksumInvalid, ChecksumNotProvable, MetadataTooLarge,
 │   │   MetadataInvalid, StrategyTooWeak, UnknownDestination, IdempotencyKeyInvalid, IdempotencyKeyReused,
-│   │   ResultTooLarge
+│   │   ResultTooLarge, OriginNotAllowed
 │   └── BodyTooLarge, BodyTypeUnsupported, NotJson, MalformedRequest
 ├── Refused                      the caller may not
 │   ├── Unauthenticated, Forbidden
@@ -17,7 +17,8 @@ BrokerError
 ├── Limited                      more than this key may, at this moment
 │   └── RateLimited, QuotaExceeded
 ├── Unavailable                  ours or the store's trouble; again later
-│   ├── LedgerUnavailable, StoreUnavailable, StoreRefused, CredentialsUnavailable, SenderUnavailable, Overloaded
+│   ├── LedgerUnavailable, StoreUnavailable, StoreRefused, CredentialsUnavailable, SenderUnavailable, Overloaded,
+│   │   SigningQuotaExhausted
 │   └── SourceUnavailable, SourceRefused
 └── ConfigurationInvalid         found at start-up
     └── StoreMismatch            ledger and bucket do not belong together
@@ -144,6 +145,12 @@ class ResultTooLarge(InvalidInput):
     """The result is larger than the broker keeps."""
 
     code = "result-too-large"
+
+
+class OriginNotAllowed(InvalidInput):
+    """No pages of this origin may upload by this broker."""
+
+    code = "origin-not-allowed"
 
 
 class Refused(BrokerError):
@@ -294,7 +301,7 @@ class Unavailable(BrokerError):
 
     code = "unavailable"
     is_retryable = True
-    retry_after: ClassVar[timedelta] = timedelta(seconds=1)
+    retry_after: timedelta = timedelta(seconds=1)
 
 
 class LedgerUnavailable(Unavailable):
@@ -328,6 +335,18 @@ class CredentialsUnavailable(Unavailable):
 
     code = "credentials-unavailable"
     retry_after = timedelta(seconds=5)
+
+
+class SigningQuotaExhausted(Unavailable):
+    """As many requests are signed at this moment as the store's provider permits."""
+
+    code = "signing-quota-exhausted"
+
+    def __init__(
+        self, detail: str | None = None, *, errors: tuple[FieldProblem, ...] = (), retry_after: timedelta | None = None
+    ) -> None:
+        super().__init__(detail, errors=errors)
+        self.retry_after = retry_after or type(self).retry_after
 
 
 class SourceUnavailable(Unavailable):

@@ -49,6 +49,7 @@ from broker.ports.store import (
     ObjectRemover,
     PartSigner,
     PutSigner,
+    ResumableUploads,
     StoreMark,
     UnfinishedUpload,
 )
@@ -106,6 +107,7 @@ __all__ = [
     "PutSigner",
     "Quota",
     "Rates",
+    "ResumableUploads",
     "Schedule",
     "Selection",
     "Sender",

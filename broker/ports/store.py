@@ -28,6 +28,7 @@ class PutSigner(Protocol):
         The caller guarantees that key, metadata and checksums were checked. `expires_at` of the answer is never
         later than `ends`, than the credential lives, or than the request really works.
         :raises CredentialsUnavailable:
+        :raises SigningQuotaExhausted: where each signature is a call to the provider.
         """
 
 
@@ -42,6 +43,7 @@ class GetSigner(Protocol):
         A version stands in the URL itself; without one the ETag is a signed `if-match` header, which a bare redirect
         cannot carry. None pins nothing: only for a key that was written once by guarantee.
         :raises CredentialsUnavailable:
+        :raises SigningQuotaExhausted: where each signature is a call to the provider.
         """
 
 
@@ -131,6 +133,41 @@ class MultipartRights:
     remover: MultipartRemover
 
 
+class ResumableUploads(Protocol):
+    """Uploads that the store opens for us and a client then fills: piece by piece, by one URI until it is whole.
+
+    The URI is a bearer secret, and the store honours it for longer than anybody should: whoever opens must cancel.
+    """
+
+    @property
+    def chunk_multiple_bytes(self) -> int:
+        """Of what size, or a multiple of it, each piece is but the last."""
+
+    def binds(self, spec: UploadSpec) -> Guarantees:
+        """Who will keep each promise about `spec` if it is sent by a URI that `open` gives."""
+
+    async def open(self, key: str, spec: UploadSpec, capsule: str, *, origin: str | None) -> str:
+        """Begins an upload that will make `spec` under `key` with `capsule` as its metadata; its URI, for clients.
+
+        :param origin: of the only pages that will be able to read the store's answers; None: no page will.
+        :raises StoreUnavailable, StoreRefused, CredentialsUnavailable:
+        """
+
+    async def offset(self, uri: str, size_bytes: int) -> int | None:
+        """How many bytes the store has of what comes by `uri`; None when there is no such upload (any more).
+
+        :param size_bytes: of the whole object, and the answer once that is there.
+        :raises StoreUnavailable, StoreRefused, CredentialsUnavailable:
+        """
+
+    async def cancel(self, uri: str) -> bool:
+        """True once nothing can come by it any more: cancelled, gone, or complete, and then the object is there for
+        HEAD to find. False when that is not sure yet, so that it must be repeated.
+
+        :raises StoreUnavailable, StoreRefused, CredentialsUnavailable:
+        """
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListedObject:
     """One stored state as a listing shows it: no metadata, so nothing proves yet whose it is."""
@@ -197,6 +234,7 @@ class Bucket:
     consumer_get: GetSigner | None = None  # the right of `get`, where consumers reach the store by another address
     lister: ObjectLister | None = None
     mark: StoreMark | None = None
+    resumable: ResumableUploads | None = None
 
 
 Buckets = Mapping[str, Bucket]

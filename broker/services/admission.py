@@ -29,7 +29,7 @@ from broker.ports import Bucket, Buckets, Idempotency
 MAX_PUT_BYTES = 5 * 2**30  # S3 PutObject: "up to 5 GB" in a single operation, and so with GCS and R2
 DEFAULT = "default"  # the destination of those who name none
 IDEMPOTENCY_AT_LEAST = timedelta(hours=24)
-Strategy = Literal["auto", "put", "multipart"]
+Strategy = Literal["auto", "put", "multipart", "resumable"]
 Choice = tuple[Multipart | None, Guarantees]  # the cut, or None for a single PUT, and who keeps which promise
 _canonical = msgspec.json.Encoder(order="deterministic").encode
 
@@ -49,13 +49,14 @@ def choose(strategy: Strategy, spec: UploadSpec, bucket: Bucket, *, proves: str 
             return _put(spec, bucket, proves) if name == "put" else _multipart(spec, bucket, proves)
         except InvalidInput as exc:
             refusal = refusal or exc
-    raise refusal or StrategyTooWeak
+    raise refusal or StrategyTooWeak.at("/strategy", "this object cannot be uploaded in that way here")
 
 
 _CANDIDATES: dict[Strategy, tuple[Strategy, ...]] = {
     "auto": ("put", "multipart"),
     "put": ("put",),
     "multipart": ("multipart",),
+    "resumable": (),
 }
 
 

@@ -20,7 +20,7 @@ BODY_PROBLEMS = (
     errors.BodyTypeUnsupported,
     errors.InvalidInput,
 )
-SIGNING_PROBLEMS = (errors.CredentialsUnavailable,)
+SIGNING_PROBLEMS = (errors.CredentialsUnavailable, errors.SigningQuotaExhausted)
 STORE_PROBLEMS = (errors.StoreUnavailable, errors.StoreRefused, *SIGNING_PROBLEMS)
 GRANT_PROBLEMS = (
     errors.SessionSettled,
