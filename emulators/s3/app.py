@@ -8,16 +8,17 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 
-from emulators.s3 import control, cors, request, routes
+from emulators.control import PREFIX, control
+from emulators.refusing import Disconnect, hang_up, refuse
+from emulators.s3 import cors, request, routes
 from emulators.s3.context import XML, Call, Reply, Slice, Store
-from emulators.s3.errors import Disconnect, S3Error
-from emulators.s3.faults import Reset, reset
+from emulators.s3.errors import S3Error
+from emulators.s3.faults import FaultSettings
 from emulators.s3.keeping import check_owner
 from emulators.s3.sigv4 import Verifier
 from emulators.s3.xml import Node, document
@@ -25,8 +26,6 @@ from emulators.s3.xml import Node, document
 log = logging.getLogger(__name__)
 
 SERVER: Final = "upload-broker-emulator-s3"
-MAX_DISCARDED_BYTES: Final = 64 * 2**20
-MAX_DISCARD_SECONDS: Final = 5.0
 
 
 class App:
@@ -47,18 +46,23 @@ class App:
                 domains=self._store.settings.domains,
                 source_ip=http.remote or "",
             )
-            if not s3.is_virtual_host and s3.raw_path.startswith(control.PREFIX):
-                return await control.handle(self._store, http)
+            if not s3.is_virtual_host and s3.raw_path.startswith(PREFIX):
+                return await control(http, self._store.faults, FaultSettings, self._counters)
             return await self._answer(http, s3, request_id)
         except S3Error as exc:
             return await self._refuse(http, s3, exc, request_id)
         except Disconnect as exc:
-            return _hang_up(http, is_reset=isinstance(exc, Reset))
+            return hang_up(http, exc)
         except (ConnectionError, asyncio.CancelledError):
             raise
         except Exception:
             log.exception("event=request.failed request_id=%s", request_id)
             return await self._refuse(http, s3, S3Error("InternalError"), request_id)
+
+    def _counters(self) -> Mapping[str, Any]:
+        counters = self._store.counters.as_json()
+        counters["events"]["waiting"] = self._store.notifier.waiting
+        return counters
 
     async def _answer(self, http: web.BaseRequest, s3: request.S3Request, request_id: str) -> web.StreamResponse:
         if s3.method == "OPTIONS":
@@ -116,41 +120,10 @@ class App:
             body = _error_document(error, s3.resource if s3 else "", request_id)
         if s3 is not None:
             headers |= cors.response_headers(self._rules(s3), s3)
-        response = web.Response(status=error.status, headers=headers, body=body)
-        if not http.content.is_eof():
-            await _refuse_body(http, response)
-        return response
+        return await refuse(http, web.Response(status=error.status, headers=headers, body=body))
 
 
 def _error_document(error: S3Error, resource: str, request_id: str) -> bytes:
     nodes: list[Node] = [("Code", error.code), ("Message", error.message), *error.fields.items()]
     nodes += [("Resource", resource), ("RequestId", request_id), ("HostId", request_id)]
     return document("Error", nodes, namespace=None)
-
-
-async def _refuse_body(http: web.BaseRequest, response: web.Response) -> None:
-    """Answer while the body is still under way, then swallow some of the rest.
-
-    To close at once would reset the connection, and the client would lose the answer with it. A client that waits
-    for `100 Continue` has sent nothing yet: its connection just ends.
-    """
-    response.force_close()
-    await response.prepare(http)
-    await response.write_eof()
-    if http.transport is not None and http.transport.can_write_eof():
-        http.transport.write_eof()
-    discarded = 0
-    with suppress(TimeoutError, ConnectionError, web.RequestPayloadError):
-        async with asyncio.timeout(MAX_DISCARD_SECONDS):
-            while discarded < MAX_DISCARDED_BYTES and (data := await http.content.readany()):
-                discarded += len(data)
-
-
-def _hang_up(http: web.BaseRequest, *, is_reset: bool) -> web.StreamResponse:
-    """No answer. aiohttp wants a response object all the same; nothing of it reaches the wire."""
-    if http.transport is not None:
-        if is_reset:
-            reset(http.transport)
-        else:
-            http.transport.close()
-    raise ConnectionResetError

@@ -15,12 +15,13 @@ from typing import Final
 
 from aiohttp import web
 
+from emulators.refusing import Disconnect
 from emulators.s3 import checksums
 from emulators.s3.blobs import Blobs, Spool
 from emulators.s3.catalogue import Checksum
 from emulators.s3.chunked import STREAMING, UNSIGNED_TRAILER, ChunkSignatures, Decoder
 from emulators.s3.counters import Counters
-from emulators.s3.errors import Disconnect, S3Error
+from emulators.s3.errors import S3Error
 from emulators.s3.faults import Faults
 from emulators.s3.request import S3Request
 from emulators.s3.sigv4 import UNSIGNED, Signed

@@ -134,7 +134,3 @@ class S3Error(Exception):
         self.fields = dict(fields or {})
         self.headers = dict(headers or {})
         super().__init__(f"{code}: {self.message}")
-
-
-class Disconnect(Exception):
-    """The connection ends now, without an answer: the client left, or a fault says so."""
