@@ -1,0 +1,1 @@
+"""Google Cloud Storage: V4 signed URLs, resumable sessions, and the broker's own calls over the JSON API."""
