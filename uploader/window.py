@@ -4,8 +4,13 @@ Whoever is in front reads a piece, the others find it in memory, and nobody wait
 all have had it, or until newer ones need its room. Who has fallen so far behind that his piece is gone reads it again
 by himself, from wherever he is. So memory stays as it is however slow one of them gets, and a byte comes from the file
 once for all who keep up, and at most once more for each who does not.
+
+Each piece is a mapping of its own. On the heap it would belong to the arena of the thread that happened to be in
+front: what malloc frees below a younger piece stays with the process, so every thread that was in front for a while
+would leave a window's worth of holes behind (mallopt(3), M_TRIM_THRESHOLD and M_ARENA_MAX).
 """
 
+import mmap
 import threading
 from dataclasses import dataclass, field
 
@@ -144,7 +149,7 @@ class Window:
 
     def _fill(self, number: int, piece: _Piece) -> None:
         try:
-            piece.data = self._whole.read(number * PIECE_BYTES, piece.size_bytes)
+            piece.data = _mapped(self._whole.read(number * PIECE_BYTES, piece.size_bytes))
             self.read_bytes += piece.size_bytes
         finally:
             piece.is_read.set()  # without data the others find out by themselves what is wrong
@@ -156,3 +161,10 @@ class Window:
         else:
             self.reread_bytes += size_bytes
         return data
+
+
+def _mapped(data: memoryview) -> memoryview:
+    """The same bytes in memory that goes back to the system with the last who looks at it."""
+    own = mmap.mmap(-1, len(data))
+    own[:] = data
+    return memoryview(own).toreadonly()

@@ -6,6 +6,7 @@ destination, and each destination has faults of its own.
 
 import asyncio
 from collections import Counter, defaultdict, deque
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -37,6 +38,7 @@ class CopiesStandIn(PartsStandIn):
     :ivar parted: destinations where an object comes in parts.
     :ivar required: copies that a session needs; 0 is all.
     :ivar down: destinations whose store resets every connection.
+    :ivar patient: destinations that take a first piece and read on when all others of the session have theirs.
     :ivar proves: what each destination's store checks by itself; sha256 and md5 by default.
     """
 
@@ -44,7 +46,7 @@ class CopiesStandIn(PartsStandIn):
     parted: set[str] = field(default_factory=set)
     required: int = 0
     down: set[str] = field(default_factory=set)
-    slow: dict[str, float] = field(default_factory=dict)  # bytes a second
+    patient: set[str] = field(default_factory=set)
     proves: dict[str, set[str]] = field(default_factory=dict)
     destination_faults: dict[str, deque[str | None]] = field(default_factory=lambda: defaultdict(deque))
     sent_to: Counter[str] = field(default_factory=Counter)  # PUTs, of objects and of parts
@@ -215,24 +217,39 @@ class CopiesStandIn(PartsStandIn):
             return False
         if self.destination_faults[destination]:
             put.fault = self.destination_faults[destination].popleft()
-        pace = self.slow.get(destination)
         try:
-            return await super()._serve_put(put, reader if pace is None else _Slow(reader, pace), writer)  # type: ignore[arg-type]
+            return await super()._serve_put(put, self._paced(reader, query["id"][0]), writer)
         finally:
             self.bytes_to[destination] += put.received_bytes
+            async with self.moved:
+                self.moved.notify_all()
+
+    def _paced(self, reader: asyncio.StreamReader, session_id: str) -> asyncio.StreamReader:
+        destination = str(self.sessions[session_id].wanted.destination)
+        if destination in self.patient:
+            return _Patient(reader, lambda: self._others_are_there(session_id))  # type: ignore[return-value]
+        return reader
+
+    async def _others_are_there(self, session_id: str) -> None:
+        (parent,) = (each for each in self.parents.values() if session_id in {c.id for c in each.copies.values()})
+        others = [copy.key for copy in parent.copies.values() if copy.id != session_id]
+        async with asyncio.timeout(60), self.moved:
+            await self.moved.wait_for(lambda: all(key in self.objects for key in others))
 
 
-class _Slow:
-    """A reader that takes so many bytes a second, and lets the kernel's buffers fill up meanwhile."""
+class _Patient:
+    """A reader that, after its first piece, reads on when it may. Meanwhile the kernel's buffers fill up."""
 
-    def __init__(self, reader: asyncio.StreamReader, pace: float) -> None:
+    def __init__(self, reader: asyncio.StreamReader, may_go_on: Callable[[], Awaitable[None]]) -> None:
         self._reader = reader
-        self._pace = pace
+        self._may_go_on = may_go_on
+        self._has_read = False
 
     async def read(self, size_bytes: int) -> bytes:
-        piece = await self._reader.read(min(size_bytes, 1 << 16))
-        await asyncio.sleep(len(piece) / self._pace)
-        return piece
+        if self._has_read:
+            await self._may_go_on()
+        self._has_read = True
+        return await self._reader.read(size_bytes)
 
     async def readexactly(self, size_bytes: int) -> bytes:
         return await self._reader.readexactly(size_bytes)

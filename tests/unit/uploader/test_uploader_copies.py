@@ -238,16 +238,15 @@ async def test_trouble_at_one_copy_is_that_copys_alone(
     assert set(told) <= {"us"}
 
 
-async def test_a_slow_copy_does_not_slow_the_others(
+async def test_nobody_waits_for_a_copy_that_stands_still(
     copied: CopiesStandIn, copies_uploader: Uploader, make_file: MakeFile, recorder: Recorder
 ) -> None:
-    copied.slow = {"us": 12 * MIB}
+    copied.patient = {"us"}  # takes nothing more until the others have everything
     size = 48 * MIB
     result = await copies_uploader.put(make_file(size), destinations=ALL, observer=recorder)
     seconds = {e.destination: e.seconds for e in recorder.events if isinstance(e, events.Sent)}
     assert (result.state, verified(copied, size)) == (State.VERIFIED, True)
-    assert seconds["us"] >= 3.9
-    assert max(seconds["eu"], seconds["ap"]) < seconds["us"] / 2, seconds
+    assert max(seconds["eu"], seconds["ap"]) <= seconds["us"]
 
 
 async def test_a_file_that_changes_ends_all_copies_and_the_session(
