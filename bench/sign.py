@@ -22,7 +22,8 @@ from broker.storage.s3.credentials import FixedCredentials
 from broker.storage.s3.dialects import DIALECTS
 from broker.storage.s3.endpoint import Endpoint
 from broker.storage.s3.signer import S3PutSigner
-from broker.storage.s3.sigv4 import Credential, SigV4, UnsignedRequest
+from broker.storage.s3.sigv4 import Credential, SigV4
+from broker.storage.signing import UnsignedRequest
 
 try:
     import boto3

@@ -21,7 +21,8 @@ from broker.domain.errors import StoreRefused, StoreUnavailable, Unavailable
 from broker.ports import Clock
 from broker.storage.s3.credentials import Credentials
 from broker.storage.s3.endpoint import Endpoint
-from broker.storage.s3.sigv4 import EMPTY_SHA256, SigV4, UnsignedRequest
+from broker.storage.s3.sigv4 import EMPTY_SHA256, SigV4
+from broker.storage.signing import UnsignedRequest
 
 NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 # Ours. The longest answer we ask for is a page of 1,000 uploads, whose keys have up to 1,024 bytes, percent-encoded.

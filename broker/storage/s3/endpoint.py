@@ -10,13 +10,12 @@ import re
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Literal, Self
-from urllib.parse import SplitResult, urlsplit
 
-from broker.storage.s3.sigv4 import encode_path
+from broker.storage.addresses import host_header, split_endpoint
+from broker.storage.signing import encode_path
 
 Addressing = Literal["virtual", "path"]
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 # S3 User Guide, bucket naming rules, without the dot: a dotted name breaks the endpoint's wildcard certificate.
 _BUCKET_LABEL = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 _AWS_REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-[0-9]+")
@@ -43,7 +42,7 @@ class Endpoint:
         :param is_dual_stack: of AWS, the host that answers over IPv6, too.
         :raises ValueError: no such address is possible; the text says what to configure instead.
         """
-        parts = _split(url if url is not None else _aws_url(region, is_dual_stack=is_dual_stack))
+        parts = split_endpoint(url if url is not None else _aws_url(region, is_dual_stack=is_dual_stack))
         hostname = parts.hostname or ""
         base_path = parts.path.rstrip("/")
         if addressing == "path":
@@ -52,7 +51,7 @@ class Endpoint:
         else:
             _check_virtual(bucket, hostname)
             hostname = f"{bucket}.{hostname}"
-        host = _with_port(hostname, parts)
+        host = host_header(hostname, parts)
         return cls(origin=f"{parts.scheme}://{host}", host=host, base_path=base_path)
 
     def path(self, key: str) -> str:
@@ -109,22 +108,6 @@ def _aws_url(region: str, *, is_dual_stack: bool) -> str:
     suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
     # S3 User Guide, "Using Amazon S3 dual-stack endpoints".
     return f"https://s3.{'dualstack.' if is_dual_stack else ''}{region}.{suffix}"
-
-
-def _split(url: str) -> SplitResult:
-    parts = urlsplit(url)
-    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
-        raise ValueError(f"endpoint {url!r} must be http://host or https://host, with a port where needed")
-    if parts.username is not None or parts.query or parts.fragment:
-        raise ValueError("an endpoint carries no user, query or fragment")
-    return parts
-
-
-def _with_port(hostname: str, parts: SplitResult) -> str:
-    bracketed = f"[{hostname}]" if ":" in hostname else hostname
-    if parts.port in {None, _DEFAULT_PORTS[parts.scheme]}:
-        return bracketed
-    return f"{bracketed}:{parts.port}"
 
 
 def _check_virtual(bucket: str, hostname: str) -> None:

@@ -10,7 +10,6 @@ nothing that reads; for `read` s3:GetObject, for versioned buckets s3:GetObjectV
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from urllib.parse import quote
 
 from broker.contract import Guarantees, SignedRequest
 from broker.domain.errors import CredentialsUnavailable
@@ -19,12 +18,12 @@ from broker.storage.s3.credentials import Credentials
 from broker.storage.s3.dialects import Dialect
 from broker.storage.s3.endpoint import Endpoint
 from broker.storage.s3.keeping import AS_THE_BUCKET_SAYS, Keeping
-from broker.storage.s3.sigv4 import MAX_EXPIRES_SECONDS, Credential, SigV4, UnsignedRequest
+from broker.storage.s3.sigv4 import MAX_EXPIRES_SECONDS, Credential, SigV4
+from broker.storage.signing import UnsignedRequest, attachment, whole_seconds
 
 METADATA_PREFIX = "x-amz-meta-"
 
 _CAPSULE_HEADER = f"{METADATA_PREFIX}{CAPSULE_FIELD}"
-_RFC_8187_ATTR_CHAR = "!#$&+-.^_`|~"  # RFC 8187 section 3.2.1, beside letters and digits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +72,7 @@ class S3GetSigner:
     ) -> SignedRequest:
         credential = await self.credentials.current(now)
         headers = {}
-        query = [("response-content-disposition", _attachment(filename))]
+        query = [("response-content-disposition", attachment(filename))]
         if pin is not None and pin.version is not None:
             query.append(("versionId", pin.version))
         elif pin is not None:
@@ -119,25 +118,13 @@ def _window(now: datetime, ends: datetime, credential_ends: datetime | None) -> 
 
 
 def lifetime(now: datetime, ends: datetime, credential: Credential) -> tuple[int, int]:
-    """Return X-Amz-Date (epoch seconds) and X-Amz-Expires: the store adds the one to the other, both whole seconds.
-
-    Everything is rounded down, so that no request works longer than it says. When less than a second is left, the
-    request is dated back and dead on arrival: the store then refuses what the caller may not permit any more.
-    """
+    """Return X-Amz-Date (epoch seconds) and X-Amz-Expires, as `whole_seconds`; no request outlives its credential."""
     return _seconds(now, ends, credential.expires_at)
 
 
 def _seconds(now: datetime, ends: datetime, credential_ends: datetime | None) -> tuple[int, int]:
-    end = int(ends.timestamp())
     if credential_ends is not None:
         if credential_ends <= now:
             raise CredentialsUnavailable
-        end = min(end, int(credential_ends.timestamp()))
-    start = int(now.timestamp())
-    seconds = min(max(end - start, 1), MAX_EXPIRES_SECONDS)
-    return min(start, end - 1), seconds
-
-
-def _attachment(filename: str) -> str:
-    # RFC 6266 with the extended notation of RFC 8187: every name survives, and none can end the header early.
-    return f"attachment; filename*=UTF-8''{quote(filename, safe=_RFC_8187_ATTR_CHAR)}"
+        ends = min(ends, credential_ends)
+    return whole_seconds(now, ends, at_most=MAX_EXPIRES_SECONDS)

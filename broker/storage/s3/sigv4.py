@@ -15,35 +15,29 @@ live equally long – those of a batch – what the query says of them.
 
 import hashlib
 import hmac
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
-from functools import lru_cache
-from types import MappingProxyType
-from typing import Final, TypeVar
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Final
 
 import msgspec
 
 from broker.domain.macs import Mac
+from broker.storage.signing import (
+    SignedNames,
+    UnsignedRequest,
+    canonical_headers,
+    encode,
+    encoded_pairs,
+    ordered_names,
+    remember,
+    stamp_of,
+)
 
 UNSIGNED_PAYLOAD: Final = "UNSIGNED-PAYLOAD"
 EMPTY_SHA256: Final = hashlib.sha256(b"").hexdigest()
 MAX_EXPIRES_SECONDS: Final = 604_800  # S3 API Reference, sigv4-query-string-auth, X-Amz-Expires: 1 to 604800
 
 _ALGORITHM: Final = "AWS4-HMAC-SHA256"
-_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
-# Ours. A handful of credentials, each with two days around midnight; one set of header names for each right and
-# choice of metadata names, which clients make: hence a bound, and the oldest goes.
-_MAX_REMEMBERED: Final = 256
-# S3 API Reference, sig-v4-header-based-auth, UriEncode(): these and no others stay as they are.
-_SAFE: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
-_SAFE_IN_PATH: Final = _SAFE + b"/"
-_PERCENT: Final = [f"%{byte:02X}" for byte in range(256)]
-_unsafe: Final = re.compile(r"[^A-Za-z0-9._~-]+")
-_unsafe_in_path: Final = re.compile(r"[^A-Za-z0-9._~/-]+")
-
-_Key = TypeVar("_Key")
-_Value = TypeVar("_Value")
 
 
 class Credential(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,28 +50,6 @@ class Credential(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"Credential(access_key={self.access_key!r}, secret_key=***, expires_at={self.expires_at!r})"
-
-
-class UnsignedRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be signed, spelled as it travels.
-
-    `origin` is scheme and authority as they stand in the URL; `host` is the value of the Host header that a client
-    derives from it (no default port). `path` is percent-encoded already (`encode_path`); `query` holds distinct
-    names, not encoded; `headers` has names in lower case, without `host`.
-    """
-
-    method: str
-    origin: str
-    host: str
-    path: str
-    query: Sequence[tuple[str, str]] = ()
-    headers: Mapping[str, str] = _NOTHING
-
-    @property
-    def url(self) -> str:
-        """The URL without a signature."""
-        query = "&".join(_encoded_pairs(self.query))
-        return f"{self.origin}{self.path}?{query}" if query else f"{self.origin}{self.path}"
 
 
 class _Scope(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,14 +67,6 @@ class _Window(msgspec.Struct, frozen=True, kw_only=True):
     url_query: str
     canonical_query: str
     mac: Mac  # has begun with all that stands before the digest
-
-
-class _Names(msgspec.Struct, frozen=True, kw_only=True):
-    """The signed header names: sorted, joined by `;`, and that percent-encoded."""
-
-    ordered: tuple[str, ...]
-    text: str
-    encoded: str
 
 
 class PartSeries:
@@ -132,7 +96,7 @@ class SigV4:
         self._region = region
         self._service = service
         self._scopes: dict[tuple[Credential, str], _Scope] = {}
-        self._names: dict[tuple[str, ...], _Names] = {}
+        self._names: dict[tuple[str, ...], SignedNames] = {}
         self._windows: dict[tuple[Credential, str, int, str], _Window] = {}
 
     def presign(self, request: UnsignedRequest, *, credential: Credential, now: datetime, expires_seconds: int) -> str:
@@ -143,15 +107,15 @@ class SigV4:
         _check_expires(expires_seconds)
         headers = {**request.headers, "host": request.host}
         names = self._signed_names(headers)
-        window = self._window(credential, _timestamp(now), expires_seconds, names)
+        window = self._window(credential, stamp_of(now), expires_seconds, names)
         url_query, canonical_query = window.url_query, window.canonical_query
         if request.query:
-            pairs = _encoded_pairs(request.query)
+            pairs = encoded_pairs(request.query)
             url_query = f"{'&'.join(pairs)}&{url_query}"
             canonical_query = _canonical_query((*pairs, *canonical_query.split("&")))
         canonical = (
             f"{request.method}\n{request.path}\n{canonical_query}\n"
-            f"{_canonical_headers(headers, names)}\n\n{names.text}\n{UNSIGNED_PAYLOAD}"
+            f"{canonical_headers(headers, names)}\n\n{names.text}\n{UNSIGNED_PAYLOAD}"
         )
         signature = _signature(canonical, window.mac)
         return f"{request.origin}{request.path}?{url_query}&X-Amz-Signature={signature}"
@@ -172,7 +136,7 @@ class SigV4:
         :raises ValueError: as `presign`.
         """
         _check_expires(expires_seconds)
-        timestamp = _timestamp(now)
+        timestamp = stamp_of(now)
         scope = self._scope(credential, timestamp[:8])
         head = f"{scope.query_head}{timestamp}&X-Amz-Expires={expires_seconds}"
         signed = "&X-Amz-SignedHeaders=content-length%3Bhost"
@@ -199,7 +163,7 @@ class SigV4:
 
         :raises ValueError: a naive `now`, an ill-spelled header name.
         """
-        timestamp = _timestamp(now)
+        timestamp = stamp_of(now)
         scope = self._scope(credential, timestamp[:8])
         headers = {**request.headers, "x-amz-content-sha256": payload_sha256, "x-amz-date": timestamp}
         if credential.session_token is not None:
@@ -207,8 +171,8 @@ class SigV4:
         to_sign = {**headers, "host": request.host}
         names = self._signed_names(to_sign)
         canonical = (
-            f"{request.method}\n{request.path}\n{_canonical_query(_encoded_pairs(request.query))}\n"
-            f"{_canonical_headers(to_sign, names)}\n\n{names.text}\n{payload_sha256}"
+            f"{request.method}\n{request.path}\n{_canonical_query(encoded_pairs(request.query))}\n"
+            f"{canonical_headers(to_sign, names)}\n\n{names.text}\n{payload_sha256}"
         )
         signature = _signature(canonical, scope.mac.after(_before_digest(timestamp, scope)))
         headers["authorization"] = (
@@ -221,51 +185,24 @@ class SigV4:
         scope = self._scopes.get((credential, day))
         if scope is None:
             scope = _derive_scope(credential, day, self._region, self._service)
-            _remember(self._scopes, (credential, day), scope)
+            remember(self._scopes, (credential, day), scope)
         return scope
 
-    def _window(self, credential: Credential, timestamp: str, expires_seconds: int, names: _Names) -> _Window:
+    def _window(self, credential: Credential, timestamp: str, expires_seconds: int, names: SignedNames) -> _Window:
         key = (credential, timestamp, expires_seconds, names.text)
         window = self._windows.get(key)
         if window is None:
             window = _window_of(self._scope(credential, timestamp[:8]), timestamp, expires_seconds, names)
-            _remember(self._windows, key, window)
+            remember(self._windows, key, window)
         return window
 
-    def _signed_names(self, headers: Mapping[str, str]) -> _Names:
+    def _signed_names(self, headers: Mapping[str, str]) -> SignedNames:
         key = tuple(headers)
         names = self._names.get(key)
         if names is None:
-            names = _ordered_names(key)
-            _remember(self._names, key, names)
+            names = ordered_names(key)
+            remember(self._names, key, names)
         return names
-
-
-def encode(text: str) -> str:
-    """Percent-encode a query name or value, as UriEncode() of the S3 API Reference does."""
-    return _unsafe.sub(_quote_match, text) if text.encode().translate(None, _SAFE) else text
-
-
-def encode_path(text: str) -> str:
-    """Percent-encode a path once: S3 keeps `/`, `//`, `.` and `..` as they stand, so must the signature."""
-    unsafe = text.encode().translate(None, _SAFE_IN_PATH)
-    if not unsafe:
-        return text
-    if not unsafe.strip(b" "):  # what most names of files have, if anything: a fifth of what the expression takes
-        return text.replace(" ", "%20")
-    return _unsafe_in_path.sub(_quote_match, text)
-
-
-def _quote_match(match: re.Match[str]) -> str:
-    # Only what needs it. Most texts need nothing, which deleting the safe bytes tells three times faster than any
-    # regular expression.
-    return "".join([_PERCENT[byte] for byte in match[0].encode()])
-
-
-def _remember(memory: dict[_Key, _Value], key: _Key, value: _Value) -> None:
-    if len(memory) >= _MAX_REMEMBERED:
-        del memory[next(iter(memory))]
-    memory[key] = value
 
 
 def _derive_scope(credential: Credential, day: str, region: str, service: str) -> _Scope:
@@ -283,7 +220,7 @@ def _derive_scope(credential: Credential, day: str, region: str, service: str) -
     )
 
 
-def _window_of(scope: _Scope, timestamp: str, expires_seconds: int, names: _Names) -> _Window:
+def _window_of(scope: _Scope, timestamp: str, expires_seconds: int, names: SignedNames) -> _Window:
     head = f"{scope.query_head}{timestamp}&X-Amz-Expires={expires_seconds}"
     signed = f"&X-Amz-SignedHeaders={names.encoded}"
     # Two spellings: botocore's URL ends with the token, the canonical form is sorted by name.
@@ -294,45 +231,9 @@ def _window_of(scope: _Scope, timestamp: str, expires_seconds: int, names: _Name
     )
 
 
-def _ordered_names(names: Iterable[str]) -> _Names:
-    ordered = tuple(sorted(names))
-    text = ";".join(ordered)
-    if text != text.lower() or text.split() != [text]:
-        raise ValueError(f"header names are lower case and without blanks: {text!r}")
-    return _Names(ordered=ordered, text=text, encoded=encode(text))
-
-
-def _canonical_headers(headers: Mapping[str, str], names: _Names) -> str:
-    lines = [f"{name}:{headers[name]}" for name in names.ordered]
-    text = "\n".join(lines)
-    if text.split() == lines:  # no blanks anywhere
-        return text
-    # "Trimall": spaces around a value go, those inside fold to one.
-    return "\n".join([f"{name}:{' '.join(headers[name].split())}" for name in names.ordered])
-
-
-def _encoded_pairs(query: Sequence[tuple[str, str]]) -> list[str]:
-    return [f"{encode(name)}={encode(value)}" for name, value in query]
-
-
 def _canonical_query(pairs: Iterable[str]) -> str:
     # By name, then value. Not by the whole pair: "=" sorts after "-", so "a=1" and "a-b=1" would change places.
     return "&".join(sorted(pairs, key=lambda pair: pair.partition("=")))
-
-
-def _timestamp(now: datetime) -> str:
-    if now.tzinfo is not UTC:
-        if now.utcoffset() is None:
-            raise ValueError("signing needs an aware datetime")
-        now = now.astimezone(UTC)
-    return _spelled(now)
-
-
-@lru_cache(maxsize=16)  # a second has one, and every signature of that second asks for it
-def _spelled(now: datetime) -> str:
-    # Percent formatting: half the time of an f-string or of strftime.
-    parts = (now.year, now.month, now.day, now.hour, now.minute, now.second)
-    return "%04d%02d%02dT%02d%02d%02dZ" % parts  # noqa: UP031
 
 
 def _signature(canonical_request: str, mac: Mac) -> str:

@@ -21,7 +21,8 @@ from broker.storage.s3.credentials import Credentials, FixedCredentials
 from broker.storage.s3.dialects import DIALECTS, DialectName
 from broker.storage.s3.endpoint import Endpoint
 from broker.storage.s3.parts import S3PartSigner
-from broker.storage.s3.sigv4 import MAX_EXPIRES_SECONDS, Credential, SigV4, encode_path
+from broker.storage.s3.sigv4 import MAX_EXPIRES_SECONDS, Credential, SigV4
+from broker.storage.signing import encode_path
 
 REGION = "eu-central-1"
 NOW = datetime(2026, 11, 20, 8, 30, 15, 700_000, tzinfo=UTC)

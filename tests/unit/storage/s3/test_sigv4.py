@@ -21,9 +21,8 @@ from broker.storage.s3.sigv4 import (
     UNSIGNED_PAYLOAD,
     Credential,
     SigV4,
-    UnsignedRequest,
-    encode_path,
 )
+from broker.storage.signing import UnsignedRequest, encode_path
 
 REGION = "eu-central-1"
 NOW = datetime(2026, 11, 20, 8, 30, 15, tzinfo=UTC)
