@@ -6,10 +6,10 @@ Buckets stand in the path, never in the host: their names may hold dots, for whi
 """
 
 from dataclasses import dataclass
-from typing import Final, Self
-from urllib.parse import quote, urlsplit
+from typing import Self
 
-_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+from broker.storage.addresses import host_header, split_endpoint
+from broker.storage.signing import encode, encode_path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,25 +22,21 @@ class Endpoint:
     @classmethod
     def of(cls, url: str) -> Self:
         """:raises ValueError: no such address is possible; the text says what to configure instead."""
-        parts = urlsplit(url)
-        if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
-            raise ValueError(f"endpoint {url!r} must be http://host or https://host, with a port where needed")
-        if parts.username is not None or parts.path not in {"", "/"} or parts.query or parts.fragment:
-            raise ValueError("an endpoint carries no user, path, query or fragment")
-        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-        if parts.port not in {None, _DEFAULT_PORTS[parts.scheme]}:
-            host = f"{host}:{parts.port}"
+        parts = split_endpoint(url)
+        if parts.path not in {"", "/"}:
+            raise ValueError(f"endpoint {url!r} has a path: Google's have none, and no signature would cover it")
+        host = host_header(parts.hostname or "", parts)
         return cls(origin=f"{parts.scheme}://{host}", host=host)
 
 
 def bucket_path(bucket: str) -> str:
     """Where the JSON API has the bucket's objects."""
-    return f"/storage/v1/b/{_segment(bucket)}/o"
+    return f"/storage/v1/b/{encode(bucket)}/o"
 
 
 def object_path(bucket: str, key: str) -> str:
     """Where the JSON API has one object."""
-    return f"{bucket_path(bucket)}/{_segment(key)}"
+    return f"{bucket_path(bucket)}/{encode(key)}"
 
 
 def upload_path(bucket: str) -> str:
@@ -50,8 +46,4 @@ def upload_path(bucket: str) -> str:
 
 def xml_path(bucket: str, key: str) -> str:
     """Where the XML API has one object."""
-    return f"/{_segment(bucket)}/{quote(key, safe='/~')}"
-
-
-def _segment(text: str) -> str:
-    return quote(text, safe="~")
+    return f"/{encode(bucket)}/{encode_path(key)}"
