@@ -5,7 +5,6 @@ Sources: https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html and
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html.
 """
 
-import asyncio
 import base64
 import binascii
 import re
@@ -15,9 +14,9 @@ from typing import Final
 
 from aiohttp import web
 
-from emulators.refusing import Disconnect
-from emulators.s3 import checksums
-from emulators.s3.blobs import Blobs, Spool
+from emulators import checksums
+from emulators.arriving import Stalled, arriving
+from emulators.blobs import Blobs, Spool
 from emulators.s3.catalogue import Checksum
 from emulators.s3.chunked import STREAMING, UNSIGNED_TRAILER, ChunkSignatures, Decoder
 from emulators.s3.counters import Counters
@@ -237,18 +236,12 @@ class Intake:
             )
 
     async def _arriving(self, http: web.BaseRequest) -> AsyncIterator[bytes]:
-        """What the socket yields, piece by piece: `readany` would join the pieces into one large copy."""
-        while not http.content.at_eof():
-            try:
-                async with asyncio.timeout(self.idle_timeout_seconds):
-                    data, _ = await http.content.readchunk()
-            except TimeoutError as exc:
-                raise S3Error("RequestTimeout") from exc
-            except (web.RequestPayloadError, ConnectionError) as exc:
-                raise Disconnect from exc
-            if data:
+        try:
+            async for data in arriving(http, self.idle_timeout_seconds):
                 self.counters.bytes_in += len(data)
                 yield data
+        except Stalled as exc:
+            raise S3Error("RequestTimeout") from exc
 
 
 def _judge(plan: Plan, digests: Mapping[str, bytes]) -> Checksum | None:

@@ -16,6 +16,8 @@ from typing import Final
 
 import msgspec
 
+from emulators.blobs import Segment
+
 NULL_VERSION: Final = "null"
 ALL_BLOCKS: Final = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
 ENFORCED: Final = "BucketOwnerEnforced"
@@ -34,13 +36,6 @@ CREATE TABLE IF NOT EXISTS parts (
     upload TEXT NOT NULL, number INTEGER NOT NULL, record BLOB NOT NULL, PRIMARY KEY (upload, number)
 ) WITHOUT ROWID;
 """
-
-
-class Segment(msgspec.Struct, frozen=True, kw_only=True):
-    """A run of an object's bytes: a whole blob file."""
-
-    blob: str
-    size_bytes: int
 
 
 class Bucket(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,7 +15,8 @@ from typing import Final
 
 import msgspec
 
-from emulators.s3 import body, checksums
+from emulators import checksums
+from emulators.s3 import body
 from emulators.s3.catalogue import NULL_VERSION, Bucket, Checksum, Part, Stored, Upload
 from emulators.s3.conditions import check_write
 from emulators.s3.context import XML, Call, Reply, Store, quoted, xml_reply

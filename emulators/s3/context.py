@@ -8,10 +8,10 @@ from typing import Final
 
 from aiohttp import web
 
+from emulators.blobs import Blobs, Segment
 from emulators.s3.access import Access
-from emulators.s3.blobs import Blobs
 from emulators.s3.body import Intake
-from emulators.s3.catalogue import Bucket, Catalogue, Segment, Stored
+from emulators.s3.catalogue import Bucket, Catalogue, Stored
 from emulators.s3.counters import Counters
 from emulators.s3.errors import S3Error
 from emulators.s3.events import Event, Notifier

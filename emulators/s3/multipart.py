@@ -8,9 +8,11 @@ import time
 import uuid
 from typing import Final
 
-from emulators.s3 import body, checksums
+from emulators import checksums
+from emulators.blobs import Segment
+from emulators.s3 import body
 from emulators.s3.attributes import attributes
-from emulators.s3.catalogue import Bucket, Checksum, Part, Segment, Upload
+from emulators.s3.catalogue import Bucket, Checksum, Part, Upload
 from emulators.s3.conditions import byte_range
 from emulators.s3.context import Call, Reply, Store, quoted, xml_reply
 from emulators.s3.errors import S3Error

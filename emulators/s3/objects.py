@@ -11,10 +11,11 @@ from urllib.parse import unquote, unquote_plus
 
 import msgspec
 
+from emulators.blobs import Segment
 from emulators.s3 import body
 from emulators.s3.access import Access
 from emulators.s3.attributes import Attributes, attributes, check_tags
-from emulators.s3.catalogue import NULL_VERSION, Bucket, Checksum, Segment, Stored
+from emulators.s3.catalogue import NULL_VERSION, Bucket, Checksum, Stored
 from emulators.s3.conditions import byte_range, check_copy_source, check_read, check_write
 from emulators.s3.context import Call, Reply, Slice, Store, http_date, quoted, xml_reply
 from emulators.s3.errors import S3Error

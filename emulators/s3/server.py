@@ -3,10 +3,10 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from emulators.blobs import Blobs
 from emulators.listening import Address, Listening, bind, locked
 from emulators.s3 import buckets
 from emulators.s3.app import App
-from emulators.s3.blobs import Blobs
 from emulators.s3.body import Intake
 from emulators.s3.catalogue import Catalogue
 from emulators.s3.context import Completed, Store

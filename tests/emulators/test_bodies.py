@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from emulators import checksums
 from emulators.process import S3Process
-from emulators.s3 import checksums
 from tests.emulators.signing import Signer
 from tests.emulators.wire import Wire, exchange
 

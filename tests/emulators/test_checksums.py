@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emulators.s3.checksums import BLOCK_BYTES, CRCS, combine, new
-from emulators.s3.checksums import _Folding as Folding
+from emulators.checksums import BLOCK_BYTES, CRCS, combine, new
+from emulators.checksums import _Folding as Folding
 
 
 def folded(name: str, *pieces: bytes) -> bytes:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from emulators import checksums
 from emulators.process import S3Process
-from emulators.s3 import checksums
 from tests.emulators.conftest import Client
 from tests.emulators.signing import Signer
 from tests.emulators.wire import exchange

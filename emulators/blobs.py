@@ -14,11 +14,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from emulators.s3 import checksums
-from emulators.s3.catalogue import Segment
+import msgspec
+
+from emulators import checksums
 
 BATCH_BYTES: Final = 1 << 20  # hashed and written off the event loop in one go; two batches a request at most
 INLINE_BYTES: Final = 1 << 17  # below this a hop to a thread costs more than it gives
+
+
+class Segment(msgspec.Struct, frozen=True, kw_only=True):
+    """A run of an object's bytes: a whole blob file."""
+
+    blob: str
+    size_bytes: int
 
 
 class Blobs:
