@@ -5,12 +5,11 @@ of other services – a queue's – for a session of botocore (`Keyring.session`
 """
 
 import asyncio
-import random
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -21,19 +20,17 @@ from broker.domain.errors import ConfigurationInvalid
 from broker.doors.threads import DaemonThreads
 from broker.ports import Clock
 from broker.settings import CredentialSettings, Secret
-from broker.storage.s3.credentials import Credentials, CredentialSource, FixedCredentials
+from broker.storage.held import CredentialSource, HeldCredentials, Told
+from broker.storage.s3.credentials import Credentials, FixedCredentials
 from broker.storage.s3.credentials_chain import ChainSource, chain_session
-from broker.storage.s3.credentials_held import HeldCredentials, Jitter, Renewal, Told
 from broker.storage.s3.credentials_lent import CurrentCredentials, session_with
 from broker.storage.s3.credentials_sts import MAX_POLICY_CHARACTERS, Role, RoleSource, Sts, WebIdentitySource
 from broker.storage.s3.sigv4 import Credential
 from broker.telemetry.credentials import CredentialMetrics
 from broker.wiring.accounts import account_of
+from broker.wiring.renewing import Renewals
 
 THREADS: Final = 8  # that ask sources at the same time
-_LONGEST_SLEEP: Final = timedelta(seconds=30)  # ours: after a suspended machine wakes, the clock has leapt
-# Ours. A request costs a millisecond of Python, for which mints wait: hundreds at once would be felt.
-_PACE: Final = timedelta(milliseconds=10)
 _ROLE_NAME: Final = 64  # AssumeRole, RoleSessionName: 2 to 64 characters
 
 
@@ -58,17 +55,9 @@ class Use:
 class Keyring:
     """The credentials of a process. Belongs to one event loop."""
 
-    def __init__(
-        self,
-        *,
-        clock: Clock,
-        threads: Executor,
-        jitter: Jitter = random.random,
-        told: Told = lambda _: None,
-    ) -> None:
-        self._clock, self._threads, self._jitter, self._told = clock, threads, jitter, told
-        self._news = asyncio.Event()
-        self._held: dict[object, HeldCredentials] = {}
+    def __init__(self, *, renewals: Renewals, clock: Clock, threads: Executor) -> None:
+        self._renewals, self._clock, self._threads = renewals, clock, threads
+        self._held: dict[object, HeldCredentials[Credential]] = {}
         self._sts: dict[tuple[str, str | None], Sts] = {}
 
     def of(self, settings: CredentialSettings, use: Use) -> Credentials:
@@ -82,9 +71,7 @@ class Keyring:
         held = self._held.get(key)
         if held is None:
             source = self._chain(settings, use) if role is None else self._role_source(role, settings, use)
-            held = HeldCredentials(source, clock=self._clock, jitter=self._jitter, told=self._hear)
-            self._held[key] = held
-            self._news.set()
+            held = self._held[key] = self._renewals.hold(source)
         held.serve(use.place, use.wanted)
         return held
 
@@ -98,41 +85,11 @@ class Keyring:
         session.set_config_variable("region", use.region)
         return session
 
-    async def run(self) -> None:
-        """Renews what is due, for ever. What holds nothing is asked for at once, the rest one after the other."""
-        while True:
-            self._news.clear()
-            now = self._clock.now()
-            due = sorted((held for held in self._held.values() if held.ask_at <= now), key=lambda held: held.ask_at)
-            usable = [held for held in due if held.is_usable(now)]
-            for held in [each for each in due if not each.is_usable(now)] + usable[:1]:
-                held.renew(now)
-            if usable:
-                await asyncio.sleep(_PACE.total_seconds())
-            else:
-                await self._until_due(now)
-
-    async def _until_due(self, now: datetime) -> None:
-        following = min((held.ask_at for held in self._held.values()), default=now + _LONGEST_SLEEP)
-        pause = min(max(following - now, _PACE), _LONGEST_SLEEP)
-        # Not `wait_for`: until Python 3.12 it loses a cancellation that comes with the news.
-        with suppress(TimeoutError):
-            async with asyncio.timeout(pause.total_seconds()):
-                await self._news.wait()
-
-    def _hear(self, renewal: Renewal) -> None:
-        self._news.set()
-        self._told(renewal)
-
-    def close(self) -> None:
-        for held in self._held.values():
-            held.close()
-
-    def _chain(self, settings: CredentialSettings, use: Use) -> CredentialSource:
+    def _chain(self, settings: CredentialSettings, use: Use) -> CredentialSource[Credential]:
         opened = partial(chain_session, settings.profile, use.region or None)
         return ChainSource(open_session=opened, threads=self._threads)
 
-    def _role_source(self, role: Role, settings: CredentialSettings, use: Use) -> CredentialSource:
+    def _role_source(self, role: Role, settings: CredentialSettings, use: Use) -> CredentialSource[Credential]:
         sts = self._sts_of(settings, use)
         if settings.web_identity_token_file is not None:
             token_file = Path(settings.web_identity_token_file)
@@ -157,15 +114,15 @@ async def open_keyring(clock: Clock, told: Told = lambda _: None) -> AsyncIterat
     """A keyring that renews in the background, once it is used."""
     # Of daemons: a credential process that never returns must not keep this one from ending.
     threads = DaemonThreads(THREADS, "credentials")
-    keyring = Keyring(clock=clock, threads=threads, told=told)
-    renewing = asyncio.create_task(keyring.run())
+    renewals = Renewals(clock=clock, told=told)
+    renewing = asyncio.create_task(renewals.run())
     try:
-        yield keyring
+        yield Keyring(renewals=renewals, clock=clock, threads=threads)
     finally:
         renewing.cancel()
         with suppress(asyncio.CancelledError):
             await renewing
-        keyring.close()
+        renewals.close()
         threads.shutdown()
 
 

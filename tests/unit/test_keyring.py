@@ -14,7 +14,7 @@ import pytest
 from broker.clock import SystemClock
 from broker.domain.errors import ConfigurationInvalid, CredentialsUnavailable
 from broker.settings import CredentialSettings, Secret
-from broker.storage.s3.credentials_held import Renewal
+from broker.storage.held import Renewal
 from broker.storage.s3.credentials_sts import AT_ONCE
 from broker.telemetry.credentials import CredentialMetrics
 from broker.telemetry.metrics import Metrics

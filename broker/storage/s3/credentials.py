@@ -4,7 +4,7 @@ Signing happens on the event loop, resolving must not: files, IMDS and STS block
 `current` answers from memory, and a source is asked in the background, in a thread, before what is held ends.
 
 - `credentials` – the port, and keys that never change.
-- `credentials_held` – when a source is asked again, and who waits for it.
+- `storage.held` – when a source is asked again, and who waits for it.
 - `credentials_chain`, `credentials_sts` – the sources: what botocore finds by itself, and roles.
 - `credentials_lent` – ours in the hands of a botocore client.
 """
@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Protocol
 
 from broker.domain.errors import CredentialsUnavailable
+from broker.storage.held import is_alive
 from broker.storage.s3.sigv4 import Credential
 
 
@@ -27,16 +28,6 @@ class Credentials(Protocol):
         """
 
 
-class CredentialSource(Protocol):
-    """Whoever gives a fresh credential for the asking."""
-
-    async def fetch(self) -> Credential:
-        """The freshest that can be had. The event loop is not held up.
-
-        :raises CredentialsUnavailable: the text says what to mend, and holds no secret.
-        """
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FixedCredentials:
     """Keys from the configuration."""
@@ -47,7 +38,3 @@ class FixedCredentials:
         if not is_alive(self.credential, now):
             raise CredentialsUnavailable("the configured credential has expired")
         return self.credential
-
-
-def is_alive(credential: Credential | None, at: datetime) -> bool:
-    return credential is not None and (credential.expires_at is None or at < credential.expires_at)

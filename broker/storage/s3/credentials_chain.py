@@ -1,7 +1,7 @@
 """What botocore finds by itself: environment, shared files and profiles, SSO, process, web identity, ECS, IMDS.
 
 Each request opens a session of its own, so that files are read anew and nothing that botocore remembered is given for
-fresh. Margins are ours alone (`credentials_held`): botocore's own – it asks again for whatever ends within 15 minutes
+fresh. Margins are ours alone (`storage.held`): botocore's own – it asks again for whatever ends within 15 minutes
 (`RefreshableCredentials`, advisory refresh) – would ask a source of short credentials twice each time.
 
 Of instance metadata botocore tells an expiry that it made up: as soon as fewer than 17 to 25 minutes are left it adds

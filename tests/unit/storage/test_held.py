@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 
 from broker.domain.errors import CredentialsUnavailable
-from broker.storage.s3.credentials_held import HeldCredentials, Renewal
+from broker.storage.held import HeldCredentials, Renewal
 from broker.storage.s3.sigv4 import Credential
 from tests.clock import START, FrozenClock
 
@@ -47,7 +47,7 @@ class Held:
 
     clock: FrozenClock
     source: Source
-    credentials: HeldCredentials
+    credentials: HeldCredentials[Credential]
     told: list[Renewal]
 
     async def key(self, after: timedelta = timedelta()) -> str:
@@ -361,3 +361,33 @@ async def test_no_secret_is_in_a_repr_or_a_log(held: Held, caplog: pytest.LogCap
     said = f"{credential!r} {held.credentials!r} {vars(held.credentials)} {held.told} {caplog.text}"
     assert SECRET not in said
     assert TOKEN not in said
+
+
+async def test_what_was_not_honoured_is_not_given_again_where_another_can_be_had(held: Held) -> None:
+    refused = await held.credentials.current(START)
+    held.clock.advance(MINUTE)
+    held.credentials.distrust(refused)
+
+    assert await held.key_alone() == "ASIA2"
+    held.credentials.distrust(refused)  # by those who came with it at the same time
+    assert await held.key_alone() == "ASIA2"
+    assert held.source.asked == 2
+
+
+async def test_a_source_without_another_keeps_what_was_not_honoured(held: Held) -> None:
+    """Who doubts it may be wrong."""
+    refused = await held.credentials.current(START)
+    held.source.trouble = CredentialsUnavailable("no")
+    held.clock.advance(MINUTE)
+    held.credentials.distrust(refused)
+
+    assert await held.key_alone() == "ASIA1"
+
+
+async def test_doubts_make_no_storm_of_requests(held: Held) -> None:
+    """A store that honours nothing: a permission was taken away, not a credential."""
+    for _ in range(100):
+        held.credentials.distrust(await held.credentials.current(held.clock.advance(timedelta(seconds=1))))
+        await held.settle()
+
+    assert held.source.asked <= 11

@@ -12,6 +12,9 @@ Four moments, in their order:
 - its own end.
 
 One asks for all who hold it, in a task of its own; whoever waits for that may be cancelled without ending it.
+
+What a credential is – a key pair of a role, an access token of a service account – only its store knows; here it is
+something that ends.
 """
 
 import asyncio
@@ -20,12 +23,10 @@ from collections.abc import Callable
 from contextvars import Context
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, Generic, Protocol, TypeVar
 
 from broker.domain.errors import CredentialsUnavailable
 from broker.ports import Clock
-from broker.storage.s3.credentials import CredentialSource, is_alive
-from broker.storage.s3.sigv4 import Credential
 
 _log = logging.getLogger(__name__)
 
@@ -39,9 +40,36 @@ _PATIENCE: Final = timedelta(seconds=10)  # of a mint that has nothing to sign w
 _FIRST_RETRY, _LAST_RETRY = timedelta(seconds=2), timedelta(minutes=1)
 _SAME_AGAIN: Final = (timedelta(seconds=10), timedelta(minutes=5))  # a source that has nothing newer yet
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
+_DOUBT: Final = timedelta(seconds=10)  # how often a store may say that it does not know a credential
 
 Jitter = Callable[[], float]  # from 0 to 1, as `random.random`
 Told = Callable[["Renewal"], None]
+
+
+class Mortal(Protocol):
+    """A credential, as far as it matters here."""
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """None where it lives until somebody revokes it."""
+
+
+Held = TypeVar("Held", bound=Mortal)
+Fetched_co = TypeVar("Fetched_co", bound=Mortal, covariant=True)
+
+
+class CredentialSource(Protocol[Fetched_co]):
+    """Whoever gives a fresh credential for the asking."""
+
+    async def fetch(self) -> Fetched_co:
+        """The freshest that can be had. The event loop is not held up.
+
+        :raises CredentialsUnavailable: the text says what to mend, and holds no secret.
+        """
+
+
+def is_alive(credential: Mortal | None, at: datetime) -> bool:
+    return credential is not None and (credential.expires_at is None or at < credential.expires_at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,15 +96,15 @@ _AT_ONCE: Final = datetime.min.replace(tzinfo=UTC)
 _NOTHING_HELD: Final = _Plan(fresh_until=_AT_ONCE, ask_at=_AT_ONCE, near_end=_AT_ONCE)
 
 
-class HeldCredentials:
-    """`Credentials` from a source, shared by all who are configured alike.
+class HeldCredentials(Generic[Held]):
+    """The credential of a source, shared by all who are configured alike.
 
     :param told: hears what came of each request.
     """
 
     def __init__(
         self,
-        source: CredentialSource,
+        source: CredentialSource[Held],
         *,
         clock: Clock,
         jitter: Jitter,
@@ -90,7 +118,8 @@ class HeldCredentials:
         self._patience = patience
         self._users: list[str] = []
         self._wanted = timedelta()
-        self._held: Credential | None = None
+        self._held: Held | None = None
+        self._fetched_at = _AT_ONCE
         self._plan = _NOTHING_HELD
         self._failure: CredentialsUnavailable | None = None
         self._failed_times = 0
@@ -110,7 +139,16 @@ class HeldCredentials:
     def is_usable(self, now: datetime) -> bool:
         return is_alive(self._held, now)
 
-    async def current(self, now: datetime) -> Credential:
+    def distrust(self, credential: Held) -> None:
+        """Whoever should have honoured it did not: it is not given again where another can be had."""
+        if credential is self._held and self._clock.now() - self._fetched_at >= _DOUBT:
+            self._plan = _NOTHING_HELD
+
+    async def current(self, now: datetime) -> Held:
+        """One that is valid at `now`.
+
+        :raises CredentialsUnavailable:
+        """
         held = self._held
         if held is not None and now < self._plan.fresh_until:
             return held
@@ -164,14 +202,15 @@ class HeldCredentials:
             # The class alone: what a credential process or a secret file said may stand in the message.
             self._failed(CredentialsUnavailable(f"resolving it failed ({type(exc).__name__})"))
         else:
-            self._plan = self._planned(self._held, fresh, self._clock.now())
+            self._fetched_at = self._clock.now()
+            self._plan = self._planned(self._held, fresh, self._fetched_at)
             self._held, self._failed_times = fresh, 0
         finally:
             self._flight, self._is_slow = None, False
         ends = None if self._held is None else self._held.expires_at
         self._told(Renewal(users=tuple(self._users), is_ok=not self._failed_times, expires_at=ends))
 
-    def _planned(self, before: Credential | None, fresh: Credential, now: datetime) -> _Plan:
+    def _planned(self, before: Held | None, fresh: Held, now: datetime) -> _Plan:
         ends = fresh.expires_at
         if ends is None:
             return _plan(_NEVER, near_end=_NEVER)
