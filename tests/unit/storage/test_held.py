@@ -388,6 +388,5 @@ async def test_doubts_make_no_storm_of_requests(held: Held) -> None:
     """A store that honours nothing: a permission was taken away, not a credential."""
     for _ in range(100):
         held.credentials.distrust(await held.credentials.current(held.clock.advance(timedelta(seconds=1))))
-        await held.settle()
 
     assert held.source.asked <= 11
