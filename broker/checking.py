@@ -16,8 +16,9 @@ from rich.text import Text
 
 from broker.checks.bench import Bench
 from broker.checks.findings import CheckReport, Outcome, StepReport
+from broker.checks.site import Site
 from broker.checks.steps import Run
-from broker.checks.table import STEPS
+from broker.checks.tables import steps_of
 from broker.settings import Settings
 from broker.wiring import CheckOptions, Untried, open_benches
 
@@ -84,10 +85,10 @@ class _Checking:
                     await self._check(bench)
         return Document(outcome=_outcome(self.reports), destinations=tuple(self.reports))
 
-    async def _check(self, bench: Bench) -> None:
+    async def _check(self, bench: Bench[Site]) -> None:
         place = bench.site.bucket.destination
         self.console.print(Text(f"{place.name}: {place.bucket}/{place.prefix}, dialect {bench.site.dialect_name}"))
-        work = asyncio.create_task(Run(bench=bench, steps=STEPS, tell=self._tell)())
+        work = asyncio.create_task(Run(bench=bench, steps=steps_of(bench.site), tell=self._tell)())
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._stop, work)
         try:

@@ -8,7 +8,8 @@ import msgspec
 from broker.domain.errors import ConfigurationInvalid
 from broker.settings import S3Destination, Settings
 from broker.setup.documents import Documents, documents_of
-from broker.setup.terms import BLANKS, Terms
+from broker.setup.filling import check_words, filled
+from broker.setup.terms import Terms
 from broker.setup.terraform import terraform
 from broker.wiring import terms_of
 
@@ -21,15 +22,13 @@ def print_setup(
     :param given: what the configuration does not say, by the word that stands for it (`BLANKS`).
     :raises ConfigurationInvalid: there is no such destination, or no such word.
     """
-    unknown = sorted(given.keys() - BLANKS.keys())
-    if unknown:
-        raise ConfigurationInvalid(f"--set {unknown[0]}: only {', '.join(BLANKS)} can be filled in")
+    check_words(given)
     in_s3 = [name for name, place in settings.destinations.items() if isinstance(place, S3Destination)]
     names = in_s3 if destination is None else [destination]
     if not names:
         raise ConfigurationInvalid("no destination in S3 is configured")
     terms = {name: terms_of(settings, name) for name in names}
-    documents = {name: _shared(_filled(documents_of(each), given), each, terms) for name, each in terms.items()}
+    documents = {name: _shared(filled(documents_of(each), given), each, terms) for name, each in terms.items()}
     if form == "terraform":
         return terraform({name: (terms[name], documents[name]) for name in names})
     return msgspec.json.format(msgspec.json.encode(documents), indent=2).decode()
@@ -45,11 +44,3 @@ def _shared(documents: Documents, terms: Terms, others: Mapping[str, Terms]) -> 
         notes.append(f"{names} is in the same bucket: join policy, CORS, lifecycle and notification into one of each.")
     notes += [f"{name} is in another account: print each by itself, and apply it there." for name in elsewhere]
     return msgspec.structs.replace(documents, notes=tuple(notes))
-
-
-def _filled(documents: Documents, given: Mapping[str, str]) -> Documents:
-    """Each word wherever it stands, alone or within a text."""
-    text = msgspec.json.encode(documents)
-    for word, value in given.items():
-        text = text.replace(word.encode(), msgspec.json.encode(value)[1:-1])
-    return msgspec.json.decode(text, type=Documents)

@@ -7,6 +7,7 @@ no listing takes them for an upload.
 import secrets
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Generic, TypeVar
 
 from broker.checks.leftovers import Leftovers
 from broker.checks.probe import EventProbe
@@ -21,17 +22,19 @@ SIZE_BYTES = 1_024
 CAPSULE = "check"  # opens nothing: what is left behind by accident can never become a session
 LIFETIME = timedelta(minutes=5)
 
+S_co = TypeVar("S_co", bound=Site, covariant=True)
+
 
 def _body() -> bytes:
     return secrets.token_bytes(SIZE_BYTES)
 
 
 @dataclass(slots=True, kw_only=True)
-class Bench:
+class Bench(Generic[S_co]):
     """`stored` is the object that later steps read, once `put` has left one. `events` is what it takes to hear of an
     event, or why nobody will."""
 
-    site: Site
+    site: S_co
     stranger: Stranger
     clock: Clock
     events: EventProbe | str

@@ -6,15 +6,16 @@ header that a page sets.
 
 from broker.checks.bench import Bench
 from broker.checks.findings import Finding, failed, passed, skipped
+from broker.checks.needs import Need
+from broker.checks.site import Site
 from broker.checks.steps import Step
 from broker.checks.stranger import Reply, Sent
-from broker.checks.upload_steps import PUT
 from broker.contract import SignedRequest
 
 _ANY_ORIGIN = "https://any-origin.example"  # what stands for everybody where "*" is configured
 
 
-async def preflight(bench: Bench) -> Finding:
+async def preflight(bench: Bench[Site]) -> Finding:
     origins = _origins(bench)
     if not origins:
         return skipped("cors.allow_origins is empty: no page uploads")
@@ -26,7 +27,7 @@ async def preflight(bench: Bench) -> Finding:
     return passed(", ".join(origins))
 
 
-async def exposed(bench: Bench) -> Finding:
+async def exposed(bench: Bench[Site]) -> Finding:
     """A page that cannot read the ETag of a part cannot tell it from a lost one."""
     origins = _origins(bench)
     if not origins:
@@ -41,7 +42,7 @@ async def exposed(bench: Bench) -> Finding:
     return passed("ETag")
 
 
-def _origins(bench: Bench) -> list[str]:
+def _origins(bench: Bench[Site]) -> list[str]:
     return [_ANY_ORIGIN if origin == "*" else origin for origin in bench.site.origins]
 
 
@@ -75,13 +76,14 @@ def _listed(reply: Reply, name: str) -> set[str]:
     return {each.strip().lower() for each in reply.headers.get(name, "").split(",")}
 
 
-def _fix(bench: Bench) -> str:
-    return f"put the CORS rules on the bucket that `upload-broker setup s3 --print {bench.site.name}` prints"
+def _fix(bench: Bench[Site]) -> str:
+    return f"put the CORS rules on the bucket that `{bench.site.setup}` prints"
 
 
-STEPS = (
-    Step(code="cors-preflight", tried="pages of cors.allow_origins may send what we sign", attempt=preflight,
-         need=PUT),
-    Step(code="cors-exposed", tried="and may read the ETag of the answer", attempt=exposed,
-         after=("cors-preflight", "head"), need=PUT),
-)  # fmt: skip
+def steps(site_put: Need) -> tuple[Step, ...]:
+    return (
+        Step(code="cors-preflight", tried="pages of cors.allow_origins may send what we sign", attempt=preflight,
+             need=site_put),
+        Step(code="cors-exposed", tried="and may read the ETag of the answer", attempt=exposed,
+             after=("cors-preflight", "head"), need=site_put),
+    )  # fmt: skip

@@ -13,10 +13,9 @@ from random import randrange
 from broker.checks.bench import LIFETIME, Bench, spec_of
 from broker.checks.findings import Finding, failed, passed, skipped
 from broker.checks.probe import EventProbe
+from broker.checks.site import Site
 from broker.checks.steps import STEP_TIMEOUT, Step
 from broker.checks.stranger import Sent
-from broker.checks.troubles import explained
-from broker.checks.upload_steps import PUT
 from broker.domain.capsule import capsule_of
 from broker.domain.keys import new_session_id, object_key
 from broker.domain.sessions import Facts, Session, abort, begin
@@ -26,7 +25,7 @@ _ASK_EVERY_SECONDS = 0.2
 LONGEST_WAIT = timedelta(hours=1)
 
 
-async def event(bench: Bench) -> Finding:
+async def event(bench: Bench[Site]) -> Finding:
     probe = bench.events
     if not isinstance(probe, EventProbe):
         return skipped(probe)
@@ -37,18 +36,18 @@ async def event(bench: Bench) -> Finding:
     bench.leftovers.note(session.facts.key)
     reply = await bench.stranger.send(await _signed(bench, probe, session))
     if not reply.is_ok:
-        return explained(bench.site, PUT, reply.status, reply.code)
+        return bench.site.explained(bench.site.put, reply.status, reply.code)
     begun = time.monotonic()
     if await _is_heard(probe, session.id):
         return passed(f"after {time.monotonic() - begun:.1f} s, by {' or '.join(probe.sources)}")
     return failed(
         f"none within {probe.timeout.total_seconds():g} s",
-        f"compare the bucket's notification with `upload-broker setup s3 --print {bench.site.name}`, and see that what "
+        f"compare the bucket's notification with `{bench.site.setup}`, and see that what "
         f"takes it ({', '.join(probe.sources)}) runs with this ledger; until then uploads are found by looking",
     )
 
 
-async def _given_up(bench: Bench, probe: EventProbe) -> Session:
+async def _given_up(bench: Bench[Site], probe: EventProbe) -> Session:
     """Recorded and aborted before a byte is sent: between the two nothing can be heard."""
     place, now = bench.site.bucket.destination, bench.clock.now()
     session_id = new_session_id(randrange(probe.shards))  # noqa: S311 - spreads load, as in `mint`
@@ -71,7 +70,7 @@ async def _given_up(bench: Bench, probe: EventProbe) -> Session:
     return change.after
 
 
-async def _signed(bench: Bench, probe: EventProbe, session: Session) -> Sent:
+async def _signed(bench: Bench[Site], probe: EventProbe, session: Session) -> Sent:
     facts = session.facts
     capsule = probe.sealer.seal(capsule_of(session.id, facts), bucket=facts.bucket, key=facts.key)
     request = await bench.site.bucket.put.sign_put(

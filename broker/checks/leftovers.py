@@ -50,14 +50,5 @@ async def _is_removed(site: Site, key: str) -> bool:
             if not await site.bucket.remover.remove(key, pin_of(info)):
                 return await site.bucket.objects.head(key) is None
     except BrokerError:
-        return await _is_deleted_blindly(site, key)
+        return await site.delete_blindly(key)
     return False
-
-
-async def _is_deleted_blindly(site: Site, key: str) -> bool:
-    """`read` cannot look, or `remove` cannot compare: a DELETE of what is ours by its name."""
-    try:
-        answer = await site.caller.call("DELETE", key, site.credentials["remove"])
-    except BrokerError:
-        return False
-    return answer.status in {200, 204, 404} and "x-amz-delete-marker" not in answer.headers

@@ -1,81 +1,70 @@
-"""What is checked: a destination's own adapters, taken from the bucket that also serves, and its three credentials."""
+"""What is checked, as far as every provider has it: a destination's adapters, and how its refusals are explained."""
 
-from dataclasses import dataclass
-from typing import Literal, Self
+from collections.abc import Mapping
+from typing import Protocol
 
-from broker.domain.errors import ConfigurationInvalid
+from broker.checks.findings import Finding
+from broker.checks.needs import Need
 from broker.ports import Bucket
-from broker.storage.s3.caller import S3Caller
-from broker.storage.s3.credentials import Credentials
-from broker.storage.s3.dialects import Dialect
-from broker.storage.s3.endpoint import Endpoint
-from broker.storage.s3.keeping import AS_THE_BUCKET_SAYS, Keeping
-from broker.storage.s3.signer import S3GetSigner, S3PutSigner
-from broker.storage.s3.store import S3ObjectHead, S3ObjectRemover
-
-Right = Literal["write", "read", "remove"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Site:
-    """`public` is where clients send to, `consumer` where jobs are read; `caller` asks where the broker itself does.
-
-    `operator` may read the bucket's own settings, if somebody named such a credential.
-    """
-
-    bucket: Bucket
-    dialect_name: str
-    dialect: Dialect
-    public: Endpoint
-    consumer: Endpoint
-    caller: S3Caller
-    credentials: dict[Right, Credentials]
-    region: str
-    keeping: Keeping = AS_THE_BUCKET_SAYS
-    origins: tuple[str, ...] = ()
-    operator: Credentials | None = None
-
-    @classmethod
-    def of(
-        cls,
-        bucket: Bucket,
-        *,
-        dialect_name: str,
-        region: str,
-        origins: tuple[str, ...],
-        operator: Credentials | None = None,
-    ) -> Self:
-        """:raises ConfigurationInvalid: its provider is not S3."""
-        put, head, remover, consumer = bucket.put, bucket.objects, bucket.remover, bucket.consumer_get or bucket.get
-        if not (
-            isinstance(put, S3PutSigner)
-            and isinstance(head, S3ObjectHead)
-            and isinstance(remover, S3ObjectRemover)
-            and isinstance(consumer, S3GetSigner)
-        ):
-            raise ConfigurationInvalid(f"destinations.{bucket.destination.name}: only S3 can be checked yet")
-        return cls(
-            bucket=bucket,
-            dialect_name=dialect_name,
-            dialect=put.dialect,
-            public=put.endpoint,
-            consumer=consumer.endpoint,
-            caller=head.caller,
-            credentials={"write": put.credentials, "read": head.credentials, "remove": remover.credentials},
-            region=region,
-            keeping=put.keeping,
-            origins=origins,
-            operator=operator,
-        )
+class Site(Protocol):
+    """A destination on its store. What only one provider has stands in that provider's own site."""
 
     @property
-    def name(self) -> str:
-        return self.bucket.destination.name
+    def bucket(self) -> Bucket: ...
 
     @property
-    def objects_arn(self) -> str:
-        return f"{self.bucket_arn}/{self.bucket.destination.prefix}/*"
+    def name(self) -> str: ...
 
     @property
-    def bucket_arn(self) -> str:
-        return f"arn:aws:s3:::{self.bucket.destination.bucket}"
+    def dialect_name(self) -> str: ...
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """Whose pages send."""
+
+    @property
+    def setup(self) -> str:
+        """The command that prints how the destination is set up."""
+
+    @property
+    def put(self) -> Need: ...
+
+    @property
+    def head(self) -> Need: ...
+
+    @property
+    def capsule_header(self) -> str: ...
+
+    @property
+    def condition_header(self) -> str:
+        """By which a PUT creates and never overwrites."""
+
+    @property
+    def is_create_only(self) -> bool:
+        """Whether the store promises that."""
+
+    @property
+    def origin(self) -> str:
+        """Where clients send to."""
+
+    @property
+    def has_one_address(self) -> bool:
+        """Whether consumers read where clients send to."""
+
+    @property
+    def checksum_headers(self) -> Mapping[str, str]:
+        """By algorithm: which the store verifies, and by which header."""
+
+    def moved(self, url: str, key: str, to: str) -> str:
+        """The URL of `key`, leading to another."""
+
+    def explained(self, need: Need | None, status: int, code: str) -> Finding:
+        """A refusal that a step did not expect."""
+
+    def explained_text(self, need: Need | None, detail: str) -> Finding:
+        """The same for the text of an error that an adapter raised."""
+
+    async def delete_blindly(self, key: str) -> bool:
+        """Without a look at what is there. True once nothing is."""

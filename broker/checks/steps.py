@@ -5,12 +5,14 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 import msgspec
 
 from broker.checks.bench import Bench
 from broker.checks.findings import CheckReport, Finding, Outcome, StepReport, failed, passed, skipped
-from broker.checks.troubles import Need, explained_text
+from broker.checks.needs import Need
+from broker.checks.site import Site
 from broker.domain.errors import BrokerError, CredentialsUnavailable
 from broker.storage.s3 import xml
 
@@ -18,7 +20,7 @@ CLEANUP, INTERRUPTED = "cleanup", "interrupted"
 STEP_TIMEOUT = timedelta(seconds=60)  # ours: a step is a handful of calls, each bounded by its client
 _CLEANUP_TIMEOUT = timedelta(seconds=120)
 
-Attempt = Callable[[Bench], Awaitable[Finding]]
+Attempt = Callable[[Bench[Any]], Awaitable[Finding]]  # of the site that its table is for
 Tell = Callable[[StepReport], None]
 
 
@@ -40,7 +42,7 @@ class Step:
 class Run:
     """One check of one destination; `tell` hears of each step as it ends."""
 
-    bench: Bench
+    bench: Bench[Site]
     steps: Sequence[Step]
     tell: Tell
     reports: dict[str, StepReport] = field(default_factory=dict)
@@ -77,13 +79,13 @@ class Run:
             async with asyncio.timeout(step.timeout.total_seconds()):
                 return await step.attempt(self.bench)
         except CredentialsUnavailable as trouble:
-            fix = "correct that credential, or what botocore's chain finds instead; then try again"
+            fix = "correct that credential, or what the provider's chain finds instead; then try again"
             return failed(trouble.detail, fix, is_fatal=step.is_vital)
         except BrokerError as trouble:
-            finding = explained_text(self.bench.site, step.need, trouble.detail)
+            finding = self.bench.site.explained_text(step.need, trouble.detail)
             return msgspec.structs.replace(finding, is_fatal=finding.is_fatal or step.is_vital)
         except xml.NotXml:
-            return failed("the answer is none of S3's", f"correct destinations.{self.bench.site.name}.endpoint")
+            return failed("the answer is none of a store's", f"correct destinations.{self.bench.site.name}.endpoint")
         except TimeoutError:
             return failed(
                 f"no answer within {step.timeout.total_seconds():g} s", "the store is too slow or away: try again"
@@ -98,7 +100,7 @@ class Run:
         except TimeoutError:
             left = sorted(self.bench.leftovers.keys)
         step = Step(code=CLEANUP, tried="everything that this check made is removed again", attempt=_nothing)
-        finding = passed(f"{count} keys looked at") if not left else _left(left, site.name)
+        finding = passed(f"{count} keys looked at") if not left else _left(left, site.setup)
         self._note(step, finding, time.monotonic() - begun)
         return left
 
@@ -133,12 +135,12 @@ class Run:
         )
 
 
-def _left(left: list[str], destination: str) -> Finding:
+def _left(left: list[str], setup: str) -> Finding:
     return failed(
         f"still there: {'; '.join(left)}",
-        f"remove them by hand, and let credentials.remove do it: `upload-broker setup s3 --print {destination}`",
+        f"remove them by hand, and let `remove` do it: `{setup}`",
     )
 
 
-async def _nothing(bench: Bench) -> Finding:  # noqa: ARG001
+async def _nothing(bench: Bench[Site]) -> Finding:  # noqa: ARG001
     return passed()

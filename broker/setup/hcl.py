@@ -46,6 +46,19 @@ def hcl(blocks: Sequence[Block]) -> str:
     return "\n\n".join(_block(block, "") for block in blocks) + "\n"
 
 
+def variables_in(body: str) -> list[Block]:
+    """A declaration of each variable that stands there for what nobody has told us."""
+    return [
+        Block(
+            "variable",
+            (blank.variable,),
+            {"type": Expression("string"), "description": blank.meaning, "sensitive": blank.is_sensitive or None},
+        )
+        for blank in BLANKS.values()
+        if re.search(rf"\bvar\.{blank.variable}\b", body)
+    ]
+
+
 def _block(block: Block, indent: str) -> str:
     head = " ".join([block.kind, *(json.dumps(label) for label in block.labels)])
     inner = f"{indent}  "

@@ -29,6 +29,9 @@ BLANKS: Mapping[str, Blank] = {
     "OIDC_SUBJECT": Blank(variable="oidc_subject", meaning="The broker's own subject in its tokens"),
     "BROKER_URL": Blank(variable="broker_url", meaning="Where the broker answers: https://broker.example"),
     "EVENT_TOKEN": Blank(variable="event_token", meaning="The token of the source", is_sensitive=True),
+    "PROJECT_ID": Blank(variable="project_id", meaning="Google Cloud project of the service accounts"),
+    "PROJECT_NUMBER": Blank(variable="project_number", meaning="Number of the Google Cloud project of the bucket"),
+    "BROKER_SERVICE_ACCOUNT": Blank(variable="broker_service_account", meaning="Service account that the broker is"),
 }
 
 

@@ -14,10 +14,10 @@ import msgspec
 
 from broker.domain.errors import ConfigurationInvalid
 from broker.setup.documents import Documents
-from broker.setup.hcl import Block, Encoded, Expression, Value, hcl
+from broker.setup.hcl import Block, Encoded, Expression, Value, hcl, variables_in
 from broker.setup.rights import RIGHTS
 from broker.setup.senders import BusDocuments, QueueDocuments, TopicDocuments
-from broker.setup.terms import BLANKS, Terms
+from broker.setup.terms import Terms
 
 _PROVIDER = Block(
     "terraform",
@@ -33,16 +33,7 @@ def terraform(setups: Mapping[str, tuple[Terms, Documents]]) -> str:
     resources = [block for terms, documents in setups.values() for block in _resources(terms, documents)]
     body = hcl(_once(resources))
     notes = [f"# {name}: {note}" for name, (_, documents) in setups.items() for note in documents.notes]
-    variables = [
-        Block(
-            "variable",
-            (blank.variable,),
-            {"type": Expression("string"), "description": blank.meaning, "sensitive": blank.is_sensitive or None},
-        )
-        for blank in BLANKS.values()
-        if re.search(rf"\bvar\.{blank.variable}\b", body)
-    ]
-    return "\n".join([*notes, "", hcl([_PROVIDER, *variables]), body])
+    return "\n".join([*notes, "", hcl([_PROVIDER, *variables_in(body)]), body])
 
 
 def _once(resources: Iterable[Block]) -> list[Block]:

@@ -16,6 +16,7 @@ from broker.wiring.keys import ConfiguredKeys, api_keys_of
 from broker.wiring.ledger import open_ledger
 from broker.wiring.polling import PollingHouse, open_polling
 from broker.wiring.setup import terms_of
+from broker.wiring.setup_gcs import gcs_terms_of
 from broker.wiring.webhooks import ConfiguredWebhook, webhooks_of
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Untried",
     "Upkeep",
     "api_keys_of",
+    "gcs_terms_of",
     "open_benches",
     "open_house",
     "open_ledger",

@@ -11,6 +11,7 @@ import aiohttp
 
 from broker.checks.bench import Bench
 from broker.checks.probe import EventProbe
+from broker.checks.s3.site import S3Site
 from broker.checks.site import Site
 from broker.checks.stranger import Stranger
 from broker.clock import SystemClock
@@ -55,7 +56,7 @@ class CheckOptions:
 @asynccontextmanager
 async def open_benches(
     settings: Settings, names: Sequence[str], options: CheckOptions
-) -> AsyncIterator[list[Bench | Untried]]:
+) -> AsyncIterator[list[Bench[Site] | Untried]]:
     """:param names: of destinations; none means all.
     :raises ConfigurationInvalid: there is no such destination, or none at all.
     """
@@ -90,7 +91,7 @@ class _Maker:
     keyring: Keyring
     ears: "_Ears | str"
 
-    def bench(self, name: str) -> Bench | Untried:
+    def bench(self, name: str) -> Bench[Site] | Untried:
         try:
             site = self._site(name)
         except ConfigurationInvalid as trouble:
@@ -98,14 +99,14 @@ class _Maker:
         events = self.ears if isinstance(self.ears, str) else self.ears.probe(self.settings, name)
         return Bench(site=site, stranger=self.stranger, clock=self.options.clock, events=events)
 
-    def _site(self, name: str) -> Site:
+    def _site(self, name: str) -> S3Site:
         given, profile = self.settings.destinations[name], self.options.profile
         if not isinstance(given, S3Destination):
             raise ConfigurationInvalid(f"destinations.{name}: only S3 can be checked yet")
         place = located(name, given)
         bucket = buckets_of({name: place}, self.http, self.options.clock, self.keyring)[name]
         operator = self.keyring.of(CredentialSettings(profile=profile), Use(place="--profile")) if profile else None
-        return Site.of(
+        return S3Site.of(
             bucket,
             dialect_name=place.dialect,
             region=place.region,

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from broker.checks.findings import Outcome
-from broker.checks.table import STEPS
+from broker.checks.s3.table import STEPS
 from emulators.process import S3Process
 from tests.checks.world import SkewedClock, account, on
 from tests.contracts.storage.witness import Witness

@@ -11,8 +11,8 @@ import msgspec
 
 from broker.checks.bench import Bench
 from broker.checks.findings import CheckReport, Outcome, StepReport
+from broker.checks.s3.table import STEPS
 from broker.checks.steps import Run
-from broker.checks.table import STEPS
 from broker.clock import SystemClock
 from broker.ports import Clock
 from broker.settings import Settings, load

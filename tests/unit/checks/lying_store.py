@@ -7,9 +7,9 @@ from typing import Any, cast
 
 from broker.checks.bench import CAPSULE, Bench, spec_of
 from broker.checks.findings import Finding
-from broker.checks.site import Site
+from broker.checks.s3.site import S3Site
+from broker.checks.s3.table import STEPS
 from broker.checks.stranger import Reply, Sent, Stranger
-from broker.checks.table import STEPS
 from broker.contract import Guarantees, Level, SignedRequest
 from broker.domain.multipart import StoredPart
 from broker.domain.objects import CAPSULE_FIELD, ObjectInfo, Pin, UploadSpec
@@ -129,7 +129,7 @@ def bench(
     )  # fmt: skip
     endpoint = Endpoint(origin="https://s", host="s", base_path="/acme")
     nobody = SimpleNamespace(current=_credential)
-    site = Site(
+    site = S3Site(
         bucket=bucket,
         dialect_name=dialect,
         dialect=DIALECTS[dialect],

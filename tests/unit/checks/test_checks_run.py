@@ -10,7 +10,9 @@ import pytest
 from broker.checks.bench import Bench
 from broker.checks.findings import Finding, Outcome, failed, passed
 from broker.checks.leftovers import Leftovers
-from broker.checks.site import Site
+from broker.checks.needs import Need
+from broker.checks.s3.site import S3Site
+from broker.checks.s3.troubles import explained_text
 from broker.checks.steps import Run, Step
 from broker.domain.errors import CredentialsUnavailable, StoreRefused, StoreUnavailable
 from broker.domain.policy import Destination
@@ -25,7 +27,7 @@ class Broom:
         self.keys: set[str] = set()
         self.left, self.is_asked = list(left), False
 
-    async def clear(self, site: Site) -> list[str]:  # noqa: ARG002
+    async def clear(self, site: S3Site) -> list[str]:  # noqa: ARG002
         self.is_asked = True
         return self.left
 
@@ -41,12 +43,16 @@ class Place:
         self.dialect_name = "aws"
         self.bucket_arn, self.objects_arn = "arn:b", "arn:b/*"
         self.keeping = keeping
+        self.setup = "upload-broker setup s3 --print eu"
+
+    def explained_text(self, need: Need | None, detail: str) -> Finding:
+        return explained_text(cast("S3Site", self), need, detail)
 
 
 def bench(broom: Broom | None = None) -> Bench:
     nobody = cast("Any", None)
     return Bench(
-        site=cast("Site", Place()),
+        site=cast("S3Site", Place()),
         stranger=nobody,
         clock=nobody,
         events="",
@@ -93,7 +99,7 @@ async def test_nothing_is_tried_after_what_is_fatal_but_everything_is_removed() 
             "the store answers 403 AccessDenied",
         ),
         (StoreUnavailable("the store does not answer (TimeoutError)"), "the store does not answer (TimeoutError)"),
-        (NotXml(), "the answer is none of S3's"),
+        (NotXml(), "the answer is none of a store's"),
     ],
 )
 async def test_what_an_adapter_raises_is_a_failure_with_a_fix(trouble: Exception, said: str) -> None:
@@ -110,7 +116,7 @@ async def test_a_credential_that_cannot_be_had_is_not_taken_for_a_wrong_endpoint
     report = await Run(bench=bench(), steps=(step("a", trouble),), tell=lambda _: None)()
 
     assert report.steps[0].said == trouble.detail
-    assert report.steps[0].fix == "correct that credential, or what botocore's chain finds instead; then try again"
+    assert report.steps[0].fix == "correct that credential, or what the provider's chain finds instead; then try again"
 
 
 async def test_a_step_that_hangs_fails_in_time() -> None:
@@ -147,7 +153,7 @@ async def test_interrupted_twice_it_ends_at_once() -> None:
     begun = asyncio.Event()
 
     class Slow(Broom):
-        async def clear(self, site: Site) -> list[str]:  # noqa: ARG002
+        async def clear(self, site: S3Site) -> list[str]:  # noqa: ARG002
             begun.set()
             await asyncio.Event().wait()
             return []

@@ -5,14 +5,14 @@ from typing import Any, cast
 import pytest
 
 from broker.checks.crc import crc32c, crc64nvme
-from broker.checks.site import Site
+from broker.checks.s3.site import S3Site
+from broker.checks.s3.troubles import Need, explained, explained_text
 from broker.checks.stranger import Reply, Sent
-from broker.checks.troubles import Need, explained, explained_text
 from broker.storage.s3.keeping import Keeping
 from tests.unit.checks.test_checks_run import Place
 
 NEED = Need(right="write", actions=("s3:PutObject",))
-SITE = cast("Site", Place())
+SITE = cast("S3Site", Place())
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_only_a_denial_names_a_permission() -> None:
 
 
 def test_what_the_destinations_settings_need_is_named_too() -> None:
-    kept = cast("Site", Place(Keeping(encryption="aws:kms", kms_key_id="id", tags={"a": "b"})))
+    kept = cast("S3Site", Place(Keeping(encryption="aws:kms", kms_key_id="id", tags={"a": "b"})))
     assert explained(kept, NEED, 403, "AccessDenied").permission == (
         "s3:PutObject, s3:PutObjectTagging on arn:b/*, and kms:GenerateDataKey, kms:Decrypt on its key"
     )

@@ -8,11 +8,10 @@ skipped and says which right it takes.
 from datetime import timedelta
 from xml.etree.ElementTree import Element
 
-from broker.checks.bench import Bench
 from broker.checks.findings import Finding, failed, passed, skipped
-from broker.checks.site import Site
+from broker.checks.s3.site import S3Bench, S3Site
+from broker.checks.s3.troubles import explained
 from broker.checks.steps import Step
-from broker.checks.troubles import explained
 from broker.domain.policy import grace
 from broker.storage.s3 import xml
 from broker.storage.s3.caller import S3Answer
@@ -20,7 +19,7 @@ from broker.storage.s3.caller import S3Answer
 _BLOCKS = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
 
 
-async def versioning(bench: Bench) -> Finding:
+async def versioning(bench: S3Bench) -> Finding:
     answer = await _setting(bench, "versioning")
     if answer.status != 200:
         return _unread(bench.site, answer, "s3:GetBucketVersioning")
@@ -31,14 +30,14 @@ async def versioning(bench: Bench) -> Finding:
     return passed("on: reads and removals name a version" if has_version else "off: reads are pinned by ETag")
 
 
-async def lifecycle(bench: Bench) -> Finding:
+async def lifecycle(bench: S3Bench) -> Finding:
     answer = await _setting(bench, "lifecycle")
     if answer.status not in {200, 404}:
         return _unread(bench.site, answer, "s3:GetLifecycleConfiguration")
     place = bench.site.bucket.destination
     rules = [] if answer.status == 404 else xml.parse(answer.body, "LifecycleConfiguration").findall("{*}Rule")
     days = [found for rule in rules if (found := _aborts_after(rule, f"{place.prefix}/")) is not None]
-    fix = f"put the lifecycle rules on the bucket that `upload-broker setup s3 --print {bench.site.name}` prints"
+    fix = f"put the lifecycle rules on the bucket that `{bench.site.setup}` prints"
     if not days:
         return failed(f"no rule aborts incomplete multipart uploads under {place.prefix}/", fix)
     needed = place.policy.deadline + grace(place.policy, 0)
@@ -48,7 +47,7 @@ async def lifecycle(bench: Bench) -> Finding:
     return passed(f"after {min(days)} days")
 
 
-async def public_access(bench: Bench) -> Finding:
+async def public_access(bench: S3Bench) -> Finding:
     site = bench.site
     if site.dialect_name not in {"aws", "ceph"}:
         return skipped(f"the dialect {site.dialect_name} has no such setting")
@@ -57,7 +56,7 @@ async def public_access(bench: Bench) -> Finding:
         return _unread(site, answer, "s3:GetBucketPublicAccessBlock")
     root = None if answer.status == 404 else _blocks_in(answer.body)
     on = [name for name in _BLOCKS if root is not None and xml.text(root, name).lower() == "true"]
-    fix = f"set what `upload-broker setup s3 --print {site.name}` prints as public access block"
+    fix = f"set what `{site.setup}` prints as public access block"
     if site.dialect_name == "ceph":
         if "BlockPublicAcls" in on:
             return failed("BlockPublicAcls is on, and Ceph then refuses every PUT", fix)
@@ -68,7 +67,7 @@ async def public_access(bench: Bench) -> Finding:
     return passed(", ".join(on)) if is_enough else failed(f"off: {', '.join(off)}", fix)
 
 
-async def ownership(bench: Bench) -> Finding:
+async def ownership(bench: S3Bench) -> Finding:
     site = bench.site
     if site.dialect_name != "aws":
         return skipped(f"the dialect {site.dialect_name} has no such setting")
@@ -83,7 +82,7 @@ async def ownership(bench: Bench) -> Finding:
         return passed(found)
     return failed(
         f"{found or 'none'}: ACLs are in force",
-        f"set BucketOwnerEnforced, as `upload-broker setup s3 --print {site.name}` prints it",
+        f"set BucketOwnerEnforced, as `{site.setup}` prints it",
     )
 
 
@@ -94,7 +93,7 @@ def _blocks_in(body: bytes) -> Element:
         return xml.parse(body, "BlockPublicAccessBlockConfiguration")  # as Ceph 16.2 spells it
 
 
-async def _setting(bench: Bench, name: str) -> S3Answer:
+async def _setting(bench: S3Bench, name: str) -> S3Answer:
     """Asked with whichever credential may: the operator's, if one was named, else ours in turn."""
     site = bench.site
     asking = [*([site.operator] if site.operator else []), *(site.credentials[r] for r in ("remove", "read", "write"))]
@@ -105,7 +104,7 @@ async def _setting(bench: Bench, name: str) -> S3Answer:
     return await site.caller.call("GET", "", asking[-1], query=[(name, "")])
 
 
-def _unread(site: Site, answer: S3Answer, action: str) -> Finding:
+def _unread(site: S3Site, answer: S3Answer, action: str) -> Finding:
     code = xml.error_code(answer.body)
     if answer.status in {401, 403}:
         return skipped(

@@ -1,10 +1,12 @@
 """An object in parts: begun, sent, listed, completed once, and another one aborted until nothing of it is left."""
 
-from broker.checks.bench import CAPSULE, LIFETIME, Bench, spec_of
+from broker.checks.bench import CAPSULE, LIFETIME, spec_of
 from broker.checks.findings import Finding, failed, passed, skipped
+from broker.checks.needs import Need
+from broker.checks.s3.site import S3Bench
+from broker.checks.s3.troubles import explained
 from broker.checks.steps import Step
 from broker.checks.stranger import Reply, Sent
-from broker.checks.troubles import Need, explained
 from broker.domain.objects import judge
 from broker.ports import MultipartRights
 
@@ -15,19 +17,19 @@ _LISTING = Need(right="remove", actions=("s3:ListBucketMultipartUploads",), is_o
 _NAME, _FORGOTTEN = "parts", "forgotten"
 
 
-async def create(bench: Bench) -> Finding:
+async def create(bench: S3Bench) -> Finding:
     if bench.site.bucket.multipart is None:
         return skipped("this destination takes no objects in parts")
     bench.upload_id = await _open(bench, bench.key(_NAME))
     return passed()
 
 
-async def part(bench: Bench) -> Finding:
+async def part(bench: S3Bench) -> Finding:
     reply = await _send_part(bench, bench.key(_NAME), _upload_id(bench), bench.body)
     return passed(reply.said) if reply.is_ok else explained(bench.site, _CREATE, reply.status, reply.code)
 
 
-async def part_length(bench: Bench) -> Finding:
+async def part_length(bench: S3Bench) -> Finding:
     reply = await _send_part(bench, bench.key(_NAME), _upload_id(bench), bench.body + b"0", number=2)
     if reply.is_refusal:
         return passed(reply.said)
@@ -37,14 +39,14 @@ async def part_length(bench: Bench) -> Finding:
     )
 
 
-async def parts(bench: Bench) -> Finding:
+async def parts(bench: S3Bench) -> Finding:
     found = await _rights(bench).uploads.parts(bench.key(_NAME), _upload_id(bench))
     if found is None or [(each.number, each.size_bytes) for each in found] != [(1, len(bench.body))]:
         return failed("ListParts does not show the one part that was sent", "the store loses parts: do not use it")
     return passed("one part, as sent")
 
 
-async def complete(bench: Bench) -> Finding:
+async def complete(bench: S3Bench) -> Finding:
     key, rights = bench.key(_NAME), _rights(bench)
     found = await rights.uploads.parts(key, _upload_id(bench)) or []
     is_completed = await rights.uploads.complete(key, _upload_id(bench), found)
@@ -55,7 +57,7 @@ async def complete(bench: Bench) -> Finding:
     return passed("the object is what was declared") if reason is None else failed(reason.message, "do not use parts")
 
 
-async def create_only(bench: Bench) -> Finding:
+async def create_only(bench: S3Bench) -> Finding:
     """A second upload to the key that `complete` has just taken."""
     if not bench.site.dialect.has_conditional_complete:
         return skipped("the dialect does not promise it: the broker asks HEAD before it completes")
@@ -71,7 +73,7 @@ async def create_only(bench: Bench) -> Finding:
     return passed("the object that was there stands")
 
 
-async def find(bench: Bench) -> Finding:
+async def find(bench: S3Bench) -> Finding:
     """What was begun and forgotten: nobody recorded its id."""
     key = bench.key(_FORGOTTEN)
     upload_id = await _open(bench, key)
@@ -82,30 +84,30 @@ async def find(bench: Bench) -> Finding:
     return passed()
 
 
-async def abort(bench: Bench) -> Finding:
+async def abort(bench: S3Bench) -> Finding:
     if not await _rights(bench).remover.abort(bench.key(_FORGOTTEN), _upload_id(bench)):
         return failed("parts are left after AbortMultipartUpload", "let a lifecycle rule abort what is forgotten")
     return passed("nothing of it is left")
 
 
-async def _open(bench: Bench, key: str) -> str:
+async def _open(bench: S3Bench, key: str) -> str:
     return await _rights(bench).uploads.open(bench.leftovers.note_upload(key), spec_of(bench.body), CAPSULE)
 
 
-async def _send_part(bench: Bench, key: str, upload_id: str, body: bytes, *, number: int = 1) -> Reply:
+async def _send_part(bench: S3Bench, key: str, upload_id: str, body: bytes, *, number: int = 1) -> Reply:
     """Signed for this check's 1 KiB, sent with `body`."""
     now, signer = bench.clock.now(), _rights(bench).signer
     request = await signer.sign_part(key, upload_id, number, len(bench.body), now=now, ends=now + LIFETIME)
     return await bench.stranger.send(Sent.of(request, body))
 
 
-def _rights(bench: Bench) -> MultipartRights:
+def _rights(bench: S3Bench) -> MultipartRights:
     if bench.site.bucket.multipart is None:
         raise AssertionError("steps on parts come after `multipart-create`")
     return bench.site.bucket.multipart
 
 
-def _upload_id(bench: Bench) -> str:
+def _upload_id(bench: S3Bench) -> str:
     if bench.upload_id is None:
         raise AssertionError("steps on an upload come after `multipart-create`")
     return bench.upload_id

@@ -4,11 +4,11 @@ A store that obeys `x-amz-copy-source` turns an upload into a read by its signer
 write credential that cannot read helps. See `broker.storage.s3.dialects`.
 """
 
-from broker.checks.bench import LIFETIME, Bench
+from broker.checks.bench import LIFETIME
 from broker.checks.findings import Finding, failed, passed
+from broker.checks.s3.site import HEAD, S3Bench
 from broker.checks.steps import Step
 from broker.checks.stranger import Reply, Sent
-from broker.checks.upload_steps import HEAD
 
 _OBEYED = (
     'the store takes headers that nobody signed: name its own dialect, or dialect = "generic", with a '
@@ -24,7 +24,7 @@ _PUBLIC = (
 )
 
 
-async def copy_source(bench: Bench) -> Finding:
+async def copy_source(bench: S3Bench) -> Finding:
     """Another body goes along than the source has, so that its content tells what the store did."""
     site, source = bench.site, bench.key("object")
     sent, key = await _with(bench, "copy", {"x-amz-copy-source": f"/{site.bucket.destination.bucket}/{source}"})
@@ -41,7 +41,7 @@ async def copy_source(bench: Bench) -> Finding:
     return failed(f"{reply.said}, and what is stored cannot be read ({content.said})", "let credentials.read read it")
 
 
-async def acl(bench: Bench) -> Finding:
+async def acl(bench: S3Bench) -> Finding:
     sent, key = await _with(bench, "acl", {"x-amz-acl": "public-read"})
     reply = await bench.stranger.send(sent)
     if not reply.is_ok:
@@ -52,18 +52,18 @@ async def acl(bench: Bench) -> Finding:
     return _harmless(bench, f"{reply.said}: taken, but the object is readable by nobody else")
 
 
-async def tagging(bench: Bench) -> Finding:
+async def tagging(bench: S3Bench) -> Finding:
     sent, _ = await _with(bench, "tagging", {"x-amz-tagging": "check=unsigned"})
     reply = await bench.stranger.send(sent)
     return _harmless(bench, f"{reply.said}: taken; tags change nothing") if reply.is_ok else _refusal(reply)
 
 
-async def _with(bench: Bench, name: str, headers: dict[str, str]) -> tuple[Sent, str]:
+async def _with(bench: S3Bench, name: str, headers: dict[str, str]) -> tuple[Sent, str]:
     key = bench.leftovers.note(bench.key(f"unsigned-{name}"))
     return Sent.of(await bench.sign(key), bench.body[::-1]).with_headers(headers), key
 
 
-async def _content(bench: Bench, key: str) -> Reply:
+async def _content(bench: S3Bench, key: str) -> Reply:
     now = bench.clock.now()
     get = bench.site.bucket.get
     request = await get.sign_get(key, None, filename="check.bin", now=now, ends=now + LIFETIME)
@@ -76,7 +76,7 @@ def _refusal(reply: Reply) -> Finding:
     return failed(f"{reply.said} proves nothing", "see the store's own log for this answer, then try again")
 
 
-def _harmless(bench: Bench, said: str) -> Finding:
+def _harmless(bench: S3Bench, said: str) -> Finding:
     if bench.site.dialect.accepts_unsigned_headers:
         return passed(said)
     return failed(f"{said}; the dialect says that it is refused", _OBEYED)

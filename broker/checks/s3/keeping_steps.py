@@ -7,24 +7,25 @@ who may not read them.
 
 from collections.abc import Mapping
 
-from broker.checks.bench import Bench
 from broker.checks.findings import Finding, failed, passed, skipped
+from broker.checks.needs import Need
+from broker.checks.s3.site import S3Bench
+from broker.checks.s3.troubles import explained
 from broker.checks.steps import Step
-from broker.checks.troubles import Need, explained
 from broker.storage.s3.keeping import ENCRYPTION_HEADER, Keeping
 
 _HEAD = Need(right="read", actions=("s3:GetObject", "s3:GetObjectVersion"))
 
 
-async def kept(bench: Bench) -> Finding:
+async def kept(bench: S3Bench) -> Finding:
     return await _compared(bench, bench.key("object"))
 
 
-async def kept_in_parts(bench: Bench) -> Finding:
+async def kept_in_parts(bench: S3Bench) -> Finding:
     return await _compared(bench, bench.key("parts"))
 
 
-async def _compared(bench: Bench, key: str) -> Finding:
+async def _compared(bench: S3Bench, key: str) -> Finding:
     keeping = bench.site.keeping
     wanted = _wanted(keeping)
     if not wanted and not keeping.tags:

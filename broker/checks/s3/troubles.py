@@ -4,11 +4,14 @@ One table for everything that a step did not expect. A step says which right it 
 """
 
 import re
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from broker.checks.findings import Finding, failed
-from broker.checks.site import Right, Site
+from broker.checks.needs import Need
 from broker.storage.s3.session_policies import FOR_HEADERS, FOR_KEYS
+
+if TYPE_CHECKING:
+    from broker.checks.s3.site import S3Site
 
 _STATUS = re.compile(r"answers (\d{3})(?: ([A-Za-z0-9.]+))?")  # as `broker.storage.s3.caller.trouble` spells it
 
@@ -28,26 +31,17 @@ _REGION_CODES = {"AuthorizationHeaderMalformed", "AuthorizationQueryParametersEr
                  "IllegalLocationConstraintException"}  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Need:
-    """What a step uses: a right, the actions that it takes, and whether they are on the bucket or its objects."""
-
-    right: Right
-    actions: tuple[str, ...]
-    is_on_bucket: bool = False
-
-    def spelled(self, site: Site) -> str:
-        actions = (*self.actions, *(self._more(site) if "s3:PutObject" in self.actions else ()))
-        keys = FOR_KEYS.get(self.right, ()) if "sse-kms" in site.keeping.features and not self.is_on_bucket else ()
-        of_key = f", and {', '.join(keys)} on its key" if keys else ""
-        return f"{', '.join(actions)} on {site.bucket_arn if self.is_on_bucket else site.objects_arn}{of_key}"
-
-    def _more(self, site: Site) -> list[str]:
-        """What the destination's own settings need beside."""
-        return [action for feature, action in FOR_HEADERS.items() if feature in site.keeping.features]
+def spelled(site: "S3Site", need: Need) -> str:
+    """The permissions, and on what: with what the destination's own settings need beside."""
+    features = site.keeping.features
+    more = [action for feature, action in FOR_HEADERS.items() if feature in features]
+    actions = (*need.actions, *(more if "s3:PutObject" in need.actions else ()))
+    keys = FOR_KEYS.get(need.right, ()) if "sse-kms" in features and not need.is_on_bucket else ()
+    of_key = f", and {', '.join(keys)} on its key" if keys else ""
+    return f"{', '.join(actions)} on {site.bucket_arn if need.is_on_bucket else site.objects_arn}{of_key}"
 
 
-def explained(site: Site, need: Need | None, status: int, code: str, *, region: str = "") -> Finding:
+def explained(site: "S3Site", need: Need | None, status: int, code: str, *, region: str = "") -> Finding:
     """A refusal that the step did not expect.
 
     :param region: where the store says that the bucket is.
@@ -61,11 +55,11 @@ def explained(site: Site, need: Need | None, status: int, code: str, *, region: 
         fix = _FIXES[code].format(credential=credential, bucket=place.bucket, destination=place.name)
         return failed(said, fix)
     if need and status in {401, 403}:
-        return failed(said, allow(site, need), permission=need.spelled(site))
+        return failed(said, allow(site, need), permission=spelled(site, need))
     return failed(said, "see the store's own log for this answer; with 5xx or no answer, try again")
 
 
-def explained_text(site: Site, need: Need | None, detail: str) -> Finding:
+def explained_text(site: "S3Site", need: Need | None, detail: str) -> Finding:
     """The same for the text of an error that an adapter raised."""
     found = _STATUS.search(detail)
     if found is None:
@@ -74,14 +68,11 @@ def explained_text(site: Site, need: Need | None, detail: str) -> Finding:
     return explained(site, need, int(found[1]), found[2] or "")
 
 
-def allow(site: Site, need: Need) -> str:
-    return (
-        f"allow {need.spelled(site)} to credentials.{need.right}; "
-        f"`upload-broker setup s3 --print {site.name}` prints its whole policy"
-    )
+def allow(site: "S3Site", need: Need) -> str:
+    return f"allow {spelled(site, need)} to credentials.{need.right}; `{site.setup}` prints its whole policy"
 
 
-def region_fix(site: Site, region: str) -> str:
+def region_fix(site: "S3Site", region: str) -> str:
     place = site.bucket.destination.name
     if region:
         return f'say destinations.{place}.region = "{region}" (now "{site.region}"), and its endpoint if one is named'

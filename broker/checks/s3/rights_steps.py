@@ -1,10 +1,11 @@
 """Each credential's right by itself: `write` cannot read, `remove` lists and removes exactly what it names."""
 
-from broker.checks.bench import Bench
 from broker.checks.findings import Finding, failed, passed, skipped
+from broker.checks.needs import Need
+from broker.checks.s3.site import PUT, S3Bench
+from broker.checks.s3.troubles import explained
 from broker.checks.steps import Step
-from broker.checks.troubles import Need, explained
-from broker.checks.upload_steps import OTHER_ETAG, PUT
+from broker.checks.upload_steps import OTHER_ETAG
 from broker.domain.objects import Pin, pin_of
 from broker.storage.s3 import xml
 
@@ -12,7 +13,7 @@ _REMOVE = Need(right="remove", actions=("s3:DeleteObject", "s3:DeleteObjectVersi
 _LISTS = Need(right="remove", actions=("s3:ListBucketVersions", "s3:ListBucketMultipartUploads"), is_on_bucket=True)
 
 
-async def write_cannot_read(bench: Bench) -> Finding:
+async def write_cannot_read(bench: S3Bench) -> Finding:
     site = bench.site
     write, read = [await site.credentials[right].current(bench.clock.now()) for right in ("write", "read")]
     answer = await site.caller.call("GET", bench.key("object"), site.credentials["write"])
@@ -22,14 +23,14 @@ async def write_cannot_read(bench: Bench) -> Finding:
         return explained(site, None, answer.status, xml.error_code(answer.body))
     fix = (
         f"name a destinations.{site.name}.credentials.write of its own that may not s3:GetObject: "
-        f"`upload-broker setup s3 --print {site.name}` prints its policy"
+        f"`{site.setup}` prints its policy"
     )
     if write == read and not site.dialect.accepts_unsigned_headers:
         return skipped("one credential has all rights, which is enough where nothing unsigned is obeyed", fix=fix)
     return failed("credentials.write reads what was uploaded", fix)
 
 
-async def list_objects(bench: Bench) -> Finding:
+async def list_objects(bench: S3Bench) -> Finding:
     """The first page of each listing that the sweeper goes through."""
     lister = bench.site.bucket.lister
     if lister is None:
@@ -41,7 +42,7 @@ async def list_objects(bench: Bench) -> Finding:
     return passed("objects and unfinished uploads")
 
 
-async def remove(bench: Bench) -> Finding:
+async def remove(bench: S3Bench) -> Finding:
     key = bench.key("removed")
     reply = await bench.put(key)
     if not reply.is_ok:
