@@ -11,10 +11,14 @@ from broker.ports import Envelope
 
 def in_authorization(envelope: Envelope) -> str:
     """A Bearer token, or a Basic password (RFC 7617; the user name is the sender's own business). Empty: neither."""
-    scheme, _, rest = envelope.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
-        return rest.strip()
-    return _password(rest) if scheme.lower() == "basic" else ""
+    scheme, rest = _authorization(envelope)
+    return _password(rest) if scheme == "basic" else bearer_in(envelope)
+
+
+def bearer_in(envelope: Envelope) -> str:
+    """A Bearer token (RFC 6750 section 2.1). Empty: none."""
+    scheme, rest = _authorization(envelope)
+    return rest.strip() if scheme == "bearer" else ""
 
 
 def require_one(presented: Iterable[str], known: Iterable[str]) -> None:
@@ -23,6 +27,11 @@ def require_one(presented: Iterable[str], known: Iterable[str]) -> None:
     secrets = [secret.encode() for secret in known]
     if not any([hmac.compare_digest(a, b) for a in given for b in secrets]):  # noqa: C419 - every pair, always
         raise NotAuthentic
+
+
+def _authorization(envelope: Envelope) -> tuple[str, str]:
+    scheme, _, rest = envelope.headers.get("authorization", "").partition(" ")
+    return scheme.lower(), rest
 
 
 def _password(text: str) -> str:

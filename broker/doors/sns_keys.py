@@ -8,7 +8,6 @@ Whoever knows a topic's ARN can name certificates that do not exist. So there is
 those that do not exist are remembered for a while, and none of them ever displaces one that does.
 """
 
-import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -18,6 +17,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from broker.domain.errors import SenderUnavailable
+from broker.doors.flights import Flights
 from broker.ports import Clock, Pages
 
 # All ours.
@@ -44,7 +44,7 @@ class SigningKeys:
     clock: Clock
     _found: OrderedDict[str, _Found] = field(default_factory=OrderedDict)
     _absent: OrderedDict[str, datetime] = field(default_factory=OrderedDict)
-    _asking: dict[str, asyncio.Task[_Found | None]] = field(default_factory=dict)
+    _asking: Flights[_Found | None] = field(default_factory=Flights)
     _minute: tuple[datetime, int] | None = None
 
     async def find(self, url: str) -> RSAPublicKey | None:
@@ -73,22 +73,13 @@ class SigningKeys:
         return found
 
     async def _asked(self, url: str, now: datetime) -> _Found | None:
-        """Joins whoever asks already. Shielded: the answer is for all who wait, not for the first alone."""
-        asking = self._asking.get(url)
-        if asking is None:
+        if url not in self._asking:
             self._count(now)
-            asking = self._asking[url] = asyncio.create_task(self._ask(url))
-            asking.add_done_callback(lambda task: self._over(url, task))
-        return await asyncio.shield(asking)
+        return await self._asking.join(url, lambda: self._ask(url))
 
     async def _ask(self, url: str) -> _Found | None:
         page = await self.pages.get(url, at_most_bytes=MAX_CERTIFICATE_BYTES)
-        return None if page is None else _read(page, self.clock.now() + FRESH_FOR)
-
-    def _over(self, url: str, task: "asyncio.Task[_Found | None]") -> None:
-        del self._asking[url]
-        if not task.cancelled():
-            task.exception()  # seen, even if everybody has gone meanwhile
+        return None if page is None else _read(page.body, self.clock.now() + FRESH_FOR)
 
     def _count(self, now: datetime) -> None:
         since, count = self._minute or (now, 0)

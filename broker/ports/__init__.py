@@ -17,7 +17,7 @@ Whoever uses them imports from here.
 """
 
 from broker.ports.callers import ApiKeys, Rates, Taken
-from broker.ports.doors import Door, Envelope, Hint, Opened, Pages
+from broker.ports.doors import Door, Envelope, Hint, Opened, Pages, PublishedPage
 from broker.ports.ledger import Backlog, Checkup, Event, Events, Identity, Jobs, Ledger, Schedule
 from broker.ports.looks import DueLook, Looking, Looks, Stray
 from broker.ports.mailboxes import Collected, Collecting, Deletion, Mailbox, Message
@@ -104,6 +104,7 @@ __all__ = [
     "Pages",
     "PartSigner",
     "Position",
+    "PublishedPage",
     "PutSigner",
     "Quota",
     "Rates",

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Protocol
 
 
@@ -39,10 +40,18 @@ class Opened:
     ignored: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedPage:
+    """:param fresh_for: how long its host says that nothing else is there; None where it does not say."""
+
+    body: bytes
+    fresh_for: timedelta | None = None
+
+
 class Pages(Protocol):
     """What a sender publishes about itself, and where it takes a word from us."""
 
-    async def get(self, url: str, *, at_most_bytes: int) -> bytes | None:
+    async def get(self, url: str, *, at_most_bytes: int) -> PublishedPage | None:
         """The page at `url`; None when there is none, or it is larger than it may be.
 
         :param url: https, and one that may be called: nothing here protects the network from its caller.

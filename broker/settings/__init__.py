@@ -17,7 +17,16 @@ from broker.settings.keys import KeySettings
 from broker.settings.loading import load
 from broker.settings.secrets import Secret, SecretSettings
 from broker.settings.server import CorsSettings, LedgerSettings, ServerSettings
-from broker.settings.sources import EventBridgeSource, S3EventSource, SnsSource, SourceSettings, SqsSource
+from broker.settings.sources import (
+    EventBridgeSource,
+    PubsubPushSource,
+    PubsubSource,
+    QueueSource,
+    S3EventSource,
+    SnsSource,
+    SourceSettings,
+    SqsSource,
+)
 from broker.settings.tree import FanOutSettings, JobSettings, Settings
 from broker.settings.webhooks import WebhookSettings
 
@@ -33,6 +42,9 @@ __all__ = [
     "JobSettings",
     "KeySettings",
     "LedgerSettings",
+    "PubsubPushSource",
+    "PubsubSource",
+    "QueueSource",
     "RightSettings",
     "S3Destination",
     "S3EventSource",

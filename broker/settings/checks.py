@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
+from urllib.parse import urlsplit
 
 from broker.domain.errors import ConfigurationInvalid
 from broker.domain.principals import ANY_DESTINATION, check_key_id
@@ -9,7 +10,7 @@ from broker.domain.webhooks import GIVEN_UP_AFTER
 from broker.settings.credentials import RightSettings
 from broker.settings.destinations import DestinationSettings, GcsDestination, S3Destination
 from broker.settings.durations import LONGEST, spoken
-from broker.settings.sources import SqsSource
+from broker.settings.sources import PubsubPushSource, PubsubSource, QueueSource, SourceSettings, SqsSource
 from broker.settings.tree import Settings
 
 
@@ -19,7 +20,8 @@ def check(settings: Settings) -> None:
         unknown = set(source.destinations) - settings.destinations.keys()
         if unknown:
             raise ConfigurationInvalid(f"sources.{name}.destinations: there is no destination {min(unknown)!r}")
-    _check_queues({name: each for name, each in settings.sources.items() if isinstance(each, SqsSource)})
+    _check_queues({name: each for name, each in settings.sources.items() if isinstance(each, QueueSource)})
+    _check_google(settings.sources)
     for key_id, key in settings.keys.items():
         check_key_id(key_id)
         if not (key.hash or key.hashes):
@@ -66,18 +68,51 @@ def _has_json_secret(rights: RightSettings) -> bool:
     return any(each is not None and (each.env_json or each.file_json) for each in named)
 
 
-def _check_queues(sources: Mapping[str, SqsSource]) -> None:
-    urls: dict[str, str] = {}
+def _check_queues(sources: Mapping[str, QueueSource]) -> None:
+    asked: dict[str, str] = {}
     for name, source in sources.items():
-        # SQS, "Visibility timeout": 12 hours at most. Below seconds it would come again while it is being recorded.
-        _check_bounds(
-            f"sources.{name}.visibility", source.visibility, at_least=timedelta(seconds=4), at_most=timedelta(hours=12)
-        )
-        other = urls.setdefault(source.queue_url, name)
+        field, queue = _check_queue(name, source)
+        other = asked.setdefault(queue, name)
         if other != name:
             raise ConfigurationInvalid(
-                f"sources.{name}.queue_url: {other!r} asks that queue, too, and each would take the other's messages"
+                f"sources.{name}.{field}: {other!r} asks that queue, too, and each would take the other's messages"
             )
+
+
+def _check_queue(name: str, source: QueueSource) -> tuple[str, str]:
+    """How long it lends. Which field names the queue, and what it says."""
+    match source:
+        case SqsSource():
+            # SQS, "Visibility timeout": 12 hours at most. Below seconds it would come again while it is being recorded.
+            least, most = timedelta(seconds=4), timedelta(hours=12)
+            _check_bounds(f"sources.{name}.visibility", source.visibility, at_least=least, at_most=most)
+            return "queue_url", source.queue_url
+        case PubsubSource():
+            # Pub/Sub, "Lease management": 10 seconds to 600.
+            least, most = timedelta(seconds=10), timedelta(minutes=10)
+            _check_bounds(f"sources.{name}.ack_deadline", source.ack_deadline, at_least=least, at_most=most)
+            return "subscription", source.subscription
+
+
+def _check_google(sources: Mapping[str, SourceSettings]) -> None:
+    """What is believed, and to whom a token is shown, needs TLS – beyond this machine."""
+    for name, source in sources.items():
+        match source:
+            case PubsubPushSource():
+                _check_tls(f"sources.{name}.certs_url", source.certs_url)
+            case PubsubSource():
+                _check_tls(f"sources.{name}.endpoint", source.endpoint)
+
+
+def _check_tls(place: str, url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+    except ValueError:
+        raise ConfigurationInvalid(f"{place}: it is no URL") from None
+    is_near = parts.scheme == "http" and host in {"127.0.0.1", "::1", "localhost"}
+    if not host or "@" in parts.netloc or not (is_near or parts.scheme == "https"):
+        raise ConfigurationInvalid(f"{place}: it must begin with https:// (http:// on this machine) and name a host")
 
 
 def _check_webhooks(settings: Settings) -> None:

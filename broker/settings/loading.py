@@ -16,7 +16,7 @@ from broker.settings.checks import check
 from broker.settings.credentials import CredentialSettings
 from broker.settings.durations import parse_duration
 from broker.settings.environment import override
-from broker.settings.sources import SqsSource
+from broker.settings.sources import PubsubSource, SqsSource
 from broker.settings.tree import JobSettings, Settings
 from broker.settings.webhooks import WebhookSettings
 
@@ -80,7 +80,8 @@ def _parse_durations(raw: dict[str, Any]) -> None:
     sources = raw.get("sources")
     for name, source in sources.items() if isinstance(sources, dict) else ():
         if isinstance(source, dict):
-            _parse_fields(source, SqsSource, f"sources.{name}")
+            for kind in (SqsSource, PubsubSource):
+                _parse_fields(source, kind, f"sources.{name}")
             _parse_credential(source.get("credentials"), f"sources.{name}.credentials")
     webhooks = raw.get("webhooks")
     for name, webhook in webhooks.items() if isinstance(webhooks, dict) else ():

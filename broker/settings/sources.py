@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from broker.settings.credentials import CredentialSettings
+from broker.settings.google import GoogleSourceSettings, ServiceAccount, ServiceUrl
 from broker.settings.secrets import Secret
 
 
@@ -59,4 +60,44 @@ class SqsSource(_Source, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     on_poison: Literal["auto", "keep", "delete"] = "auto"
 
 
-SourceSettings = S3EventSource | SnsSource | EventBridgeSource | SqsSource
+# Pub/Sub, "Resource names"; a project id may have a domain before it.
+Subscription = Annotated[
+    str, Meta(pattern=r"^projects/[a-z0-9][a-z0-9.:-]{1,98}/subscriptions/[A-Za-z][A-Za-z0-9._~+%-]{2,254}$(?!\n)")
+]
+
+
+class PubsubPushSource(_Source, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="pubsub_push"):
+    """Subscriptions of Pub/Sub that call us over HTTPS; each call bears an ID token of a service account.
+
+    :param audience: of those tokens, as the subscription names it: of this broker and of nobody else.
+    :param service_accounts: that the subscriptions call as. Whoever may make ID tokens of one may speak here.
+    :param subscriptions: those that may speak here; none means all that call as one of the service accounts.
+    :param certs_url: where the certificates are by which Google signs tokens.
+    """
+
+    audience: Annotated[str, Meta(min_length=1, max_length=1_024)]
+    service_accounts: Annotated[tuple[ServiceAccount, ...], Meta(min_length=1)]
+    subscriptions: tuple[Subscription, ...] = ()
+    certs_url: str = "https://www.googleapis.com/oauth2/v1/certs"
+
+
+class PubsubSource(_Source, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="pubsub"):
+    """A subscription of Pub/Sub that we ask. Who may publish to its topic is that one's policy's business.
+
+    :param source: as whom we ask; needs roles/pubsub.subscriber on the subscription.
+    :param receivers: how many ask side by side, in each process.
+    :param ack_deadline: how long a message is ours; when a process dies with it, it comes again after that or earlier.
+    :param on_poison: what to do with a message that nobody can read; "auto" keeps it where the subscription has a
+        dead-letter topic, and deletes it elsewhere.
+    """
+
+    subscription: Subscription
+    endpoint: ServiceUrl = "https://pubsub.googleapis.com"
+    source: GoogleSourceSettings = GoogleSourceSettings()
+    receivers: Annotated[int, Meta(ge=1, le=64)] = 4
+    ack_deadline: timedelta = timedelta(seconds=60)
+    on_poison: Literal["auto", "keep", "delete"] = "auto"
+
+
+QueueSource = SqsSource | PubsubSource  # we go to them; to the others we open a door
+SourceSettings = S3EventSource | SnsSource | EventBridgeSource | SqsSource | PubsubPushSource | PubsubSource

@@ -19,7 +19,7 @@ from broker.domain.capsule import CapsuleSealer
 from broker.domain.errors import BrokerError, ConfigurationInvalid
 from broker.ledger.redis import RedisLedger
 from broker.ports import Clock
-from broker.settings import CredentialSettings, S3Destination, Settings, SqsSource
+from broker.settings import CredentialSettings, QueueSource, S3Destination, Settings
 from broker.wiring.accounts import located
 from broker.wiring.credentials import Keyring, Use, open_keyring
 from broker.wiring.ledger import open_ledger
@@ -131,7 +131,7 @@ class _Ears:
         server = settings.server
         host = f"[{server.host}]" if ":" in server.host else server.host
         url = self.listening.broker_url or f"http://{host}:{server.port}"
-        is_pushed = not any(isinstance(source, SqsSource) for source in sources.values())  # a queue, `poll` asks
+        is_pushed = not any(isinstance(source, QueueSource) for source in sources.values())  # a queue, `poll` asks
         return EventProbe(
             sessions=self.ledger,
             shards=self.ledger.shards,

@@ -7,6 +7,9 @@ import aiohttp
 from broker.domain.errors import ConfigurationInvalid
 from broker.domain.policy import Destination
 from broker.doors.eventbridge import EventBridgeDoor
+from broker.doors.google_certificates import GoogleCertificates
+from broker.doors.google_tokens import GoogleTokens
+from broker.doors.pubsub_push import PubsubPushDoor
 from broker.doors.s3_event import S3EventDoor
 from broker.doors.sns import SnsDoor
 from broker.doors.sns_keys import SigningKeys
@@ -16,6 +19,8 @@ from broker.settings import (
     DestinationSettings,
     EventBridgeSource,
     GcsDestination,
+    PubsubPushSource,
+    PubsubSource,
     S3Destination,
     S3EventSource,
     Secret,
@@ -81,9 +86,25 @@ def _door_of(name: str, source: SourceSettings, keys: SigningKeys, pages: Pages,
                 pages=pages,
                 clock=clock,
             )
+        case PubsubPushSource():
+            return _push_door(source, pages, clock)
         case SqsSource():
             address_of(name, source)  # what does not fit is said by every process
             return None
+        case PubsubSource():
+            raise ConfigurationInvalid(f'sources.{name}: a source of kind "pubsub" cannot be asked yet')
+
+
+def _push_door(source: PubsubPushSource, pages: Pages, clock: Clock) -> Door:
+    return PubsubPushDoor(
+        destinations=source.destinations,
+        tokens=GoogleTokens(
+            audience=source.audience,
+            service_accounts=frozenset(source.service_accounts),
+            certificates=GoogleCertificates(url=source.certs_url, pages=pages, clock=clock),
+        ),
+        subscriptions=frozenset(source.subscriptions),
+    )
 
 
 def _revealed(secrets: Sequence[Secret]) -> tuple[str, ...]:

@@ -10,6 +10,8 @@ from broker.domain.policy import grace
 from broker.settings import (
     CredentialSettings,
     EventBridgeSource,
+    PubsubPushSource,
+    PubsubSource,
     S3Destination,
     S3EventSource,
     Settings,
@@ -81,14 +83,15 @@ def _account(place: S3Destination, roles: Mapping[Right, RoleTerms]) -> str:
 
 
 def _senders(settings: Settings, destination: str, region: str, partition: str) -> list[Sender]:
-    return [
+    senders = (
         _sender(settings, name, source, region, partition)
         for name, source in settings.sources.items()
         if destination in source.destinations
-    ]
+    )
+    return [sender for sender in senders if sender is not None]
 
 
-def _sender(settings: Settings, name: str, source: SourceSettings, region: str, partition: str) -> Sender:
+def _sender(settings: Settings, name: str, source: SourceSettings, region: str, partition: str) -> Sender | None:
     named = {each: settings.destinations[each] for each in source.destinations}
     places = [located(each, place) for each, place in named.items() if isinstance(place, S3Destination)]
     buckets = tuple(dict.fromkeys(place.bucket for place in places))
@@ -107,3 +110,5 @@ def _sender(settings: Settings, name: str, source: SourceSettings, region: str, 
             return Bus(source=name, key_header=source.key_header)
         case S3EventSource():
             return Push(source=name)
+        case PubsubPushSource() | PubsubSource():
+            return None  # no S3 tells by Pub/Sub; who does otherwise has set it up

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -18,6 +19,7 @@ from broker.services.record_hints import RecordHints
 from broker.workers.bells import LocalBell
 from tests.api.world import DOOR_TOKEN, PLACES, World, build, client_of
 from tests.clock import FrozenClock
+from tests.unit.doors.google_world import Google, pushed, told
 from tests.unit.doors.senders import aws, bridged, records
 from tests.unit.doors.sns_world import ARN, CERTIFICATE, HOST, TOKEN, Sns
 
@@ -32,6 +34,7 @@ class Doors:
 
     world: World
     sns: Sns
+    google: Google
     client: httpx.AsyncClient
 
     async def post(self, source: str, body: object, **headers: str) -> httpx.Response:
@@ -43,18 +46,23 @@ class Doors:
         words = {"content-type": "text/plain; charset=UTF-8", "x-amz-sns-message-type": "Notification"}
         return await self.post("topic", message, **words)
 
+    async def push(self, message: object, **token: Any) -> httpx.Response:
+        """As Pub/Sub posts it."""
+        return await self.post("pubsub", pushed(message), authorization=f"Bearer {self.google.token(**token)}")
+
 
 def doors() -> Doors:
     clock = FrozenClock()
     world, sns, own = build(clock), Sns(clock=clock), {"destinations": ("default",), "tokens": (DOOR_TOKEN,)}
+    google = Google(clock=clock)
     bridge = EventBridgeDoor(key_header="x-api-key", **own)
     buckets = {name: world.bucket.as_bucket(place) for name, place in PLACES.items()}
     notify = Notify(
-        doors={"topic": sns.door, "bus": bridge, "bucket": S3EventDoor(**own)},
+        doors={"pubsub": google.door, "topic": sns.door, "bus": bridge, "bucket": S3EventDoor(**own)},
         record=RecordHints(buckets=buckets, looks=world.ledger, clock=clock, due=LocalBell()),
     )
     client = client_of(create_app(replace(world.use_cases, notify=notify)))
-    return Doors(world=world, sns=sns, client=client)
+    return Doors(world=world, sns=sns, google=google, client=client)
 
 
 async def is_due(world: World) -> bool:
@@ -115,6 +123,41 @@ async def test_a_subscription_is_confirmed_and_its_end_noted() -> None:
     assert at.sns.pages.asked == [CERTIFICATE, confirmation]
 
 
+async def test_a_subscription_makes_its_session_due() -> None:
+    at = doors()
+    key = (await at.world.mint(filename="two words+é.csv"))["object"]["key"]
+    for _ in range(2):
+        answer = await at.push(told(key))
+        assert (answer.status_code, answer.json()) == (200, ONE)
+    assert await is_due(at.world)
+    assert (await at.push({"data": "aGVsbG8="})).json() == NOTHING
+    assert (await at.push(7)).json() == {"accepted": 0, "ignored": 0, "malformed": 1}
+
+
+@pytest.mark.parametrize(
+    "token", [{"aud": "x"}, {"email": "x@y.z"}, {"iss": "x"}, {"exp": 0}, {"header": {"alg": "none"}}]
+)
+async def test_a_push_in_somebody_elses_name_is_refused_and_moves_nothing(token: dict[str, Any]) -> None:
+    at = doors()
+    key = (await at.world.mint())["object"]["key"]
+    answer = await at.push(told(key), **token)
+    assert (answer.status_code, answer.json()["code"]) == (401, "notification-not-authentic")
+    assert not await is_due(at.world)
+
+
+async def test_pubsub_is_asked_to_come_again_while_googles_certificates_cannot_be_had() -> None:
+    at = doors()
+    key = (await at.world.mint())["object"]["key"]
+    at.google.unavailable()
+    answer = await at.push(told(key))
+    assert (answer.status_code, answer.json()["code"]) == (503, "sender-unavailable")
+    assert answer.headers["retry-after"] == "10"
+    assert not await is_due(at.world)
+    at.google.publish("one")
+    at.world.clock.advance(timedelta(seconds=5))
+    assert (await at.push(told(key))).json() == ONE
+
+
 async def test_a_bus_makes_its_session_due() -> None:
     at = doors()
     event = bridged((await at.world.mint(filename="two words+é.csv"))["object"]["key"])
@@ -128,10 +171,12 @@ async def test_a_bus_makes_its_session_due() -> None:
 
 async def test_no_door_opens_with_another_ones_key() -> None:
     at = doors()
-    for source in ("topic", "bucket"):
+    for source in ("topic", "bucket", "pubsub"):
         assert (await at.post(source, {}, **API_KEY)).status_code == 401
     assert (await at.post("topic", {}, authorization=f"Bearer {DOOR_TOKEN}")).status_code == 401
     assert (await at.post("bucket", at.sns.signed())).status_code == 401
+    assert (await at.post("pubsub", pushed(told()), authorization=f"Bearer {DOOR_TOKEN}")).status_code == 401
+    assert (await at.post("topic", {}, authorization=f"Bearer {at.google.token()}")).status_code == 401
     assert (await at.post("queue", {}, **API_KEY)).status_code == 404
 
 
@@ -172,6 +217,8 @@ async def _knock_everywhere(at: Doors, shape: Any, junk: bytes) -> None:
             await at.topic(body),
             await at.post("bus", body, **API_KEY),
             await at.post("bucket", body, authorization=f"Bearer {DOOR_TOKEN}"),
+            await at.post("pubsub", body, authorization=f"Bearer {at.google.token()}"),
+            await at.push(body if isinstance(body, dict) else {"attributes": shape}),
         ):
             assert answer.status_code in {200, 401}, answer.text
     answer = await at.topic(at.sns.signed(Message=json.dumps({"Records": [shape, aws("k")]})))

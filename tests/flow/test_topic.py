@@ -17,7 +17,7 @@ from broker.domain.errors import NotAuthentic
 from broker.doors.sns import SnsDoor
 from broker.doors.sns_keys import SigningKeys
 from broker.doors.sns_topic import Topic
-from broker.ports import Envelope, Opened
+from broker.ports import Envelope, Opened, PublishedPage
 from tests.moto_peer import MotoPeer, running_moto
 from tests.unit.doors.senders import aws, bridged, records
 
@@ -40,13 +40,13 @@ class PagesOfMoto:
     moto: str
     asked: list[str] = field(default_factory=list)
 
-    async def get(self, url: str, *, at_most_bytes: int) -> bytes | None:
+    async def get(self, url: str, *, at_most_bytes: int) -> PublishedPage | None:
         assert url.startswith(f"{HERE}/")
         self.asked.append(url)
         here = URL(self.moto + url.removeprefix(HERE), encoded=True)
         async with self.http.get(here, headers={"Authorization": SCOPE}) as answer:
             page = await answer.read()
-            return page if answer.status == 200 and len(page) <= at_most_bytes else None
+            return PublishedPage(body=page) if answer.status == 200 and len(page) <= at_most_bytes else None
 
 
 @dataclass
@@ -148,5 +148,5 @@ async def test_a_subscription_is_confirmed_where_moto_listens(moto: MotoPeer) ->
         url = Topic.parse(arn).confirmation("token")
         page = await receiver.door.pages.get(url, at_most_bytes=65_536)
         assert page is not None
-        assert b"ConfirmSubscriptionResponse" in page
+        assert b"ConfirmSubscriptionResponse" in page.body
         assert pages.asked == [url]

@@ -19,7 +19,7 @@ from broker.domain.errors import SenderUnavailable
 from broker.doors.sns import SnsDoor
 from broker.doors.sns_keys import SigningKeys
 from broker.doors.sns_topic import Topic
-from broker.ports import Envelope
+from broker.ports import Envelope, PublishedPage
 from tests.clock import FrozenClock
 from tests.unit.doors.senders import aws, records
 
@@ -67,10 +67,11 @@ class StandInPages:
 
     pages: dict[str, bytes | Exception] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    fresh_for: timedelta | None = None
     open: asyncio.Event | None = None  # answers when it is set
     was_asked: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def get(self, url: str, *, at_most_bytes: int) -> bytes | None:
+    async def get(self, url: str, *, at_most_bytes: int) -> PublishedPage | None:
         self.asked.append(url)
         self.was_asked.set()
         if self.open is not None:
@@ -78,7 +79,7 @@ class StandInPages:
         page = self.pages.get(url)
         if isinstance(page, Exception):
             raise page
-        return None if page is None or len(page) > at_most_bytes else page
+        return None if page is None or len(page) > at_most_bytes else PublishedPage(body=page, fresh_for=self.fresh_for)
 
 
 @dataclass

@@ -58,6 +58,7 @@ async def test_what_nobody_waits_for_any_more_is_not_begun() -> None:
     first = loop.run_in_executor(threads, gate.wait, SOON)
     second = loop.run_in_executor(threads, begun.append, "second")
     second.cancel()
+    await asyncio.sleep(0)  # the loop tells the thread's side of it in its next turn
     gate.set()
     async with asyncio.timeout(SOON):
         await first

@@ -38,7 +38,8 @@ async def host() -> AsyncIterator[Receiver]:
 
 async def got(url: str) -> bytes | None:
     async with open_pages(timeout=TIMEOUT) as pages:
-        return await pages.get(url, at_most_bytes=MOST)
+        page = await pages.get(url, at_most_bytes=MOST)
+        return None if page is None else page.body
 
 
 def page(size: int, *headers: str) -> Manner:
@@ -60,6 +61,31 @@ async def test_a_page_that_is_too_large_is_none_and_not_waited_for(host: Receive
     host.usual = manner
     assert await got(host.url) is None
     await host.until(lambda: host.open_now == 0)
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ([], None),
+        (["cache-control: public"], None),
+        (["cache-control: public, max-age=24014, must-revalidate, no-transform"], 24_014),
+        (['cache-control: MAX-AGE = "60"'], 60),
+        (["cache-control: max-age=60", "age: 45"], 15),
+        (["cache-control: max-age=60", "age: 61"], 0),
+        (["cache-control: max-age=60", "age: soon"], 60),
+        (["cache-control: max-age=soon"], None),
+        (["cache-control: max-age=-1"], None),
+        (["cache-control: s-maxage=60"], None),
+        (["cache-control: no-store"], 0),
+        (["cache-control: private, no-cache, max-age=60"], 0),
+    ],
+)
+async def test_it_says_for_how_long_a_page_holds(host: Receiver, headers: list[str], seconds: int | None) -> None:
+    host.usual = page(1, *headers)
+    async with open_pages(timeout=TIMEOUT) as pages:
+        found = await pages.get(host.url, at_most_bytes=MOST)
+    assert found is not None
+    assert found.fresh_for == (None if seconds is None else timedelta(seconds=seconds))
 
 
 async def test_a_page_that_says_it_is_packed_is_not_unpacked(host: Receiver) -> None:
