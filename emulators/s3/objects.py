@@ -202,10 +202,12 @@ def _overrides(call: Call) -> dict[str, str]:
 
 
 async def delete_object(store: Store, call: Call) -> Reply:
-    bucket = store.bucket(call.request.bucket or "")
+    bucket, version = store.bucket(call.request.bucket or ""), call.request.params.get("versionId")
     if call.request.header("if-match") is not None:
+        # First, or the answer to a condition would tell a stranger what is there.
+        _require_delete(call, bucket, call.key, version)
         check_write(call.request, store.catalogue.latest(bucket.name, call.key))
-    return Reply(status=204, headers=remove(store, call, bucket, call.key, call.request.params.get("versionId")))
+    return Reply(status=204, headers=remove(store, call, bucket, call.key, version))
 
 
 def remove(store: Store, call: Call, bucket: Bucket, key: str, version: str | None) -> dict[str, str]:
@@ -213,7 +215,7 @@ def remove(store: Store, call: Call, bucket: Bucket, key: str, version: str | No
 
     :raises S3Error: AccessDenied.
     """
-    call.access(bucket).require("s3:DeleteObject" if version is None else "s3:DeleteObjectVersion", key)
+    _require_delete(call, bucket, key, version)
     if version is None and bucket.versioning:
         return _mark(store, call, bucket, key)
     wanted = version or NULL_VERSION
@@ -225,6 +227,10 @@ def remove(store: Store, call: Call, bucket: Bucket, key: str, version: str | No
     store.notifier.publish(call.event("ObjectRemoved:Delete", bucket, key, gone))
     headers = {} if version is None else {"x-amz-version-id": version}
     return headers | ({"x-amz-delete-marker": "true"} if stored.is_marker else {})
+
+
+def _require_delete(call: Call, bucket: Bucket, key: str, version: str | None) -> None:
+    call.access(bucket).require("s3:DeleteObject" if version is None else "s3:DeleteObjectVersion", key)
 
 
 def _mark(store: Store, call: Call, bucket: Bucket, key: str) -> dict[str, str]:

@@ -21,8 +21,8 @@ from broker.dev.stack import REGION, StackOptions, start_stack
 from broker.storage.s3.policies import policies_of
 from broker.storage.s3.sigv4 import Credential
 from tests.browser.webdriver import PACKAGES, Browser, missing_commands, running_browser
-from tests.contracts.storage.stores import Store, real_ceph
-from tests.contracts.storage.witness import Witness
+from tests.contracts.storage.s3.stores import S3Store, real_ceph
+from tests.contracts.storage.s3.witness import S3Witness
 from tests.peers.ceph.cluster import Ceph
 from tests.peers.ceph.loop import LoopOptions, running_loop
 
@@ -124,7 +124,7 @@ def on_emulator(
     about = stack.about
     try:
         keys = Credential(access_key=about.access_key, secret_key=about.secret_key)
-        with closing(Witness.of(about.store, REGION, keys)) as owner:
+        with closing(S3Witness.of(about.store, REGION, keys)) as owner:
             allow_pages(owner, about.bucket, named_origin)
         yield Application(
             broker=about.broker,
@@ -164,7 +164,7 @@ def on_ceph(
             )
 
 
-def put_behind_the_guard(store: Store, bucket: str) -> None:
+def put_behind_the_guard(store: S3Store, bucket: str) -> None:
     """Gives the bucket the very policies that `setup s3 --print` prints."""
     policies = policies_of(bucket=bucket, prefix="uploads", dialect=store.dialect, origins=())
     rights = (
@@ -180,7 +180,7 @@ def put_behind_the_guard(store: Store, bucket: str) -> None:
     store.witness.set_policy(bucket, *statements)
 
 
-def allow_pages(owner: Witness, bucket: str, origin: str) -> None:
+def allow_pages(owner: S3Witness, bucket: str, origin: str) -> None:
     """Gives the bucket the very rules of the README, for our origin."""
     owner.client.put_bucket_cors(Bucket=bucket, CORSConfiguration=bucket_cors(origin))
 

@@ -20,7 +20,7 @@ from yarl import URL
 from broker.contract import Checksum, Copy, CreateUploadSession, PutUpload, State, UploadSession
 from broker.dev.stack import REGION, Stack, bucket_of
 from broker.storage.s3.sigv4 import Credential
-from tests.contracts.storage.witness import Witness
+from tests.contracts.storage.s3.witness import S3Witness
 from uploader import RetryPolicy, Uploader
 from uploader.client import BrokerClient
 from uploader.errors import BrokerRefused
@@ -144,11 +144,11 @@ async def sending(stack: Stack, uploader: Uploader, retry: RetryPolicy, done: Fa
 
 
 @asynccontextmanager
-async def witness(stack: Stack, destination: str) -> AsyncIterator[Witness]:
+async def witness(stack: Stack, destination: str) -> AsyncIterator[S3Witness]:
     """The owner of a bucket, with a client that is not ours."""
     about = stack.about
     credential = Credential(access_key=about.access_key, secret_key=about.secret_key)
-    other = await asyncio.to_thread(Witness.of, stack.endpoints[destination], REGION, credential)
+    other = await asyncio.to_thread(S3Witness.of, stack.endpoints[destination], REGION, credential)
     try:
         yield other
     finally:

@@ -6,7 +6,7 @@ import pytest
 
 from emulators.process import S3Process, start_s3
 from tests.checks.world import ORIGIN, prepare, witness_of
-from tests.contracts.storage.witness import Witness
+from tests.contracts.storage.s3.witness import S3Witness
 
 ACCOUNTS = (
     "owner:OWNERKEY:owner-secret",
@@ -44,7 +44,7 @@ def bare() -> Iterator[S3Process]:
 
 
 @pytest.fixture(scope="session")
-def witness(s3: S3Process) -> Iterator[Witness]:
+def witness(s3: S3Process) -> Iterator[S3Witness]:
     witness = witness_of(s3)
     yield witness
     witness.close()

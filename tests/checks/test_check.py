@@ -8,12 +8,12 @@ from broker.checks.findings import Outcome
 from broker.checks.s3.table import STEPS
 from emulators.process import S3Process
 from tests.checks.world import SkewedClock, account, on
-from tests.contracts.storage.witness import Witness
+from tests.contracts.storage.s3.witness import S3Witness
 
 CODES = {step.code for step in STEPS} | {"cleanup"}
 
 
-async def test_everything_passes_and_nothing_is_left(s3: S3Process, witness: Witness) -> None:
+async def test_everything_passes_and_nothing_is_left(s3: S3Process, witness: S3Witness) -> None:
     checked = await on(s3).check()
 
     assert checked.report.outcome is Outcome.PASSED, checked.report
@@ -103,7 +103,7 @@ async def test_a_store_that_is_away_fails_the_first_line_with_no_word_of_a_url(s
     assert "destinations.default.endpoint" in str(checked.step("bucket").fix)
 
 
-async def test_a_credential_that_only_reads_lacks_put_object(s3: S3Process, witness: Witness) -> None:
+async def test_a_credential_that_only_reads_lacks_put_object(s3: S3Process, witness: S3Witness) -> None:
     grant = {
         "Effect": "Allow",
         "Principal": {"AWS": ["arn:aws:iam:::user/reader"]},

@@ -18,7 +18,7 @@ import pytest
 from broker.dev.stack import BUCKET, REGION, Stack, StackOptions, start_stack
 from broker.storage.s3.sigv4 import Credential
 from tests.checks.world import LIFECYCLE
-from tests.contracts.storage.witness import Witness
+from tests.contracts.storage.s3.witness import S3Witness
 
 SECONDS = 60.0
 
@@ -35,15 +35,15 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.fixture
-def witness(stack: Stack) -> Iterator[Witness]:
+def witness(stack: Stack) -> Iterator[S3Witness]:
     witness = witness_of(stack)
     yield witness
     witness.close()
 
 
-def witness_of(stack: Stack) -> Witness:
+def witness_of(stack: Stack) -> S3Witness:
     about = stack.about
-    return Witness.of(about.store, REGION, Credential(access_key=about.access_key, secret_key=about.secret_key))
+    return S3Witness.of(about.store, REGION, Credential(access_key=about.access_key, secret_key=about.secret_key))
 
 
 def environment(stack: Stack) -> dict[str, str]:
@@ -69,7 +69,7 @@ def document(stack: Stack, *flags: str) -> tuple[int, dict[str, dict[str, Any]]]
     return done.returncode, {step["code"]: step for step in report["steps"]}
 
 
-def keys(witness: Witness) -> set[str]:
+def keys(witness: S3Witness) -> set[str]:
     return asyncio.run(witness.keys(BUCKET, "uploads/"))
 
 
@@ -83,7 +83,7 @@ def faults(stack: Stack) -> Iterator[Any]:
     put()
 
 
-def test_the_event_is_heard_and_no_job_comes_of_it(stack: Stack, witness: Witness) -> None:
+def test_the_event_is_heard_and_no_job_comes_of_it(stack: Stack, witness: S3Witness) -> None:
     code, steps = document(stack)
 
     assert code == 0, steps
@@ -192,7 +192,7 @@ def test_what_cannot_be_configured_is_no_check(stack: Stack, tmp_path: Path) -> 
 
 
 @contextmanager
-def waiting_check(stack: Stack, witness: Witness) -> Iterator[subprocess.Popen[str]]:
+def waiting_check(stack: Stack, witness: S3Witness) -> Iterator[subprocess.Popen[str]]:
     """One that has uploaded what the bucket shall tell of."""
     process = subprocess.Popen(
         command(stack, "--event-timeout", "50s"), env=environment(stack), stdout=subprocess.PIPE, text=True
@@ -212,7 +212,7 @@ def waiting_check(stack: Stack, witness: Witness) -> Iterator[subprocess.Popen[s
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_it_removes_what_it_made(
-    stack: Stack, witness: Witness, faults: Any, number: signal.Signals
+    stack: Stack, witness: S3Witness, faults: Any, number: signal.Signals
 ) -> None:
     faults(events_lost=1.0)
     with waiting_check(stack, witness) as process:
@@ -226,7 +226,7 @@ def test_interrupted_it_removes_what_it_made(
 
 
 def test_killed_it_leaves_a_dead_sessions_object_that_the_sweeper_knows(
-    stack: Stack, witness: Witness, faults: Any
+    stack: Stack, witness: S3Witness, faults: Any
 ) -> None:
     """Last: what else it left lies under a key that nobody takes for an upload."""
     faults(events_lost=1.0)

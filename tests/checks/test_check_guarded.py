@@ -10,7 +10,7 @@ from broker.storage.s3.dialects import DIALECTS, DialectName
 from broker.storage.s3.policies import Right, policies_of
 from emulators.process import S3Process
 from tests.checks.world import Place, account, on, witness_of
-from tests.contracts.storage.witness import Witness
+from tests.contracts.storage.s3.witness import S3Witness
 
 WHO: dict[Right, str] = {"write": "writer", "read": "reader", "remove": "remover"}
 
@@ -21,7 +21,9 @@ def printed(dialect: DialectName, right: Right) -> list[dict[str, Any]]:
     return [msgspec.to_builtins(statement) | who for statement in getattr(policies, right).statement]
 
 
-def guard(witness: Witness, dialect: DialectName, *, without: tuple[str, ...] = (), also: tuple[str, ...] = ()) -> None:
+def guard(
+    witness: S3Witness, dialect: DialectName, *, without: tuple[str, ...] = (), also: tuple[str, ...] = ()
+) -> None:
     """The printed policies, less the named actions, and more for the writer."""
     statements = [statement for right in WHO for statement in printed(dialect, right)]
     for statement in statements:
@@ -35,7 +37,7 @@ def place(s3: S3Process, **given: Any) -> Place:
 
 
 async def test_with_the_printed_policies_everything_passes_that_may_be_looked_at(
-    s3: S3Process, witness: Witness
+    s3: S3Process, witness: S3Witness
 ) -> None:
     guard(witness, "aws")
 
@@ -67,7 +69,7 @@ async def test_with_the_printed_policies_everything_passes_that_may_be_looked_at
     ],
 )
 async def test_each_printed_action_is_needed_and_named_where_it_lacks(
-    s3: S3Process, witness: Witness, action: str, code: str
+    s3: S3Process, witness: S3Witness, action: str, code: str
 ) -> None:
     guard(witness, "aws", without=(action,))
 
@@ -82,7 +84,7 @@ async def test_each_printed_action_is_needed_and_named_where_it_lacks(
         witness.client.abort_multipart_upload(Bucket="guarded", Key=upload["Key"], UploadId=upload["UploadId"])
 
 
-async def test_what_cannot_be_removed_is_named(s3: S3Process, witness: Witness) -> None:
+async def test_what_cannot_be_removed_is_named(s3: S3Process, witness: S3Witness) -> None:
     guard(witness, "aws", without=("s3:DeleteObject",))
 
     checked = await place(s3).check()

@@ -10,11 +10,11 @@ import pytest
 from broker.checks.findings import Outcome
 from emulators.process import S3Process
 from tests.checks.world import LIFECYCLE, on
-from tests.contracts.storage.witness import Witness
+from tests.contracts.storage.s3.witness import S3Witness
 
 
 @pytest.fixture
-def bucket(witness: Witness) -> Iterator[str]:
+def bucket(witness: S3Witness) -> Iterator[str]:
     """A new one, which has what AWS gives a new one, and the rule for forgotten parts."""
     name = f"settings-{uuid.uuid4().hex[:12]}"
     witness.make_bucket(name)
@@ -28,7 +28,7 @@ def rules(**change: Any) -> dict[str, Any]:
 
 
 def test_a_versioned_bucket_passes_and_keeps_neither_version_nor_marker(
-    s3: S3Process, witness: Witness, bucket: str
+    s3: S3Process, witness: S3Witness, bucket: str
 ) -> None:
     witness.client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
 
@@ -41,7 +41,7 @@ def test_a_versioned_bucket_passes_and_keeps_neither_version_nor_marker(
     assert not {"Versions", "DeleteMarkers"} & left.keys()
 
 
-def test_without_a_lifecycle_rule_forgotten_parts_stay(s3: S3Process, witness: Witness, bucket: str) -> None:
+def test_without_a_lifecycle_rule_forgotten_parts_stay(s3: S3Process, witness: S3Witness, bucket: str) -> None:
     witness.client.delete_bucket_lifecycle(Bucket=bucket)
 
     checked = asyncio.run(on(s3, bucket=bucket).check())
@@ -61,7 +61,7 @@ def test_without_a_lifecycle_rule_forgotten_parts_stay(s3: S3Process, witness: W
     ids=["disabled", "another prefix", "narrowed", "too soon"],
 )
 def test_a_rule_that_does_not_hold_for_all_uploads_or_for_running_ones_fails(
-    s3: S3Process, witness: Witness, bucket: str, given: dict[str, Any], said: str
+    s3: S3Process, witness: S3Witness, bucket: str, given: dict[str, Any], said: str
 ) -> None:
     witness.client.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration=given)
 
@@ -73,7 +73,7 @@ def test_a_rule_that_does_not_hold_for_all_uploads_or_for_running_ones_fails(
 
 @pytest.mark.parametrize("of", [{"Filter": {"Prefix": ""}}, {"Filter": {"Prefix": "up"}}], ids=["all", "shorter"])
 def test_a_rule_of_more_than_the_prefix_passes(
-    s3: S3Process, witness: Witness, bucket: str, of: dict[str, Any]
+    s3: S3Process, witness: S3Witness, bucket: str, of: dict[str, Any]
 ) -> None:
     witness.client.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration=rules(**of))
 
@@ -81,7 +81,7 @@ def test_a_rule_of_more_than_the_prefix_passes(
 
 
 def test_public_access_that_is_not_blocked_fails_and_names_what_is_off(
-    s3: S3Process, witness: Witness, bucket: str
+    s3: S3Process, witness: S3Witness, bucket: str
 ) -> None:
     witness.set_public_access(bucket, {"BlockPublicAcls": True, "IgnorePublicAcls": True})
 
@@ -91,7 +91,7 @@ def test_public_access_that_is_not_blocked_fails_and_names_what_is_off(
     assert checked.step("public-access").said == "off: BlockPublicPolicy, RestrictPublicBuckets"
 
 
-def test_acls_that_are_in_force_fail(s3: S3Process, witness: Witness, bucket: str) -> None:
+def test_acls_that_are_in_force_fail(s3: S3Process, witness: S3Witness, bucket: str) -> None:
     witness.client.put_bucket_ownership_controls(
         Bucket=bucket, OwnershipControls={"Rules": [{"ObjectOwnership": "ObjectWriter"}]}
     )
@@ -103,7 +103,7 @@ def test_acls_that_are_in_force_fail(s3: S3Process, witness: Witness, bucket: st
 
 
 def test_cors_rules_without_the_etag_fail_where_a_page_would_miss_it(
-    s3: S3Process, witness: Witness, bucket: str
+    s3: S3Process, witness: S3Witness, bucket: str
 ) -> None:
     rule = {"AllowedOrigins": ["*"], "AllowedMethods": ["PUT"], "AllowedHeaders": ["*"]}
     witness.client.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": [rule]})
@@ -114,7 +114,7 @@ def test_cors_rules_without_the_etag_fail_where_a_page_would_miss_it(
     assert "ETag" in checked.step("cors-exposed").said
 
 
-def test_cors_rules_that_miss_a_signed_header_fail(s3: S3Process, witness: Witness, bucket: str) -> None:
+def test_cors_rules_that_miss_a_signed_header_fail(s3: S3Process, witness: S3Witness, bucket: str) -> None:
     rule = {"AllowedOrigins": ["*"], "AllowedMethods": ["PUT"], "AllowedHeaders": ["content-type"]}
     witness.client.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": [rule]})
 

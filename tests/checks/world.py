@@ -19,7 +19,7 @@ from broker.settings import Settings, load
 from broker.storage.s3.sigv4 import Credential
 from broker.wiring import CheckOptions, Untried, open_benches
 from emulators.process import S3Process
-from tests.contracts.storage.witness import Witness
+from tests.contracts.storage.s3.witness import S3Witness
 
 ORIGIN = "https://app.example"
 Keys = tuple[str, str]
@@ -143,5 +143,5 @@ def account(s3: S3Process, name: str, number: int = 0) -> Keys:
     return found.access_key, found.secret_key
 
 
-def witness_of(s3: S3Process) -> Witness:
-    return Witness.of(s3.endpoint, s3.region, Credential(access_key=s3.access_key, secret_key=s3.secret_key))
+def witness_of(s3: S3Process) -> S3Witness:
+    return S3Witness.of(s3.endpoint, s3.region, Credential(access_key=s3.access_key, secret_key=s3.secret_key))

@@ -22,8 +22,8 @@ from broker.dev.redis_server import start_redis
 from broker.domain.principals import hash_of, new_key_text
 from broker.storage.s3.sigv4 import Credential
 from emulators.process import S3Process, start_s3
-from tests.contracts.storage.guard import guard_statements
-from tests.contracts.storage.witness import Witness
+from tests.contracts.storage.s3.guard import guard_statements
+from tests.contracts.storage.s3.witness import S3Witness
 from tests.flow.counting_proxy import CountingProxy, counting
 from tests.peers.ceph.cluster import Account as CephAccount
 from tests.peers.ceph.cluster import Ceph
@@ -42,7 +42,7 @@ class Account:
 
     def stored(self) -> dict[str, tuple[int, str]]:
         """Size and ETag of every object, by key, as the owner sees it with a client that is not ours."""
-        witness = Witness.of(self.endpoint, self.region, self.owner)
+        witness = S3Witness.of(self.endpoint, self.region, self.owner)
         try:
             pages = witness.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix="uploads/")
             found = [each for page in pages for each in page.get("Contents", ())]
@@ -106,7 +106,7 @@ def emulated(data: Path) -> Iterator[Emulator]:
 def ceph_account(ceph: Ceph, owner: CephAccount, writer: CephAccount) -> Account:
     """A bucket of one account, to which another one writes, as operators of Ceph are told to have it."""
     bucket = f"fan-out-{uuid.uuid4().hex[:12]}"
-    witness = Witness.of(ceph.url, ceph.region, owner.credential)
+    witness = S3Witness.of(ceph.url, ceph.region, owner.credential)
     witness.make_bucket(bucket)
     witness.set_policy(bucket, *guard_statements(bucket, writer=writer.name, reader=owner.name))
     witness.close()

@@ -12,7 +12,7 @@ import pytest
 from broker.contract import State
 from broker.dev.stack import REGION, Stack, StackOptions, start_stack
 from broker.storage.s3.sigv4 import Credential
-from tests.contracts.storage.witness import Witness
+from tests.contracts.storage.s3.witness import S3Witness
 from uploader import Uploader
 
 MIB = 1 << 20
@@ -39,7 +39,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 @pytest.fixture
 def store(stack: Stack) -> Iterator[Any]:
     about = stack.about
-    witness = Witness.of(about.store, REGION, Credential(access_key=about.access_key, secret_key=about.secret_key))
+    witness = S3Witness.of(about.store, REGION, Credential(access_key=about.access_key, secret_key=about.secret_key))
     yield witness.client
     witness.close()
 

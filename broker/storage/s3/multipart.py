@@ -9,7 +9,7 @@ gives a SHA-256 of the whole object.
 Permissions of the credentials: `write` needs s3:PutObject (create, part, complete) and s3:ListMultipartUploadParts
 under the prefix; `remove` needs s3:AbortMultipartUpload and s3:ListMultipartUploadParts under the prefix, and
 s3:ListBucketMultipartUploads on the bucket. On Ceph 16.2 both need s3:ListBucket, too: without it the parts of an
-upload that is gone are answered 403 instead of 404. Proved in tests/contracts/storage/test_multipart_rights.py.
+upload that is gone are answered 403 instead of 404. Proved in tests/contracts/storage/s3/test_multipart_rights.py.
 """
 
 from collections.abc import AsyncIterator, Sequence

@@ -1,4 +1,4 @@
-"""The stores that the suite runs over. A new store is one session fixture and one more `pytest.param`."""
+"""The stores that the suite runs over. A new store is one session fixture and one more line in rows.py."""
 
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -7,33 +7,26 @@ import aiohttp
 import pytest
 
 from tests.contracts.storage.rows import PROVED_ON, STORES
-from tests.contracts.storage.stores import (
-    Place,
-    PlaceWith,
-    Send,
-    Store,
-    lenient_emulator,
-    place_on,
-    real_ceph,
-    strict_emulator,
-)
+from tests.contracts.storage.s3.stores import S3Store, lenient_emulator, real_ceph, strict_emulator
+from tests.contracts.storage.stores import Place, PlaceWith, Store
 from tests.contracts.storage.table import table
+from tests.contracts.storage.wire import Send
 
 
 @pytest.fixture(scope="session")
-def emulator_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+def emulator_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Store]:
     with strict_emulator(tmp_path_factory.mktemp("strict")) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
-def lenient_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+def lenient_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Store]:
     with lenient_emulator(tmp_path_factory.mktemp("lenient")) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
-def ceph_store(request: pytest.FixtureRequest) -> Iterator[Store]:
+def ceph_store(request: pytest.FixtureRequest) -> Iterator[S3Store]:
     with real_ceph(request.getfixturevalue("ceph")) as running:
         yield running
 
@@ -53,18 +46,18 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
 
 @pytest.fixture
 def place_with(store: Store, http: aiohttp.ClientSession) -> PlaceWith:
-    """The adapters on the plain bucket, with another credential."""
-    return lambda credential: place_on(store, store.bucket, http, credential)
+    """The ports on the plain bucket, with somebody else's rights."""
+    return lambda who: store.place(store.bucket, http, who=who)
 
 
 @pytest.fixture
 def place(store: Store, http: aiohttp.ClientSession) -> Place:
-    return place_on(store, store.bucket, http, store.credential)
+    return store.place(store.bucket, http)
 
 
 @pytest.fixture
 def versioned_place(store: Store, http: aiohttp.ClientSession) -> Place:
-    return place_on(store, store.versioned_bucket, http, store.credential)
+    return store.place(store.versioned_bucket, http)
 
 
 @pytest.fixture

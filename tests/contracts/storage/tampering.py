@@ -1,10 +1,11 @@
 """What an attacker may do to a signed request on its way: each returns a neighbour of what was signed."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-from tests.contracts.storage.stores import Wire
+from tests.contracts.storage.wire import Wire
 
 Change = Callable[[Wire], Wire]
 
@@ -41,15 +42,27 @@ def with_query_after(pair: str) -> Change:
     return lambda wire: replace(wire, url=f"{wire.url}&{pair}")
 
 
-def with_scope_part(index: int, value: str) -> Change:
-    """Another date (1), region (2), service (3) or terminal (4) in X-Amz-Credential."""
+def with_query_value(name: str, value: str | None) -> Change:
+    """Another value of a parameter that was signed; None leaves it out."""
 
     def change(wire: Wire) -> Wire:
-        head, _, rest = wire.url.partition("X-Amz-Credential=")
+        pair = "" if value is None else f"{name}={value}&"
+        url, count = re.subn(rf"(?<=[?&]){name}=[^&]*&", pair, wire.url)
+        assert count == 1
+        return replace(wire, url=url)
+
+    return change
+
+
+def with_scope_part(index: int, value: str) -> Change:
+    """Another date (1), region (2), service (3) or terminal (4) in the credential that a signature names."""
+
+    def change(wire: Wire) -> Wire:
+        head, name, rest = re.split(r"(X-\w+-Credential=)", wire.url, maxsplit=1)
         credential, _, tail = rest.partition("&")
         parts = credential.split("%2F")
         parts[index] = value
-        return replace(wire, url=f"{head}X-Amz-Credential={'%2F'.join(parts)}&{tail}")
+        return replace(wire, url=f"{head}{name}{'%2F'.join(parts)}&{tail}")
 
     return change
 

@@ -12,7 +12,8 @@ from broker.domain.sessions import Session, begin
 from broker.ports import Bucket
 from broker.services.erase import wipe
 from tests.clock import START
-from tests.contracts.storage.stores import Place, Send
+from tests.contracts.storage.stores import Place
+from tests.contracts.storage.wire import Send
 from tests.unit.domain.samples import pending
 
 BODY = b"123456789"
@@ -50,9 +51,8 @@ class Erased:
         return await wipe(note_of(replace(self.session, facts=facts)), self.bucket, SEALER)
 
     async def covered(self) -> None:
-        """Somebody deletes it without naming a version: a marker lies on top."""
-        marker = await self.place.remover.caller.call("DELETE", self.key, self.place.remover.credentials)
-        assert marker.status == 204
+        """Somebody deletes it without naming a version: nothing is under the key now, and its version still there."""
+        await self.place.witness.delete(self.place.bucket, self.key)
 
     async def has(self, info: ObjectInfo) -> bool:
         assert info.version is not None

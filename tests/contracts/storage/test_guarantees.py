@@ -6,18 +6,16 @@ the mint said so.
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 
-import aiohttp
 import pytest
 
 from broker.contract import Level
 from broker.domain.objects import judge, unproved
-from broker.storage.s3.dialects import CHECKSUM_HEADERS
 from tests.contracts.storage.rows import PROVED_ON
 from tests.contracts.storage.samples import BODY, CHECKSUMS, OTHER, SPEC, with_digest
-from tests.contracts.storage.stores import Place, Send, Store, as_signed, place_on
+from tests.contracts.storage.stores import Place, Store
 from tests.contracts.storage.tampering import Change, with_header, without_header
+from tests.contracts.storage.wire import Send, as_signed
 
 RACERS = 16
 
@@ -33,7 +31,7 @@ RACERS = 16
 def store(request: pytest.FixtureRequest) -> Store:
     dialect, name = request.param
     running: Store = request.getfixturevalue(f"{name}_store")
-    return replace(running, dialect_name=dialect)
+    return running.speaking(dialect)
 
 
 @pytest.mark.parametrize("body", [BODY + b"0", BODY * 1000, BODY[:-1], b""], ids=["more", "much more", "less", "none"])
@@ -92,7 +90,7 @@ async def test_of_concurrent_puts_exactly_one_is_stored_where_create_only_is_enf
 
 @pytest.mark.parametrize("algorithm", CHECKSUMS)
 async def test_other_bytes_than_declared_are_refused_where_the_checksum_is_enforced(
-    place: Place, send: Send, key: str, algorithm: str
+    store: Store, place: Place, send: Send, key: str, algorithm: str
 ) -> None:
     spec = with_digest(algorithm)
     guarantees = place.put.binds(spec)
@@ -106,8 +104,8 @@ async def test_other_bytes_than_declared_are_refused_where_the_checksum_is_enfor
         assert (await send.put(request, BODY)).status == 200
         info = await place.objects.head(key)
         assert info is not None
-        # What the store has proved it shows; but an MD5, which stands in no header of HEAD.
-        assert getattr(info.checksum, algorithm) == (None if algorithm == "md5" else CHECKSUMS[algorithm])
+        is_unseen = algorithm in store.words.unseen_digests
+        assert getattr(info.checksum, algorithm) == (None if is_unseen else CHECKSUMS[algorithm])
     else:
         info = await place.objects.head(key)
         assert wrong.status == 200
@@ -120,11 +118,12 @@ async def test_other_bytes_than_declared_are_refused_where_the_checksum_is_enfor
 @pytest.mark.parametrize("algorithm", CHECKSUMS)
 @pytest.mark.parametrize("change", [with_header, without_header], ids=["changed", "left out"])
 async def test_an_enforced_checksum_can_be_neither_changed_nor_left_out_and_no_other_is_sent(
-    place: Place, send: Send, key: str, algorithm: str, change: Callable[..., Change]
+    store: Store, place: Place, send: Send, key: str, algorithm: str, change: Callable[..., Change]
 ) -> None:
-    bound = place.dialect.bound_checksums(with_digest(algorithm).checksum)
+    is_bound = place.put.binds(with_digest(algorithm)).checksum is Level.ENFORCED
+    bound = store.words.digest(algorithm, CHECKSUMS[algorithm]) if is_bound else {}
     request = await place.sign_put(key, with_digest(algorithm))
-    assert bound.items() == {each for each in request.headers.items() if each[0] in CHECKSUM_HEADERS.values()}
+    assert bound == {name: value for name, value in request.headers.items() if name in store.words.digest_headers}
 
     for header, value in bound.items():
         tampered = change(header, value[1:] + value[:1]) if change is with_header else change(header)
@@ -134,14 +133,14 @@ async def test_an_enforced_checksum_can_be_neither_changed_nor_left_out_and_no_o
         assert await place.witness.keys(place.bucket, key) == set()
 
 
-async def test_an_unsigned_amz_header_is_refused_where_that_is_claimed(
-    store: Store, http: aiohttp.ClientSession, send: Send, key: str
+async def test_an_unsigned_header_is_refused_where_that_is_claimed(
+    store: Store, place: Place, send: Send, key: str
 ) -> None:
-    place = place_on(store, store.bucket, http, store.credential)
+    extra = with_header(f"{store.words.metadata}extra", "1")
 
-    reply = await send(with_header("x-amz-meta-extra", "1")(as_signed(await place.sign_put(key, SPEC), BODY)))
+    reply = await send(extra(as_signed(await place.sign_put(key, SPEC), BODY)))
 
-    if place.dialect.accepts_unsigned_headers:
+    if store.accepts_unsigned_headers:
         assert reply.status in {200, 403}  # `generic` only fears it
     else:
         assert reply.status == 403

@@ -4,8 +4,8 @@ import pytest
 
 from broker.domain.errors import StoreRefused
 from broker.domain.objects import ObjectInfo, Pin, UploadSpec, pin_of
-from broker.storage.s3.sigv4 import Credential
-from tests.contracts.storage.stores import Place, PlaceWith, Send
+from tests.contracts.storage.stores import Place, PlaceWith, Store, Who
+from tests.contracts.storage.wire import Send
 
 BODY = b"123456789"
 SPEC = UploadSpec(filename="report.csv", size_bytes=len(BODY), content_type="text/csv")
@@ -29,8 +29,9 @@ async def test_head_sees_a_put_at_once(place: Place, send: Send, key: str) -> No
     assert (info.size_bytes, info.content_type) == (len(BODY), "text/csv")
 
 
-async def test_a_store_that_refuses_us_is_not_taken_for_an_empty_one(place_with: PlaceWith, key: str) -> None:
-    stranger = place_with(Credential(access_key="NOBODY", secret_key="wrong"))
+@pytest.mark.parametrize("who", ["neighbour", "unknown", "impostor"])
+async def test_a_store_that_refuses_us_is_not_taken_for_an_empty_one(place_with: PlaceWith, key: str, who: Who) -> None:
+    stranger = place_with(who)
 
     with pytest.raises(StoreRefused):
         await stranger.objects.head(key)
@@ -55,24 +56,23 @@ async def test_something_else_under_the_key_is_not_removed(place: Place, send: S
 
 async def test_a_version_is_removed_and_the_one_after_it_stays(versioned_place: Place, send: Send, key: str) -> None:
     first = await stored(versioned_place, send, key)
-    marker = await versioned_place.remover.caller.call("DELETE", key, versioned_place.remover.credentials)
+    await versioned_place.witness.delete(versioned_place.bucket, key)
     second = await stored(versioned_place, send, key, BODY[::-1])
 
     is_removed = await versioned_place.remover.remove(key, pin_of(first))
 
-    assert marker.status == 204
     assert is_removed
     assert first.version is not None
     assert await versioned_place.objects.head_version(key, first.version) is None
     assert await versioned_place.objects.head(key) == second
 
 
-async def test_a_version_that_never_was_is_not_removed(versioned_place: Place, send: Send, key: str) -> None:
+async def test_a_version_that_never_was_is_not_removed(
+    store: Store, versioned_place: Place, send: Send, key: str
+) -> None:
     info = await stored(versioned_place, send, key)
 
-    is_removed = await versioned_place.remover.remove(
-        key, Pin(etag=info.etag, version="3sL4kqtJlcpXroDTDmJrmSpXd3dIbrHY")
-    )
+    is_removed = await versioned_place.remover.remove(key, Pin(etag=info.etag, version=store.words.other_version))
 
     assert not is_removed
     assert await versioned_place.objects.head(key) == info

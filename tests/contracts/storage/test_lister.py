@@ -2,29 +2,18 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 import aiohttp
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestServer
 
-from broker.clock import SystemClock
-from broker.domain.errors import StoreRefused, StoreUnavailable
-from broker.ports import ListedObject
-from broker.storage.s3.caller import S3Caller
-from broker.storage.s3.credentials import FixedCredentials
-from broker.storage.s3.endpoint import Endpoint
-from broker.storage.s3.lister import S3ObjectLister
-from broker.storage.s3.sigv4 import Credential, SigV4
-from tests.contracts.storage.multiparts import SPEC as LARGE
-from tests.contracts.storage.multiparts import PartsPlace
-from tests.contracts.storage.stores import Store
+from broker.domain.errors import StoreRefused
+from broker.ports import ObjectLister
+from tests.contracts.storage.stores import Place, Store, Who
 
 T = TypeVar("T")
-Answering = Callable[..., Awaitable[S3ObjectLister]]
 
 # Spaces, syntax of URLs and XML, other scripts, and what XML 1.0 cannot spell at all.
 NAMES = ["a b+c%41&d.csv", "%2B.txt", "<&>'\".csv", "é日本🗺.csv", "m/n//o.txt", "tab\t\x01here.txt", "zz(1)~!*.csv"]
@@ -35,39 +24,38 @@ async def all_of(pages: AsyncIterator[Sequence[T]]) -> list[T]:
     return [each async for page in pages for each in page]
 
 
-def lister_on(
-    store: Store, bucket: str, http: aiohttp.ClientSession, prefix: str, credential: Credential
-) -> S3ObjectLister:
-    endpoint = Endpoint.of(bucket=bucket, region=store.region, url=store.url, addressing="path")
-    sigv4 = SigV4(region=store.region)
-    caller = S3Caller(http=http, sigv4=sigv4, endpoint=endpoint, clock=SystemClock(), timeout=timedelta(seconds=10))
-    return S3ObjectLister(
-        caller=caller, credentials=FixedCredentials(credential=credential), prefix=prefix, page_size=3
-    )
-
-
 @pytest.fixture
 def prefix() -> str:
     return f"up's-{uuid.uuid4().hex[:12]}"
 
 
 @pytest.fixture
-def lister(store: Store, http: aiohttp.ClientSession, prefix: str) -> S3ObjectLister:
-    """On the plain bucket, three entries a page."""
-    return lister_on(store, store.bucket, http, prefix, store.credential)
+def listed_place(store: Store, http: aiohttp.ClientSession, prefix: str) -> Place:
+    """The plain bucket, three entries a page."""
+    return store.place(store.bucket, http, prefix=prefix, page_size=3)
 
 
 @pytest.fixture
-def versioned_lister(store: Store, http: aiohttp.ClientSession, prefix: str) -> S3ObjectLister:
-    return lister_on(store, store.versioned_bucket, http, prefix, store.credential)
+def versions_place(store: Store, http: aiohttp.ClientSession, prefix: str) -> Place:
+    return store.place(store.versioned_bucket, http, prefix=prefix, page_size=3)
 
 
-async def test_an_empty_prefix_has_one_empty_page(lister: S3ObjectLister) -> None:
+@pytest.fixture
+def lister(listed_place: Place) -> ObjectLister:
+    return listed_place.lister
+
+
+@pytest.fixture
+def versioned_lister(versions_place: Place) -> ObjectLister:
+    return versions_place.lister
+
+
+async def test_an_empty_prefix_has_one_empty_page(lister: ObjectLister) -> None:
     assert [page async for page in lister.objects()] == [[]]
-    assert [page async for page in lister.uploads()] == [[]]
+    assert await all_of(lister.uploads()) == []
 
 
-async def test_every_key_is_listed_once_in_order_as_it_is(store: Store, lister: S3ObjectLister, prefix: str) -> None:
+async def test_every_key_is_listed_once_in_order_as_it_is(store: Store, lister: ObjectLister, prefix: str) -> None:
     keys = [f"{prefix}/{name}" for name in NAMES]
     await asyncio.gather(*(store.witness.put(store.bucket, key, key.encode()) for key in keys))
     beside = [f"{prefix}-other/a", f"{prefix}.csv", prefix]
@@ -77,173 +65,60 @@ async def test_every_key_is_listed_once_in_order_as_it_is(store: Store, lister: 
 
     assert [each.key for each in listed] == sorted(keys, key=str.encode)
     assert [each.size_bytes for each in listed] == [len(each.key.encode()) for each in listed]
-    assert all(each.is_latest and each.version is None for each in listed)
+    assert all(each.is_latest for each in listed)
+    assert all((each.version is not None) is store.words.is_always_versioned for each in listed)
     assert all(abs(each.last_modified - datetime.now(UTC)) < SKEW for each in listed)
 
 
-async def test_listed_and_looked_at_an_object_is_the_same(
-    store: Store, lister: S3ObjectLister, http: aiohttp.ClientSession, prefix: str
-) -> None:
+async def test_listed_and_looked_at_an_object_is_the_same(store: Store, listed_place: Place, prefix: str) -> None:
     await store.witness.put(store.bucket, f"{prefix}/one", b"123456789")
 
-    (listed,) = await all_of(lister.objects())
-    info = await PartsPlace.on(store, store.bucket, http, store.credential).objects.head(listed.key)
+    (listed,) = await all_of(listed_place.lister.objects())
+    info = await listed_place.objects.head(listed.key)
 
     assert info is not None
     assert (info.etag, info.size_bytes, info.version) == (listed.etag, listed.size_bytes, listed.version)
 
 
-async def test_every_version_is_listed_newest_first_over_all_pages(
-    store: Store, versioned_lister: S3ObjectLister, http: aiohttp.ClientSession, prefix: str
+async def test_every_version_is_listed_in_order_of_age_over_all_pages(
+    store: Store, versions_place: Place, prefix: str
 ) -> None:
     keys = [f"{prefix}/{name}" for name in ("a b", "c")]
     for number in range(5):
         for key in keys:
             await store.witness.put(store.versioned_bucket, key, b"x" * number)
 
-    listed = await all_of(versioned_lister.objects())
+    listed = await all_of(versions_place.lister.objects())
 
-    assert [(each.key, each.size_bytes) for each in listed] == [(key, size) for key in keys for size in (4, 3, 2, 1, 0)]
-    assert [each.is_latest for each in listed] == [True, False, False, False, False] * 2
-    objects = PartsPlace.on(store, store.versioned_bucket, http, store.credential).objects
+    sizes = (4, 3, 2, 1, 0) if store.words.lists_newest_first else (0, 1, 2, 3, 4)
+    assert [(each.key, each.size_bytes) for each in listed] == [(key, size) for key in keys for size in sizes]
+    assert [each.is_latest for each in listed] == [size == 4 for size in sizes] * 2
     for each in listed:
         assert each.version is not None
-        info = await objects.head_version(each.key, each.version)
+        info = await versions_place.objects.head_version(each.key, each.version)
         assert info is not None
         assert (info.etag, info.version) == (each.etag, each.version)
 
 
-async def test_a_delete_marker_is_no_object_and_ends_no_listing(
-    store: Store, versioned_lister: S3ObjectLister, prefix: str
+async def test_what_was_deleted_is_no_latest_and_ends_no_listing(
+    store: Store, versioned_lister: ObjectLister, prefix: str
 ) -> None:
     keys = [f"{prefix}/{name}" for name in "abcd"]
     for key in keys:
         await store.witness.put(store.versioned_bucket, key, b"x")
     for key in keys[:3]:
-        await asyncio.to_thread(store.witness.client.delete_object, Bucket=store.versioned_bucket, Key=key)
+        await store.witness.delete(store.versioned_bucket, key)
 
     listed = await all_of(versioned_lister.objects())
 
     assert [(each.key, each.is_latest) for each in listed] == [(key, key == keys[3]) for key in keys]
 
 
-async def test_unfinished_uploads_are_listed_with_their_age_until_they_end(
-    store: Store, lister: S3ObjectLister, http: aiohttp.ClientSession, prefix: str
-) -> None:
-    place = PartsPlace.on(store, store.bucket, http, store.credential)
-    keys = [f"{prefix}/{name}" for name in ("a b+c%41&d.csv", "é日本.csv", "plain", "zz")]
-    opened = {(key, await place.uploads.open(key, LARGE, "sealed")) for key in [*keys, *keys]}
-    await place.uploads.open(f"{prefix}-other/a", LARGE, "sealed")
-
-    listed = await all_of(lister.uploads())
-
-    assert {(each.key, each.upload_id) for each in listed} == opened
-    assert len(listed) == len(opened)
-    assert all(abs(each.initiated - datetime.now(UTC)) < SKEW for each in listed)
-    for key, upload_id in opened:
-        assert await place.remover.abort(key, upload_id)
-    assert await all_of(lister.uploads()) == []
-
-
+@pytest.mark.parametrize("who", ["neighbour", "unknown", "impostor"])
 async def test_a_store_that_refuses_us_is_not_taken_for_an_empty_one(
-    store: Store, http: aiohttp.ClientSession, prefix: str
+    store: Store, http: aiohttp.ClientSession, who: Who
 ) -> None:
-    stranger = lister_on(store, store.bucket, http, prefix, store.writer)
+    stranger = store.place(store.bucket, http, who=who).lister
 
     with pytest.raises(StoreRefused):
         await all_of(stranger.objects())
-    with pytest.raises(StoreRefused):
-        await all_of(stranger.uploads())
-
-
-async def test_where_there_is_no_listing_of_versions_the_latest_are_listed(
-    store: Store, lister: S3ObjectLister, prefix: str
-) -> None:
-    """`_latest` is what R2 gets; these stores have both calls, and both must tell the same."""
-    await asyncio.gather(*(store.witness.put(store.bucket, f"{prefix}/{name}", b"x") for name in NAMES))
-
-    assert await all_of(lister._latest()) == await all_of(lister.objects())
-
-
-# --- answers that no store under test gives
-
-
-@pytest.fixture
-async def answering(http: aiohttp.ClientSession) -> AsyncIterator[Answering]:
-    """A lister whose store gives these answers, one after the other and the last one for ever."""
-    servers: list[TestServer] = []
-
-    async def start(*answers: tuple[int, str]) -> S3ObjectLister:
-        left = list(answers)
-
-        async def answer(request: web.Request) -> web.Response:  # noqa: ARG001
-            status, body = left.pop(0) if len(left) > 1 else left[0]
-            return web.Response(status=status, text=body)
-
-        app = web.Application()
-        app.router.add_get("/{any:.*}", answer)
-        server = TestServer(app, host="127.0.0.1")
-        servers.append(server)
-        await server.start_server()
-        endpoint = Endpoint.of(bucket="acme", region="x", url=str(server.make_url("/")), addressing="path")
-        sigv4 = SigV4(region="x")
-        caller = S3Caller(http=http, sigv4=sigv4, endpoint=endpoint, clock=SystemClock(), timeout=timedelta(seconds=5))
-        credentials = FixedCredentials(credential=Credential(access_key="a", secret_key="b"))
-        return S3ObjectLister(caller=caller, credentials=credentials, prefix="uploads")
-
-    yield start
-    for server in servers:
-        await server.close()
-
-
-NOT_IMPLEMENTED = (501, "<Error><Code>NotImplemented</Code></Error>")
-ONE = (
-    "<Contents><Key>uploads/a%20b</Key><Size>1</Size><ETag>x</ETag>"
-    "<LastModified>2026-11-20T12:00:00.000Z</LastModified></Contents>"
-)
-
-
-async def test_a_store_without_versions_is_listed_by_its_latest(answering: Answering) -> None:
-    page = f"<ListBucketResult><EncodingType>url</EncodingType>{ONE}</ListBucketResult>"
-    lister = await answering(NOT_IMPLEMENTED, (200, page))
-
-    (listed,) = await all_of(lister.objects())
-
-    assert listed == ListedObject(
-        key="uploads/a b",
-        size_bytes=1,
-        etag="x",
-        version=None,
-        is_latest=True,
-        last_modified=datetime(2026, 11, 20, 12, tzinfo=UTC),
-    )
-
-
-def page(root: str, *children: str) -> tuple[int, str]:
-    return 200, f"<{root}>{''.join(children)}</{root}>"
-
-
-MORE = "<IsTruncated>true</IsTruncated>"
-SENSELESS = {
-    "no marker": [page("ListVersionsResult", MORE)],
-    "a circle": [page("ListVersionsResult", MORE, "<NextKeyMarker>uploads/a</NextKeyMarker>")],
-    "no size": [page("ListVersionsResult", "<Version><Key>uploads/a</Key><Size>-1</Size></Version>")],
-    "no listing": [page("html", "welcome")],
-    "nothing": [(200, "")],
-    "trouble": [(500, "")],
-    "no token": [NOT_IMPLEMENTED, page("ListBucketResult", MORE)],
-    "a circle of tokens": [
-        NOT_IMPLEMENTED,
-        page("ListBucketResult", MORE, "<NextContinuationToken>t</NextContinuationToken>"),
-    ],
-}
-
-
-@pytest.mark.parametrize("answers", SENSELESS.values(), ids=SENSELESS.keys())
-async def test_an_answer_that_makes_no_sense_is_trouble_and_no_end(
-    answering: Answering, answers: list[tuple[int, str]]
-) -> None:
-    lister = await answering(*answers)
-
-    with pytest.raises(StoreUnavailable):
-        await all_of(lister.objects())

@@ -12,7 +12,7 @@ from broker.domain.objects import UploadSpec
 from broker.domain.policy import Destination
 from broker.domain.sessions import Facts, Session, abort, begin
 from broker.ledger.memory import MemoryLedger
-from broker.ports import Bucket, MultipartRights
+from broker.ports import Bucket
 from broker.services.adopt import Adopt
 from broker.services.broom import Broom
 from broker.services.findings import Find
@@ -20,14 +20,11 @@ from broker.services.recover import Recover
 from broker.services.settle import Settle
 from broker.services.store_marks import MarkStores, MatchStore, TakeOver
 from broker.services.sweep import Sweep
-from broker.storage.s3.credentials import FixedCredentials
-from broker.storage.s3.lister import S3ObjectLister
-from broker.storage.s3.mark import S3StoreMark
 from broker.wiring.looking import look_of
 from broker.workers.bells import LocalBell
 from tests.clock import FrozenClock
-from tests.contracts.storage.multiparts import PartsPlace
-from tests.contracts.storage.stores import Send, Store, place_on
+from tests.contracts.storage.stores import Store
+from tests.contracts.storage.wire import Send
 
 BODY = b"123456789"
 SPEC = UploadSpec(filename="größe 100%+a.bin", size_bytes=len(BODY), content_type="text/csv")
@@ -39,20 +36,18 @@ class Site:
 
     def __init__(self, store: Store, bucket: str, http: aiohttp.ClientSession) -> None:
         self.clock, self.sealer, self.send = FrozenClock(), CapsuleSealer([b"k" * 32]), Send(http)
-        self.place = place_on(store, bucket, http, store.credential)
+        prefix = f"sweep-{uuid.uuid4().hex[:12]}"
+        self.place = store.place(bucket, http, prefix=prefix, page_size=2)
         self.ledger = MemoryLedger(self.clock)
-        parts = PartsPlace.on(store, bucket, http, store.credential)
-        prefix, credentials = f"sweep-{uuid.uuid4().hex[:12]}", FixedCredentials(credential=store.credential)
-        caller = self.place.objects.caller
         self.bucket = Bucket(
             destination=Destination(name="default", bucket=bucket, prefix=prefix),
             put=self.place.put,
             get=self.place.get,
             objects=self.place.objects,
             remover=self.place.remover,
-            multipart=MultipartRights(signer=parts.signer, uploads=parts.uploads, remover=parts.remover),
-            lister=S3ObjectLister(caller=caller, credentials=credentials, prefix=prefix, page_size=2),
-            mark=S3StoreMark(caller=caller, reading=credentials, writing=credentials, prefix=prefix),
+            multipart=self.place.multipart,
+            lister=self.place.lister,
+            mark=self.place.mark,
         )
         self.lose_ledger()
 
@@ -106,6 +101,15 @@ class Site:
         self.clock.advance(DAY)
         return change.after
 
+    async def begun(self, key: str) -> list[str]:
+        """An upload in parts under the key, where the store has such."""
+        rights = self.place.multipart
+        return [] if rights is None else [await rights.uploads.open(key, SPEC, "sealed")]
+
+    async def unfinished(self, key: str) -> list[str]:
+        rights = self.place.multipart
+        return [] if rights is None else await rights.remover.open_uploads(key)
+
     async def keys(self) -> list[str]:
         assert self.bucket.lister is not None
         return [each.key async for page in self.bucket.lister.objects() for each in page]
@@ -123,9 +127,7 @@ async def site(request: pytest.FixtureRequest, store: Store, http: aiohttp.Clien
 async def test_what_is_dead_goes_and_all_else_stays(site: Site, store: Store, is_forgotten: bool) -> None:
     place = site.bucket.destination
     dead, live = await site.dead(), await site.sent()
-    assert site.bucket.multipart is not None
-    uploads = site.bucket.multipart.uploads
-    upload_id = await uploads.open(dead.facts.key, SPEC, "sealed")
+    begun = await site.begun(dead.facts.key)
     stranger = f"{place.prefix}/{new_session_id(0)}/x y.csv"
     await store.witness.put(place.bucket, stranger, b"")
     await store.witness.put(place.bucket, f"{place.prefix}/readme", b"")
@@ -136,8 +138,8 @@ async def test_what_is_dead_goes_and_all_else_stays(site: Site, store: Store, is
 
     left = {live.facts.key, stranger, f"{place.prefix}/readme", mark_key(place.prefix)}
     assert {*await site.keys()} == left
-    assert (report.removed.objects, report.uploads.aborted, report.failed) == (1, 1, 0)
-    assert await uploads.parts(dead.facts.key, upload_id) is None
+    assert (report.removed.objects, report.uploads.aborted, report.failed) == (1, len(begun), 0)
+    assert await site.unfinished(dead.facts.key) == []
 
 
 async def test_older_versions_of_what_is_dead_go_too(store: Store, http: aiohttp.ClientSession) -> None:
@@ -145,7 +147,7 @@ async def test_older_versions_of_what_is_dead_go_too(store: Store, http: aiohttp
     site = Site(store, store.versioned_bucket, http)
     await site.mark()
     dead = await site.dead()
-    await site.bucket.remover.caller.call("DELETE", dead.facts.key, site.bucket.remover.credentials)  # type: ignore[attr-defined]
+    await store.witness.delete(store.versioned_bucket, dead.facts.key)
     await site.stored(dead)
     assert (await site.keys()).count(dead.facts.key) == 2
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import boto3
 
-from tests.contracts.storage.witness import Witness
+from tests.contracts.storage.s3.witness import S3Witness
 from tests.peers.ceph.cluster import Account, Ceph
 
 SECRET_NAME = "BROKERS_OWN_SECRET"
@@ -25,7 +25,7 @@ class RoleAccount:
     bucket: str
     role_arn: str
     broker: Account
-    witness: Witness
+    witness: S3Witness
     ceph: Ceph
 
     def toml(self) -> str:
@@ -64,7 +64,7 @@ def _account(ceph: Ceph, name: str, owner: Account, suffix: str) -> Iterator[Rol
         iam.create_role(RoleName=role, AssumeRolePolicyDocument=_policy("sts:AssumeRole", Principal=trusted))
         resources = [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"]
         iam.put_role_policy(RoleName=role, PolicyName="all", PolicyDocument=_policy("s3:*", Resource=resources))
-    witness = Witness.of(ceph.sts_url, ceph.region, owner.credential)
+    witness = S3Witness.of(ceph.sts_url, ceph.region, owner.credential)
     witness.make_bucket(bucket)
     yield RoleAccount(
         name=name,

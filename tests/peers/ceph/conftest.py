@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator, Iterator
 import aiohttp
 import pytest
 
-from tests.contracts.storage.stores import Store, real_ceph
+from tests.contracts.storage.s3.stores import S3Store, real_ceph
 from tests.peers.ceph.cluster import Ceph
 
 
 @pytest.fixture(scope="session")
-def store(ceph: Ceph) -> Iterator[Store]:
+def store(ceph: Ceph) -> Iterator[S3Store]:
     with real_ceph(ceph) as running:
         yield running
 

@@ -18,7 +18,7 @@ import msgspec
 from broker.dev.children import Child
 from broker.dev.redis_server import start_redis
 from broker.domain.principals import hash_of, new_key_text
-from tests.contracts.storage.stores import Store
+from tests.contracts.storage.s3.stores import S3Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ class Loop:
 
 
 @contextmanager
-def running_loop(store: Store, options: LoopOptions) -> Iterator[Loop]:
+def running_loop(store: S3Store, options: LoopOptions) -> Iterator[Loop]:
     directory = options.directory
     api_key, consumer_key, token = new_key_text("app"), new_key_text("worker"), secrets.token_urlsafe(24)
     with ExitStack() as stack:
@@ -78,7 +78,7 @@ def _start(stack: ExitStack, module: str, argv: list[str], env: dict[str, str], 
     return child.start()
 
 
-def _configuration(store: Store, options: LoopOptions, redis_url: str, api_key: str, consumer_key: str) -> str:
+def _configuration(store: S3Store, options: LoopOptions, redis_url: str, api_key: str, consumer_key: str) -> str:
     origins = msgspec.json.encode(options.page_origins).decode()
     multipart = ", ".join(f"{name} = {value}" for name, value in options.multipart.items())
     return f"""\

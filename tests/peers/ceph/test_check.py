@@ -15,11 +15,11 @@ from broker.operate_setup import print_setup
 from broker.settings import load
 from broker.wiring import CheckOptions, Listening, open_benches
 from tests.checks.world import Place, run
-from tests.contracts.storage.stores import Store
+from tests.contracts.storage.s3.stores import S3Store
 from tests.peers.ceph.loop import LoopOptions, running_loop
 
 
-def told(store: Store, bucket: str) -> Any:
+def told(store: S3Store, bucket: str) -> Any:
     """What `setup s3 --print` says for this destination."""
     users = {"WRITE": store.writer_name, "READ": store.owner_name, "REMOVE": store.owner_name}
     given = {f"{right}_PRINCIPAL_ARN": f"arn:aws:iam:::user/{name}" for right, name in users.items()}
@@ -28,7 +28,7 @@ def told(store: Store, bucket: str) -> Any:
 
 
 @pytest.fixture
-def bucket(store: Store) -> str:
+def bucket(store: S3Store) -> str:
     """Without its policy: `guard` is that."""
     name = f"check-{uuid.uuid4().hex[:12]}"
     client, documents = store.witness.client, told(store, name)
@@ -38,13 +38,13 @@ def bucket(store: Store) -> str:
     return name
 
 
-def guard(store: Store, bucket: str) -> None:
+def guard(store: S3Store, bucket: str) -> None:
     documents = told(store, bucket)
     store.witness.set_policy(bucket, *documents["bucket_policy"]["Statement"])
     store.witness.set_public_access(bucket, documents["public_access_block"])
 
 
-def place(store: Store, bucket: str, **given: Any) -> Place:
+def place(store: S3Store, bucket: str, **given: Any) -> Place:
     return Place(
         endpoint=store.url,
         region=store.region,
@@ -55,7 +55,7 @@ def place(store: Store, bucket: str, **given: Any) -> Place:
     )
 
 
-async def test_behind_the_guard_everything_passes_that_the_dialect_promises(store: Store, bucket: str) -> None:
+async def test_behind_the_guard_everything_passes_that_the_dialect_promises(store: S3Store, bucket: str) -> None:
     guard(store, bucket)
 
     checked = await place(store, bucket, dialect="ceph", more={"accept_unsigned_headers": True}).check()
@@ -73,11 +73,11 @@ async def test_behind_the_guard_everything_passes_that_the_dialect_promises(stor
         "event",
     }
     assert await store.witness.keys(bucket) == set()
-    assert await store.witness.parts(bucket, "") == set()
+    assert await store.witness.unfinished(bucket, "") == set()
 
 
 async def test_the_event_of_a_topic_as_it_is_printed_is_heard(
-    store: Store, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: S3Store, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     guard(store, bucket)
     with running_loop(store, LoopOptions(bucket=bucket, directory=tmp_path, first_look="600s")) as loop:
@@ -101,7 +101,7 @@ async def test_the_event_of_a_topic_as_it_is_printed_is_heard(
     assert checked.step("event").said.endswith("by ceph")
 
 
-def make_topic(store: Store, topic: Any) -> None:
+def make_topic(store: S3Store, topic: Any) -> None:
     client = boto3.client(
         "sns",
         endpoint_url=store.url,
@@ -113,7 +113,7 @@ def make_topic(store: Store, topic: Any) -> None:
     client.close()
 
 
-async def test_called_aws_it_fails_at_what_it_ignores(store: Store, bucket: str) -> None:
+async def test_called_aws_it_fails_at_what_it_ignores(store: S3Store, bucket: str) -> None:
     guard(store, bucket)
 
     checked = await place(store, bucket, dialect="aws").check()
@@ -124,7 +124,7 @@ async def test_called_aws_it_fails_at_what_it_ignores(store: Store, bucket: str)
     assert await store.witness.keys(bucket) == set()
 
 
-async def test_without_the_guard_it_fails_where_the_writer_reads(store: Store, bucket: str) -> None:
+async def test_without_the_guard_it_fails_where_the_writer_reads(store: S3Store, bucket: str) -> None:
     everything = {
         "Effect": "Allow",
         "Principal": {"AWS": [f"arn:aws:iam:::user/{store.writer_name}"]},
@@ -140,7 +140,7 @@ async def test_without_the_guard_it_fails_where_the_writer_reads(store: Store, b
     assert "deny s3:GetObject" in str(checked.step("unsigned-copy").fix)
 
 
-async def test_what_it_takes_and_does_not_do_is_told(store: Store, bucket: str) -> None:
+async def test_what_it_takes_and_does_not_do_is_told(store: S3Store, bucket: str) -> None:
     tagging = {"Effect": "Allow", "Action": ["s3:PutObjectTagging"], "Resource": [f"arn:aws:s3:::{bucket}/uploads/*"]}
     principal = {"Principal": {"AWS": [f"arn:aws:iam:::user/{store.writer_name}"]}}
     store.witness.set_policy(bucket, *told(store, bucket)["bucket_policy"]["Statement"], tagging | principal)

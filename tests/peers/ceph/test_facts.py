@@ -12,9 +12,10 @@ import pytest
 
 from broker.domain.errors import StoreRefused
 from broker.storage.s3.sigv4 import Credential, SigV4
-from tests.contracts.storage.guard import guard_statements
+from tests.contracts.storage.s3.guard import guard_statements
+from tests.contracts.storage.s3.stores import S3Place, S3Store, place_on
 from tests.contracts.storage.samples import BODY, OTHER, SPEC, with_digest
-from tests.contracts.storage.stores import Place, Reply, Send, Store, as_signed, place_on
+from tests.contracts.storage.wire import Reply, Send, as_signed
 
 ALLOW_PUT, READER_MAY_READ, WRITER_MAY_NOT = range(3)  # the order of `guard_statements`
 
@@ -25,7 +26,7 @@ def send(http: aiohttp.ClientSession) -> Send:
 
 
 @pytest.fixture
-def place(store: Store, http: aiohttp.ClientSession) -> Place:
+def place(store: S3Store, http: aiohttp.ClientSession) -> S3Place:
     return place_on(store, store.bucket, http, store.credential)
 
 
@@ -34,7 +35,7 @@ def key() -> str:
     return f"uploads/{uuid.uuid4().hex}/report.csv"
 
 
-async def put_with(place: Place, send: Send, key: str, headers: dict[str, str]) -> Reply:
+async def put_with(place: S3Place, send: Send, key: str, headers: dict[str, str]) -> Reply:
     wire = as_signed(await place.sign_put(key, SPEC), BODY)
     return await send(replace(wire, headers={**wire.headers, **headers}))
 
@@ -43,14 +44,14 @@ async def put_with(place: Place, send: Send, key: str, headers: dict[str, str]) 
 
 
 @pytest.mark.parametrize("sigv4", [SigV4(region="eu-west-9"), SigV4(region="default", service="sts")])
-async def test_any_region_and_service_will_do(place: Place, send: Send, key: str, sigv4: SigV4) -> None:
+async def test_any_region_and_service_will_do(place: S3Place, send: Send, key: str, sigv4: SigV4) -> None:
     """With the right secret key, and only when they were signed: changed in the URL they break the signature."""
     elsewhere = replace(place, put=replace(place.put, sigv4=sigv4))
 
     assert (await send.put(await elsewhere.sign_put(key, SPEC), BODY)).status == 200
 
 
-async def test_a_put_may_come_from_the_future(place: Place, send: Send, key: str) -> None:
+async def test_a_put_may_come_from_the_future(place: S3Place, send: Send, key: str) -> None:
     now = place.clock.now() + timedelta(minutes=20)
     request = await place.put.sign_put(key, SPEC, "sealed", now=now, ends=now + timedelta(minutes=5))
 
@@ -58,7 +59,7 @@ async def test_a_put_may_come_from_the_future(place: Place, send: Send, key: str
 
 
 async def test_a_session_token_means_nothing_without_sts(
-    store: Store, http: aiohttp.ClientSession, send: Send, key: str
+    store: S3Store, http: aiohttp.ClientSession, send: Send, key: str
 ) -> None:
     keys = store.credential
     tokened = Credential(access_key=keys.access_key, secret_key=keys.secret_key, session_token="invented")
@@ -68,8 +69,8 @@ async def test_a_session_token_means_nothing_without_sts(
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "crc32c", "crc64nvme"])
-async def test_an_amz_checksum_is_ignored(place: Place, send: Send, key: str, algorithm: str) -> None:
-    signing = replace(place.put, dialect=replace(place.dialect, verifies=(algorithm,)))
+async def test_an_amz_checksum_is_ignored(place: S3Place, send: Send, key: str, algorithm: str) -> None:
+    signing = replace(place.put, dialect=replace(place.put.dialect, verifies=(algorithm,)))
     request = await replace(place, put=signing).sign_put(key, with_digest(algorithm))
 
     reply = await send.put(request, OTHER)
@@ -81,7 +82,7 @@ async def test_an_amz_checksum_is_ignored(place: Place, send: Send, key: str, al
 # --- why the guard needs more than s3:PutObject ----------------------------------------------------------
 
 
-def guarded(store: Store, http: aiohttp.ClientSession, *statements: int) -> tuple[Place, Place]:
+def guarded(store: S3Store, http: aiohttp.ClientSession, *statements: int) -> tuple[S3Place, S3Place]:
     """The owner's and the writer's place in a bucket behind some of the guard's statements."""
     bucket = f"facts-{uuid.uuid4().hex[:12]}"
     store.witness.make_bucket(bucket)
@@ -91,7 +92,7 @@ def guarded(store: Store, http: aiohttp.ClientSession, *statements: int) -> tupl
 
 
 async def test_the_owner_of_a_bucket_may_not_even_head_what_another_account_wrote_there(
-    store: Store, http: aiohttp.ClientSession, send: Send, key: str
+    store: S3Store, http: aiohttp.ClientSession, send: Send, key: str
 ) -> None:
     owner, writer = guarded(store, http, ALLOW_PUT)
     assert (await send.put(await writer.sign_put(key, SPEC), BODY)).status == 200
@@ -101,7 +102,7 @@ async def test_the_owner_of_a_bucket_may_not_even_head_what_another_account_wrot
 
 
 async def test_who_may_only_put_may_still_copy_what_he_put(
-    store: Store, http: aiohttp.ClientSession, send: Send, key: str
+    store: S3Store, http: aiohttp.ClientSession, send: Send, key: str
 ) -> None:
     """So one client's upload could be read through another client's signed PUT."""
     owner, writer = guarded(store, http, ALLOW_PUT, READER_MAY_READ)
@@ -117,13 +118,13 @@ async def test_who_may_only_put_may_still_copy_what_he_put(
 # --- public ACLs -----------------------------------------------------------------------------------------
 
 
-def set_public_access(place: Place, setting: str) -> None:
+def set_public_access(place: S3Place, setting: str) -> None:
     names = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
     place.witness.set_public_access(place.bucket, {name: name == setting for name in names})
 
 
 async def test_ignored_public_acls_open_nothing(
-    store: Store, http: aiohttp.ClientSession, send: Send, key: str
+    store: S3Store, http: aiohttp.ClientSession, send: Send, key: str
 ) -> None:
     owner, writer = guarded(store, http, ALLOW_PUT, READER_MAY_READ, WRITER_MAY_NOT)
     set_public_access(owner, "IgnorePublicAcls")
@@ -136,7 +137,7 @@ async def test_ignored_public_acls_open_nothing(
 
 
 async def test_blocked_public_acls_refuse_every_put(
-    store: Store, http: aiohttp.ClientSession, send: Send, key: str
+    store: S3Store, http: aiohttp.ClientSession, send: Send, key: str
 ) -> None:
     owner, writer = guarded(store, http, ALLOW_PUT, READER_MAY_READ, WRITER_MAY_NOT)
     set_public_access(owner, "BlockPublicAcls")

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.contracts.storage.guard import guard_statements
-from tests.contracts.storage.stores import Store
+from tests.contracts.storage.s3.guard import guard_statements
+from tests.contracts.storage.s3.stores import S3Store
 from tests.peers.ceph.client import Client
 from tests.peers.ceph.loop import LoopOptions, running_loop
 from tests.peers.ceph.topics import Topic, subscribe
@@ -21,7 +21,7 @@ BODY = b"a,b\n1,2\n" * 1000
 
 
 @pytest.fixture(scope="module")
-def bucket(store: Store) -> str:
+def bucket(store: S3Store) -> str:
     name = f"loop-{uuid.uuid4().hex[:12]}"
     store.witness.make_bucket(name)
     store.witness.set_policy(name, *guard_statements(name, writer=store.writer_name, reader=store.owner_name))
@@ -29,7 +29,7 @@ def bucket(store: Store) -> str:
 
 
 @pytest.fixture(scope="module")
-def client(store: Store, bucket: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+def client(store: S3Store, bucket: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """A topic that is not persistent: Ceph pushes before it answers the PUT, at once and once."""
     directory = tmp_path_factory.mktemp("loop")
     with running_loop(store, LoopOptions(bucket=bucket, directory=directory, first_look=FIRST_LOOK)) as loop:

@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 
 from broker.domain.principals import hash_of, new_key_text
-from tests.contracts.storage.guard import guard_statements
-from tests.contracts.storage.stores import Store
-from tests.contracts.storage.witness import Witness
+from tests.contracts.storage.s3.guard import guard_statements
+from tests.contracts.storage.s3.stores import S3Store
+from tests.contracts.storage.s3.witness import S3Witness
 from tests.peers.ceph.client import Client, curl
 from tests.peers.ceph.loop import LoopOptions, running_loop
 from tests.peers.ceph.topics import ALL, Topic, subscribe
@@ -85,13 +85,13 @@ class Buckets:
     theirs: str
 
 
-def new_bucket(store: Store, *, of_writer: bool = False) -> str:
+def new_bucket(store: S3Store, *, of_writer: bool = False) -> str:
     """Behind the guard."""
     name = f"told-{uuid.uuid4().hex[:12]}"
     reader, writer = store.owner_name, store.writer_name
     if of_writer:
         reader, writer = writer, reader
-    witness = Witness.of(store.url, store.region, store.writer if of_writer else store.credential)
+    witness = S3Witness.of(store.url, store.region, store.writer if of_writer else store.credential)
     witness.make_bucket(name)
     witness.set_policy(name, *guard_statements(name, writer=writer, reader=reader))
     witness.close()
@@ -100,7 +100,7 @@ def new_bucket(store: Store, *, of_writer: bool = False) -> str:
 
 @contextmanager
 def running(
-    store: Store, bucket: str, directory: Path, *, more: str = "", has_consumer: bool = True
+    store: S3Store, bucket: str, directory: Path, *, more: str = "", has_consumer: bool = True
 ) -> Iterator[tuple[Client, str]]:
     """A client of a running loop, and the URL of its source `ceph`."""
     options = LoopOptions(
@@ -121,12 +121,12 @@ def topic(url: str, **more: Any) -> Topic:
 
 
 @pytest.fixture(scope="module")
-def buckets(store: Store) -> Buckets:
+def buckets(store: S3Store) -> Buckets:
     return Buckets(ours=new_bucket(store), queued=new_bucket(store), theirs=new_bucket(store, of_writer=True))
 
 
 @pytest.fixture(scope="module")
-def client(store: Store, buckets: Buckets, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+def client(store: S3Store, buckets: Buckets, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """`default` tells everything twice, at once and from a queue; `queued` from a queue; `theirs` by its account."""
     more = MORE.format(
         queued=buckets.queued,
@@ -206,7 +206,7 @@ def test_two_accounts_tell_of_their_own_bucket_and_of_no_other(client: Client, b
     assert json.loads(curl(url + TOKEN, "--json", forged))["status"] == 401
 
 
-def test_what_was_processed_and_goes_gets_one_line_however_often_ceph_tells(store: Store, client: Client) -> None:
+def test_what_was_processed_and_goes_gets_one_line_however_often_ceph_tells(store: S3Store, client: Client) -> None:
     queued = client.accepted("queue")
     before = client.settled(uploaded(client))
     store.witness.client.delete_object(Bucket=before["object"]["bucket"], Key=before["object"]["key"])
@@ -220,7 +220,7 @@ def test_what_was_processed_and_goes_gets_one_line_however_often_ceph_tells(stor
     assert (after["state"], states(after), after["result"]) == ("processed", WHOLE, before["result"])
 
 
-def test_a_job_whose_object_goes_before_anybody_takes_it_fails(store: Store, tmp_path: Path) -> None:
+def test_a_job_whose_object_goes_before_anybody_takes_it_fails(store: S3Store, tmp_path: Path) -> None:
     bucket = new_bucket(store)
     with running(store, bucket, tmp_path, has_consumer=False) as (client, url):
         subscribe(store, bucket, topic(url, events=ALL))

@@ -20,14 +20,18 @@ from broker.domain.errors import CredentialsUnavailable, StoreRefused
 from broker.domain.objects import judge, pin_of
 from broker.ports import Bucket
 from broker.settings import load
+from broker.storage.s3.lister import S3ObjectLister
+from broker.storage.s3.mark import S3StoreMark
 from broker.storage.s3.signer import S3GetSigner, S3PutSigner
 from broker.storage.s3.store import S3ObjectHead, S3ObjectRemover
 from broker.wiring.credentials import open_keyring
 from broker.wiring.providers import buckets_of
-from tests.contracts.storage.guard import guard_statements
+from tests.contracts.storage.s3.guard import guard_statements
+from tests.contracts.storage.s3.stores import S3Place, S3Store
+from tests.contracts.storage.s3.words import S3_WORDS
 from tests.contracts.storage.samples import BODY, SPEC
-from tests.contracts.storage.stores import Place, Send, Store, as_signed
-from tests.contracts.storage.test_unsigned_headers import COPY, SECRET, Attack
+from tests.contracts.storage.test_unsigned_headers import REPLACING, SECRET, Attack
+from tests.contracts.storage.wire import Send, as_signed
 from tests.peers.ceph.accounts import SECRET_NAME, RoleAccount, role_accounts
 from tests.peers.ceph.cluster import Ceph
 from tests.peers.ceph.loop import LoopOptions, running_loop
@@ -54,29 +58,32 @@ async def buckets(
         yield buckets_of(load(path, {}).destinations, http, SystemClock(), keyring)
 
 
-def place_of(bucket: Bucket, account: RoleAccount) -> Place:
+def place_of(bucket: Bucket, account: RoleAccount) -> S3Place:
     assert isinstance(bucket.put, S3PutSigner)
     assert isinstance(bucket.get, S3GetSigner)
     assert isinstance(bucket.objects, S3ObjectHead)
     assert isinstance(bucket.remover, S3ObjectRemover)
-    return Place(
+    assert isinstance(bucket.lister, S3ObjectLister)
+    assert isinstance(bucket.mark, S3StoreMark)
+    return S3Place(
         put=bucket.put,
         get=bucket.get,
         objects=bucket.objects,
         remover=bucket.remover,
-        dialect=bucket.put.dialect,
+        lister=bucket.lister,
+        mark=bucket.mark,
         witness=account.witness,
         bucket=account.bucket,
     )
 
 
 @pytest.fixture
-def red(buckets: dict[str, Bucket], accounts: Accounts) -> Place:
+def red(buckets: dict[str, Bucket], accounts: Accounts) -> S3Place:
     return place_of(buckets["red"], accounts[0])
 
 
 @pytest.fixture
-def blue(buckets: dict[str, Bucket], accounts: Accounts) -> Place:
+def blue(buckets: dict[str, Bucket], accounts: Accounts) -> S3Place:
     return place_of(buckets["blue"], accounts[1])
 
 
@@ -90,19 +97,19 @@ def key() -> str:
     return f"uploads/{uuid.uuid4().hex}/report.csv"
 
 
-async def signed_get(place: Place, signer: S3GetSigner, key: str) -> SignedRequest:
+async def signed_get(place: S3Place, signer: S3GetSigner, key: str) -> SignedRequest:
     info = await place.objects.head(key)
     assert info is not None
     now = place.clock.now()
     return await signer.sign_get(key, pin_of(info), filename="r.csv", now=now, ends=now + SOON)
 
 
-async def read_by(place: Place, send: Send, key: str) -> bytes:
+async def read_by(place: S3Place, send: Send, key: str) -> bytes:
     """By the session for reading: on Ceph the owner of a bucket may not read what another's session wrote there."""
     return (await send(as_signed(await signed_get(place, place.get, key)))).body
 
 
-async def test_each_right_does_its_work_with_its_own_session(red: Place, blue: Place, send: Send, key: str) -> None:
+async def test_each_right_does_its_work_with_its_own_session(red: S3Place, blue: S3Place, send: Send, key: str) -> None:
     for place in (red, blue):
         request = await place.sign_put(key, SPEC)
         assert "X-Amz-Security-Token" in request.url
@@ -131,7 +138,7 @@ async def test_parts_listings_and_the_note_work_with_sessions(buckets: dict[str,
         assert [each.key async for page in bucket.lister.objects() for each in page] == ["uploads/.broker"]
 
 
-async def test_a_session_for_writing_writes_nowhere_but_under_its_prefix(red: Place, send: Send) -> None:
+async def test_a_session_for_writing_writes_nowhere_but_under_its_prefix(red: S3Place, send: Send) -> None:
     for elsewhere in ("private/mine", "uploads2/mine", "uploads"):
         reply = await send.put(await red.sign_put(elsewhere, SPEC), BODY)
 
@@ -139,7 +146,7 @@ async def test_a_session_for_writing_writes_nowhere_but_under_its_prefix(red: Pl
         assert elsewhere not in await red.witness.keys(red.bucket)
 
 
-async def test_a_session_for_writing_reads_and_removes_nothing(red: Place, send: Send, key: str) -> None:
+async def test_a_session_for_writing_reads_and_removes_nothing(red: S3Place, send: Send, key: str) -> None:
     assert (await send.put(await red.sign_put(key, SPEC), BODY)).status == 200
     by_writer = replace(red.get, credentials=red.put.credentials)
 
@@ -150,7 +157,7 @@ async def test_a_session_for_writing_reads_and_removes_nothing(red: Place, send:
     assert await read_by(red, send, key) == BODY
 
 
-async def test_a_session_for_reading_writes_and_removes_nothing(red: Place, send: Send, key: str) -> None:
+async def test_a_session_for_reading_writes_and_removes_nothing(red: S3Place, send: Send, key: str) -> None:
     """That for removing may write on Ceph 16.2, which asks for it at an abort; no client ever holds what it signs."""
     signer, now = replace(red.put, credentials=red.get.credentials), red.clock.now()
 
@@ -161,14 +168,14 @@ async def test_a_session_for_reading_writes_and_removes_nothing(red: Place, send
     assert key not in await red.witness.keys(red.bucket)
 
 
-@pytest.mark.parametrize("headers", [{}, COPY], ids=["plain", "with other metadata"])
+@pytest.mark.parametrize("headers", [{}, REPLACING], ids=["plain", "with other metadata"])
 @pytest.mark.parametrize("source", ["private/secret", "uploads/theirs"])
 async def test_no_signed_put_becomes_a_copy(
-    red: Place, send: Send, key: str, source: str, headers: dict[str, str]
+    red: S3Place, send: Send, key: str, source: str, headers: dict[str, str]
 ) -> None:
     """The attack that a store obeys which obeys unsigned headers, if whoever signed may read."""
     await red.witness.put(red.bucket, source, SECRET)
-    attack = Attack(place=red, send=send, key=key)
+    attack = Attack(place=red, send=send, key=key, header=S3_WORDS.header)
 
     reply = await attack.copy(source, **headers)
 
@@ -176,7 +183,7 @@ async def test_no_signed_put_becomes_a_copy(
     assert await attack.found() is None
 
 
-async def test_no_signed_part_becomes_a_copy(red: Place, buckets: dict[str, Bucket], send: Send, key: str) -> None:
+async def test_no_signed_part_becomes_a_copy(red: S3Place, buckets: dict[str, Bucket], send: Send, key: str) -> None:
     await red.witness.put(red.bucket, "private/secret", SECRET)
     rights = buckets["red"].multipart
     assert rights is not None
@@ -193,7 +200,7 @@ async def test_no_signed_part_becomes_a_copy(red: Place, buckets: dict[str, Buck
 
 
 async def test_without_its_session_policy_the_same_role_would_be_read_with(
-    accounts: Accounts, red: Place, send: Send, key: str, tmp_path: Path
+    accounts: Accounts, red: S3Place, send: Send, key: str, tmp_path: Path
 ) -> None:
     """So it is the session policy that helps, and not what the role may."""
     await red.witness.put(red.bucket, "private/secret", SECRET)
@@ -206,13 +213,15 @@ async def test_without_its_session_policy_the_same_role_would_be_read_with(
         bucket = buckets_of({"red": place}, red.remover.caller.http, SystemClock(), keyring)["red"]
         assert isinstance(bucket.put, S3PutSigner)
 
-        reply = await Attack(place=replace(red, put=bucket.put), send=send, key=key).copy("private/secret", **COPY)
+        leaking = replace(red, put=bucket.put)
+        attack = Attack(place=leaking, send=send, key=key, header=S3_WORDS.header)
+        reply = await attack.copy("private/secret", **REPLACING)
 
     assert reply.status == 200
     assert await read_by(red, send, key) == SECRET
 
 
-async def test_no_account_reaches_the_other(red: Place, blue: Place, send: Send, key: str) -> None:
+async def test_no_account_reaches_the_other(red: S3Place, blue: S3Place, send: Send, key: str) -> None:
     strayed = replace(red.put, credentials=blue.put.credentials)
     now = red.clock.now()
 
@@ -238,7 +247,7 @@ async def test_a_stranger_is_not_given_the_role(
 
 
 async def test_one_process_serves_both_accounts(
-    store: Store, accounts: Accounts, http: aiohttp.ClientSession, tmp_path: Path
+    store: S3Store, accounts: Accounts, http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
     """Through the API: minted, sent, looked at, read back – for each account with its own role."""
     guarded = f"guarded-{uuid.uuid4().hex[:12]}"

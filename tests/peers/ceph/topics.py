@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import boto3
 
 from broker.storage.s3.sigv4 import Credential
-from tests.contracts.storage.stores import Store
-from tests.contracts.storage.witness import Witness
+from tests.contracts.storage.s3.stores import S3Store
+from tests.contracts.storage.s3.witness import S3Witness
 
 CREATED = ("s3:ObjectCreated:*",)
 ALL = ("s3:ObjectCreated:*", "s3:ObjectRemoved:*")
@@ -27,7 +27,7 @@ class Topic:
     events: Sequence[str] = CREATED
 
 
-def subscribe(store: Store, bucket: str, *topics: Topic, owner: Credential | None = None) -> None:
+def subscribe(store: S3Store, bucket: str, *topics: Topic, owner: Credential | None = None) -> None:
     """:param owner: of the bucket; by default the store's."""
     keys = owner or store.credential
     client = boto3.client(
@@ -43,7 +43,7 @@ def subscribe(store: Store, bucket: str, *topics: Topic, owner: Credential | Non
         arn = client.create_topic(Name=topic.name, Attributes=attributes)["TopicArn"]
         rules.append({"Id": topic.name, "TopicArn": arn, "Events": list(topic.events)})
     client.close()
-    witness = Witness.of(store.url, store.region, keys)
+    witness = S3Witness.of(store.url, store.region, keys)
     witness.client.put_bucket_notification_configuration(
         Bucket=bucket, NotificationConfiguration={"TopicConfigurations": rules}
     )

@@ -20,7 +20,8 @@ from broker.storage.s3.multipart import S3MultipartRemover, S3MultipartUploads
 from broker.storage.s3.parts import S3PartSigner
 from broker.storage.s3.sigv4 import Credential, SigV4
 from broker.storage.s3.store import S3ObjectHead
-from tests.contracts.storage.stores import Reply, Send, Store, Wire
+from tests.contracts.storage.s3.stores import S3Store
+from tests.contracts.storage.wire import Reply, Send, Wire
 
 # Two parts: the first as small as S3 allows, the last smaller.
 LAST_BYTES = 7
@@ -63,7 +64,7 @@ class PartsPlace:
     clock: SystemClock = field(default_factory=SystemClock)
 
     @classmethod
-    def on(cls, store: Store, bucket: str, http: aiohttp.ClientSession, credential: Credential) -> "PartsPlace":
+    def on(cls, store: S3Store, bucket: str, http: aiohttp.ClientSession, credential: Credential) -> "PartsPlace":
         sigv4, credentials = SigV4(region=store.region), FixedCredentials(credential=credential)
         endpoint = Endpoint.of(bucket=bucket, region=store.region, url=store.url, addressing="path")
         caller = S3Caller(http=http, sigv4=sigv4, endpoint=endpoint, clock=SystemClock(), timeout=timedelta(seconds=10))

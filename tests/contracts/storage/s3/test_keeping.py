@@ -18,12 +18,13 @@ from broker.domain.objects import judge, pin_of
 from broker.storage.s3.dialects import DialectName
 from broker.storage.s3.keeping import Feature, Keeping
 from broker.storage.s3.multipart import S3MultipartUploads
-from tests.contracts.storage import multiparts
-from tests.contracts.storage.multiparts import PartsPlace
+from tests.contracts.storage.s3 import multiparts
+from tests.contracts.storage.s3.multiparts import PartsPlace
+from tests.contracts.storage.s3.stores import S3Place, S3Store
 from tests.contracts.storage.samples import BODY, SPEC
-from tests.contracts.storage.stores import Place, Send, Store, as_signed
 from tests.contracts.storage.tampering import with_header, without_header
 from tests.contracts.storage.test_put_tampered import assert_nothing_is_stored, assert_refused
+from tests.contracts.storage.wire import Send, as_signed
 from tests.peers.ceph.config import KMS_KEY_ID
 
 
@@ -77,7 +78,7 @@ CASES = [
 
 
 @pytest.fixture(params=CASES)
-def asked(request: pytest.FixtureRequest, store: Store) -> Case:
+def asked(request: pytest.FixtureRequest, store: S3Store) -> Case:
     found: Case = request.param
     if not found.keeping.features <= store.dialect.keeps | KEPT_BY_PUT.get(store.dialect_name, frozenset()):
         pytest.skip("a destination of this dialect may not ask for it")
@@ -85,12 +86,12 @@ def asked(request: pytest.FixtureRequest, store: Store) -> Case:
 
 
 @pytest.fixture
-def kept_place(place: Place, asked: Case) -> Place:
+def kept_place(place: S3Place, asked: Case) -> S3Place:
     return replace(place, put=replace(place.put, keeping=asked.keeping))
 
 
 @pytest.fixture
-def parts_place(store: Store, http: aiohttp.ClientSession, asked: Case) -> PartsPlace:
+def parts_place(store: S3Store, http: aiohttp.ClientSession, asked: Case) -> PartsPlace:
     if not asked.keeping.features <= store.dialect.keeps:
         pytest.skip("of an object in parts this store forgets it: tests/peers/ceph/test_keeping.py")
     place = PartsPlace.on(store, store.bucket, http, store.credential)
@@ -98,7 +99,7 @@ def parts_place(store: Store, http: aiohttp.ClientSession, asked: Case) -> Parts
     return replace(place, uploads=replace(place.uploads, keeping=asked.keeping))
 
 
-async def assert_kept(place: Place, key: str, asked: Case) -> None:
+async def assert_kept(place: S3Place, key: str, asked: Case) -> None:
     client = place.witness.client
     head = await asyncio.to_thread(lambda: client.head_object(Bucket=place.bucket, Key=key))
     headers = head["ResponseMetadata"]["HTTPHeaders"]
@@ -108,7 +109,7 @@ async def assert_kept(place: Place, key: str, asked: Case) -> None:
 
 
 async def test_the_object_is_kept_as_asked_judged_read_and_removed(
-    kept_place: Place, send: Send, key: str, asked: Case
+    kept_place: S3Place, send: Send, key: str, asked: Case
 ) -> None:
     reply = await send.put(await kept_place.sign_put(key, SPEC), BODY)
 
@@ -124,7 +125,7 @@ async def test_the_object_is_kept_as_asked_judged_read_and_removed(
     assert await kept_place.objects.head(key) is None
 
 
-async def test_no_client_leaves_it_out(store: Store, kept_place: Place, send: Send, key: str, asked: Case) -> None:
+async def test_no_client_leaves_it_out(store: S3Store, kept_place: S3Place, send: Send, key: str, asked: Case) -> None:
     for name in asked.keeping.headers:
         reply = await send(without_header(name)(as_signed(await kept_place.sign_put(key, SPEC), BODY)))
 
@@ -133,7 +134,7 @@ async def test_no_client_leaves_it_out(store: Store, kept_place: Place, send: Se
 
 
 async def test_no_client_asks_for_something_else(
-    store: Store, kept_place: Place, send: Send, key: str, asked: Case
+    store: S3Store, kept_place: S3Place, send: Send, key: str, asked: Case
 ) -> None:
     for name, value in asked.other.items():
         assert name in asked.keeping.headers
@@ -144,7 +145,7 @@ async def test_no_client_asks_for_something_else(
 
 
 async def test_an_object_in_parts_is_kept_as_asked_and_its_parts_ask_for_nothing(
-    parts_place: PartsPlace, kept_place: Place, key: str, asked: Case
+    parts_place: PartsPlace, kept_place: S3Place, key: str, asked: Case
 ) -> None:
     part = await parts_place.sign(key, "an-upload", 1, MIN_PART_BYTES)
     assert part.headers == {}

@@ -13,7 +13,7 @@ from broker.contract import Level
 from broker.domain.errors import StoreUnavailable
 from broker.domain.multipart import MIN_PART_BYTES, StoredPart
 from broker.domain.objects import judge
-from tests.contracts.storage.multiparts import (
+from tests.contracts.storage.s3.multiparts import (
     BODY,
     LAST_BYTES,
     SPEC,
@@ -24,7 +24,8 @@ from tests.contracts.storage.multiparts import (
     with_part_header,
     with_part_method,
 )
-from tests.contracts.storage.stores import Store, as_signed
+from tests.contracts.storage.s3.stores import S3Store
+from tests.contracts.storage.wire import as_signed
 
 PART = b"123456789"
 OTHER_NAME = "other.csv"
@@ -61,12 +62,12 @@ NEIGHBOURS = [
 
 
 @pytest.fixture
-def parts_place(store: Store, http: aiohttp.ClientSession) -> PartsPlace:
+def parts_place(store: S3Store, http: aiohttp.ClientSession) -> PartsPlace:
     return PartsPlace.on(store, store.bucket, http, store.credential)
 
 
 @pytest.fixture
-async def misbehave(store: Store, http: aiohttp.ClientSession) -> AsyncIterator[Misbehave]:
+async def misbehave(store: S3Store, http: aiohttp.ClientSession) -> AsyncIterator[Misbehave]:
     """Tells an emulator what to do wrong; harmless again afterwards."""
     url = f"{store.url}/_emulator/faults"
 
@@ -170,7 +171,7 @@ async def test_an_expired_part_is_refused(parts_place: PartsPlace, key: str) -> 
     ],
 )
 async def test_an_unsigned_amz_header_on_a_part_is_refused_or_changes_nothing(
-    store: Store, parts_place: PartsPlace, key: str, name: str, value: str
+    store: S3Store, parts_place: PartsPlace, key: str, name: str, value: str
 ) -> None:
     upload_id = await parts_place.uploads.open(key, SPEC, "sealed")
     wire = as_signed(await parts_place.sign(key, upload_id, 1, len(PART)), PART)
@@ -184,7 +185,7 @@ async def test_an_unsigned_amz_header_on_a_part_is_refused_or_changes_nothing(
     assert [part.size_bytes for part in stored] == ([len(PART)] if reply.status == 200 else [])
 
 
-async def test_a_part_cannot_be_turned_into_a_copy(store: Store, parts_place: PartsPlace, key: str) -> None:
+async def test_a_part_cannot_be_turned_into_a_copy(store: S3Store, parts_place: PartsPlace, key: str) -> None:
     if store.dialect.accepts_unsigned_headers:
         pytest.skip("this store obeys unsigned headers: its destination needs a write credential that cannot read")
     private, stored = f"{key}.private", (await parts_place.uploaded(f"{key}.private"))
@@ -238,7 +239,7 @@ async def test_every_key_can_be_uploaded_in_parts(parts_place: PartsPlace, key: 
 
 
 async def test_in_a_versioned_bucket_a_completed_upload_names_its_version(
-    store: Store, http: aiohttp.ClientSession, key: str
+    store: S3Store, http: aiohttp.ClientSession, key: str
 ) -> None:
     versioned = PartsPlace.on(store, store.versioned_bucket, http, store.credential)
 

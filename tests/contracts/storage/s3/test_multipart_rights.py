@@ -16,12 +16,13 @@ import pytest
 from broker.domain.errors import StoreRefused
 from broker.domain.objects import judge
 from broker.storage.s3.policies import Right, policies_of
-from tests.contracts.storage.multiparts import SPEC, PartsPlace, with_part_header
-from tests.contracts.storage.stores import Store, Wire, as_signed
-from tests.contracts.storage.test_lister import all_of, lister_on
+from tests.contracts.storage.s3.multiparts import SPEC, PartsPlace, with_part_header
+from tests.contracts.storage.s3.stores import S3Store
+from tests.contracts.storage.test_lister import all_of
+from tests.contracts.storage.wire import Wire, as_signed
 
 
-def printed(store: Store, bucket: str, right: Right, who: str) -> list[dict[str, Any]]:
+def printed(store: S3Store, bucket: str, right: Right, who: str) -> list[dict[str, Any]]:
     """What `setup s3 --print` prints for a right, given to `who`."""
     policies = policies_of(bucket=bucket, prefix="uploads", dialect=store.dialect, origins=())
     principal = {"Principal": {"AWS": [f"arn:aws:iam:::user/{who}"]}}
@@ -29,19 +30,19 @@ def printed(store: Store, bucket: str, right: Right, who: str) -> list[dict[str,
 
 
 @pytest.fixture
-def bucket(store: Store) -> str:
+def bucket(store: S3Store) -> str:
     name = f"rights-{uuid.uuid4().hex[:12]}"
     store.witness.make_bucket(name)
     return name
 
 
 @pytest.fixture
-def owner(store: Store, bucket: str, http: aiohttp.ClientSession) -> PartsPlace:
+def owner(store: S3Store, bucket: str, http: aiohttp.ClientSession) -> PartsPlace:
     return PartsPlace.on(store, bucket, http, store.credential)
 
 
 @pytest.fixture
-def other(store: Store, bucket: str, http: aiohttp.ClientSession) -> PartsPlace:
+def other(store: S3Store, bucket: str, http: aiohttp.ClientSession) -> PartsPlace:
     """The adapters with the credential of another account, which may what the policy says."""
     return PartsPlace.on(store, bucket, http, store.writer)
 
@@ -65,7 +66,7 @@ async def test_a_stranger_opens_lists_and_aborts_nothing(owner: PartsPlace, othe
 
 
 async def test_a_writer_behind_the_guard_uploads_in_parts(
-    store: Store, bucket: str, owner: PartsPlace, other: PartsPlace, key: str
+    store: S3Store, bucket: str, owner: PartsPlace, other: PartsPlace, key: str
 ) -> None:
     writer = printed(store, bucket, "write", store.writer_name)
     store.witness.set_policy(bucket, *writer, *printed(store, bucket, "read", store.owner_name))
@@ -82,7 +83,7 @@ async def test_a_writer_behind_the_guard_uploads_in_parts(
 
 
 async def test_a_remover_finds_and_aborts_and_opens_nothing(
-    store: Store, bucket: str, owner: PartsPlace, other: PartsPlace, key: str
+    store: S3Store, bucket: str, owner: PartsPlace, other: PartsPlace, key: str
 ) -> None:
     store.witness.set_policy(bucket, *printed(store, bucket, "remove", store.writer_name))
     upload_id, _ = await owner.uploaded(key)
@@ -96,11 +97,11 @@ async def test_a_remover_finds_and_aborts_and_opens_nothing(
 
 
 async def test_a_remover_lists_what_lies_under_the_prefix(
-    store: Store, bucket: str, owner: PartsPlace, http: aiohttp.ClientSession, key: str
+    store: S3Store, bucket: str, owner: PartsPlace, http: aiohttp.ClientSession, key: str
 ) -> None:
     await store.witness.put(bucket, key, b"x")
     upload_id = await owner.uploads.open(key, SPEC, "sealed")
-    lister = lister_on(store, bucket, http, "uploads", store.writer)
+    lister = store.place(bucket, http, who="neighbour").lister
     with pytest.raises(StoreRefused, match="403 AccessDenied"):
         await all_of(lister.objects())
     with pytest.raises(StoreRefused, match="403 AccessDenied"):
@@ -119,7 +120,7 @@ async def copying(place: PartsPlace, key: str, upload_id: str, source: str, size
 
 
 async def test_a_part_becomes_a_copy_only_where_unsigned_headers_are_obeyed(
-    store: Store, bucket: str, owner: PartsPlace, key: str
+    store: S3Store, bucket: str, owner: PartsPlace, key: str
 ) -> None:
     """Signed without a byte, as the broker never signs one: Ceph 16.2 refuses a copy that has a body."""
     await store.witness.put(bucket, "private/secret", b"987654321")
@@ -135,7 +136,9 @@ async def test_a_part_becomes_a_copy_only_where_unsigned_headers_are_obeyed(
         assert (reply.status, stored) == (403, [])
 
 
-async def test_behind_the_guard_no_part_becomes_a_copy(store: Store, bucket: str, other: PartsPlace, key: str) -> None:
+async def test_behind_the_guard_no_part_becomes_a_copy(
+    store: S3Store, bucket: str, other: PartsPlace, key: str
+) -> None:
     store.witness.set_policy(bucket, *printed(store, bucket, "write", store.writer_name))
     upload_id = await other.uploads.open(key, SPEC, "sealed")
     for source, size_bytes in (("private/secret", 0), ("uploads/foreign", 0), ("private/secret", 9)):
