@@ -11,26 +11,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-import msgspec
-from msgspec import Struct
-
-from broker.domain.errors import StoreRefused
 from broker.domain.keys import mark_key
+from broker.storage.notes import note_of, read_note
 from broker.storage.s3 import xml
 from broker.storage.s3.caller import S3Caller, trouble
 from broker.storage.s3.credentials import Credentials
 from broker.storage.s3.keeping import AS_THE_BUCKET_SAYS, Keeping
 
-PRODUCT: Final = "upload-broker"
-
 # PutObject: 412 when the key exists, 409 when somebody writes it at this moment.
 _TAKEN: Final = frozenset({409, 412})
-
-
-class _Note(Struct, frozen=True, kw_only=True):
-    id: str
-    written_at: datetime
-    product: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,13 +39,7 @@ class S3StoreMark:
             return None
         if answer.status != 200:
             raise trouble(answer.status, code)
-        try:
-            note = msgspec.json.decode(answer.body, type=_Note)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
-            raise self._foreign() from exc
-        if note.product != PRODUCT or not note.id:
-            raise self._foreign()
-        return note.id
+        return read_note(answer.body, self._key)
 
     async def write(self, store_id: str, *, now: datetime) -> None:
         answer = await self.caller.call(
@@ -64,7 +47,7 @@ class S3StoreMark:
             self._key,
             self.writing,
             headers={"content-type": "application/json", "if-none-match": "*", **self.keeping.note_headers},
-            body=msgspec.json.encode(_Note(id=store_id, written_at=now, product=PRODUCT)),
+            body=note_of(store_id, now=now),
         )
         if answer.status != 200 and answer.status not in _TAKEN:
             raise trouble(answer.status, xml.error_code(answer.body))
@@ -72,6 +55,3 @@ class S3StoreMark:
     @property
     def _key(self) -> str:
         return mark_key(self.prefix)
-
-    def _foreign(self) -> StoreRefused:
-        return StoreRefused(f"{self._key} is no note of a broker: whoever put it there must move it")
