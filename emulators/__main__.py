@@ -1,7 +1,10 @@
 """The command line: `python -m emulators s3 …`."""
 
+import sys
+
 import click
 
+from emulators.google_iam import command as google_iam
 from emulators.s3 import command as s3
 
 
@@ -15,9 +18,14 @@ def main() -> None:
     """
 
 
-for _each in (s3,):
+for _each in (s3, google_iam):
     main.add_command(_each.command)
 
 
 if __name__ == "__main__":
-    main(prog_name="python -m emulators")
+    try:
+        main(prog_name="python -m emulators")
+    except ModuleNotFoundError as exc:
+        if exc.name is None or exc.name.partition(".")[0] == "emulators":
+            raise
+        sys.exit(f"Error: {exc.name} is not installed; stand-ins for Google need upload-broker[server]")

@@ -26,7 +26,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
 from aiohttp import web
 
@@ -40,6 +40,16 @@ ORPHAN_SECONDS: Final = 10.0
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 Address = tuple[str, int]
 """Host and port; port 0 picks a free one."""
+
+
+class Answering(Protocol):
+    """What a server tells when it is ready; it may be more than `Listening`."""
+
+    @property
+    def endpoint(self) -> str: ...
+
+
+Where = TypeVar("Where", bound=Answering)
 
 
 class DataInUse(Exception):
@@ -101,7 +111,7 @@ async def bind(handler: Handler, address: Address, stack: AsyncExitStack) -> Lis
 
 
 def run(
-    server: AbstractAsyncContextManager[Listening], *, ends_with_stdin: bool, when_ready: Callable[[Listening], None]
+    server: AbstractAsyncContextManager[Where], *, ends_with_stdin: bool, when_ready: Callable[[Where], None]
 ) -> None:
     """Serve in this process until SIGTERM, SIGINT, or the end of stdin where that is asked for.
 
@@ -112,7 +122,7 @@ def run(
 
 
 async def _serve(
-    server: AbstractAsyncContextManager[Listening], *, ends_with_stdin: bool, when_ready: Callable[[Listening], None]
+    server: AbstractAsyncContextManager[Where], *, ends_with_stdin: bool, when_ready: Callable[[Where], None]
 ) -> None:
     told = _end_of_life(ends_with_stdin=ends_with_stdin)
     async with server as where:

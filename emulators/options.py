@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-from emulators.listening import Address, CannotListen, DataInUse, Listening, run
+from emulators.listening import Address, CannotListen, DataInUse, Where, run
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -88,11 +88,11 @@ def process_options(command: Command) -> Command:
 
 
 def launch(
-    server: AbstractAsyncContextManager[Listening],
+    server: AbstractAsyncContextManager[Where],
     *,
     exit_with_stdin: bool,
     verbose: bool,
-    when_ready: Callable[[Listening], None],
+    when_ready: Callable[[Where], None],
 ) -> None:
     """Serve until told to end; what hinders is told in a sentence."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO if verbose else logging.WARNING)

@@ -1,0 +1,1 @@
+"""Google's identity services in one process: OAuth tokens, IAM Credentials, STS, metadata server, certificates."""
