@@ -132,6 +132,11 @@ class HeldCredentials(Generic[Held]):
         self._wanted = max(self._wanted, wanted)
 
     @property
+    def places(self) -> tuple[str, ...]:
+        """Where in the configuration it is used."""
+        return tuple(self._users)
+
+    @property
     def ask_at(self) -> datetime:
         """When `renew` has something to do next, as far as it is known: not while a request is under way."""
         return self._plan.ask_at if self._flight is None else _NEVER

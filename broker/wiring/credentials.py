@@ -1,7 +1,8 @@
 """From the settings of a credential to what signs with it. Whoever is configured alike shares one, and one refresh.
 
 Everybody who needs a credential of a store's provider asks here: destinations for `Credentials` (`Keyring.of`), clients
-of other services – a queue's – for a session of botocore (`Keyring.session`).
+of other services – a queue's – for a session of botocore (`Keyring.session`); what belongs to Google for
+`Keyring.google`.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from botocore.session import Session
 
 from broker.domain.errors import ConfigurationInvalid
 from broker.doors.threads import DaemonThreads
-from broker.ports import Clock
+from broker.ports import Clock, Rates
 from broker.settings import CredentialSettings, Secret
 from broker.storage.held import CredentialSource, HeldCredentials, Told
 from broker.storage.s3.credentials import Credentials, FixedCredentials
@@ -28,6 +29,7 @@ from broker.storage.s3.credentials_sts import MAX_POLICY_CHARACTERS, Role, RoleS
 from broker.storage.s3.sigv4 import Credential
 from broker.telemetry.credentials import CredentialMetrics
 from broker.wiring.accounts import account_of
+from broker.wiring.google import GoogleKeyring
 from broker.wiring.renewing import Renewals
 
 THREADS: Final = 8  # that ask sources at the same time
@@ -55,7 +57,8 @@ class Use:
 class Keyring:
     """The credentials of a process. Belongs to one event loop."""
 
-    def __init__(self, *, renewals: Renewals, clock: Clock, threads: Executor) -> None:
+    def __init__(self, *, renewals: Renewals, clock: Clock, threads: Executor, google: GoogleKeyring) -> None:
+        self.google = google
         self._renewals, self._clock, self._threads = renewals, clock, threads
         self._held: dict[object, HeldCredentials[Credential]] = {}
         self._sts: dict[tuple[str, str | None], Sts] = {}
@@ -110,14 +113,18 @@ class Keyring:
 
 
 @asynccontextmanager
-async def open_keyring(clock: Clock, told: Told = lambda _: None) -> AsyncIterator[Keyring]:
-    """A keyring that renews in the background, once it is used."""
+async def open_keyring(clock: Clock, told: Told = lambda _: None, rates: Rates | None = None) -> AsyncIterator[Keyring]:
+    """A keyring that renews in the background, once it is used.
+
+    :param rates: where all replicas count what they sign; None where nobody counts.
+    """
     # Of daemons: a credential process that never returns must not keep this one from ending.
     threads = DaemonThreads(THREADS, "credentials")
     renewals = Renewals(clock=clock, told=told)
     renewing = asyncio.create_task(renewals.run())
     try:
-        yield Keyring(renewals=renewals, clock=clock, threads=threads)
+        google = GoogleKeyring(renewals=renewals, clock=clock, threads=threads, rates=rates)
+        yield Keyring(renewals=renewals, clock=clock, threads=threads, google=google)
     finally:
         renewing.cancel()
         with suppress(asyncio.CancelledError):

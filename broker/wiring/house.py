@@ -99,7 +99,8 @@ async def open_house(settings: Settings) -> AsyncIterator[House]:
             )
         )
         metrics = Metrics(destinations=settings.destinations, sources=settings.sources, webhooks=settings.webhooks)
-        keyring = await stack.enter_async_context(open_keyring(clock, counted_by(CredentialMetrics(metrics))))
+        counted = counted_by(CredentialMetrics(metrics))
+        keyring = await stack.enter_async_context(open_keyring(clock, counted, ledger.rates))
         buckets = buckets_of(settings.destinations, http, clock, keyring)
         deliveries = CountedDeliveries(deliveries=ledger.webhooks, metrics=metrics)
         tellers = [await open_teller(hook, ledger, deliveries, clock, news, stack) for hook in webhooks_of(settings)]
@@ -118,7 +119,7 @@ async def open_revive(settings: Settings) -> AsyncIterator[tuple[RedisLedger, Re
     async with AsyncExitStack() as stack:
         ledger = await open_ledger(settings.ledger, stack)
         http = await stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
-        keyring = await stack.enter_async_context(open_keyring(clock))
+        keyring = await stack.enter_async_context(open_keyring(clock, rates=ledger.rates))
         buckets = buckets_of(settings.destinations, http, clock, keyring)
         yield ledger, Revive(buckets=buckets, sessions=ledger, clock=clock)
 
