@@ -10,6 +10,7 @@ from broker.domain.webhooks import GIVEN_UP_AFTER
 from broker.settings.credentials import RightSettings
 from broker.settings.destinations import DestinationSettings, GcsDestination, S3Destination
 from broker.settings.durations import LONGEST, spoken
+from broker.settings.google import project_of
 from broker.settings.sources import PubsubPushSource, PubsubSource, QueueSource, SourceSettings, SqsSource
 from broker.settings.tree import Settings
 
@@ -29,6 +30,7 @@ def check(settings: Settings) -> None:
     _check_bounds("jobs.lease", settings.jobs.lease, at_least=timedelta(milliseconds=100))
     _check_bounds("jobs.read_ttl", settings.jobs.read_ttl, at_most=timedelta(minutes=5))  # a leaked grant ends soon
     _check_destinations(settings)
+    _check_signing_rates(settings)
     _check_webhooks(settings)
 
 
@@ -53,6 +55,21 @@ def _check_destinations(settings: Settings) -> None:
 def _check_named(name: str, destination: S3Destination) -> None:
     if not destination.bucket and not _has_json_secret(destination.credentials):
         raise ConfigurationInvalid(f"destinations.{name}: bucket is missing, and no JSON secret among its credentials")
+
+
+def _check_signing_rates(settings: Settings) -> None:
+    """Of one project's quota nobody can count at two rates."""
+    rates: dict[str, tuple[str, float]] = {}
+    for name, place in settings.destinations.items():
+        if isinstance(place, GcsDestination):
+            for account in (place.writer, place.reader):
+                project, rate = project_of(account), place.signing_rate_per_second
+                other, theirs = rates.setdefault(project, (name, rate))
+                if theirs != rate:
+                    raise ConfigurationInvalid(
+                        f"destinations.{name}.signing_rate_per_second: {other!r} signs in project {project!r}, too, "
+                        f"and says {theirs:g}"
+                    )
 
 
 def _longest_url(destination: DestinationSettings) -> timedelta:

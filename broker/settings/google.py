@@ -13,6 +13,18 @@ ServiceAccount = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9.-]{0,63}@[a-z0-9
 ServiceUrl = Annotated[str, Meta(pattern=r"^https?://[^/?#@\s]+/?$(?!\n)")]  # without path: Google's have none
 
 
+def project_of(account: ServiceAccount) -> str:
+    """Whose quota its signatures count against; of an account that does not tell, itself.
+
+    Service accounts are of "NAME@PROJECT.iam.gserviceaccount.com"; App Engine's is "PROJECT@appspot…".
+    """
+    name, _, host = account.partition("@")
+    if host == "appspot.gserviceaccount.com":
+        return name
+    project, dot, rest = host.partition(".")
+    return project if dot and rest == "iam.gserviceaccount.com" else account
+
+
 class GoogleSourceSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """With what the broker itself proves who it is. One of
 

@@ -13,7 +13,7 @@ import aiohttp
 
 from broker.ports import Clock, Rates
 from broker.settings import GcsDestination
-from broker.settings.google import GoogleSourceSettings
+from broker.settings.google import GoogleSourceSettings, project_of
 from broker.storage.gcs.iam import IamCredentials
 from broker.storage.gcs.impersonation import Impersonated, ImpersonatedSource
 from broker.storage.gcs.quota import SigningQuota
@@ -26,7 +26,6 @@ Right = Literal["writer", "reader", "janitor"]
 Tokens = HeldCredentials[AccessToken]
 
 _WANTED: Final = timedelta(minutes=4)  # and a minute for the renewal: five before the end
-_ACCOUNT_DOMAIN: Final = ".iam.gserviceaccount.com"
 
 
 class GoogleKeyring:
@@ -76,7 +75,7 @@ class GoogleKeyring:
     def _quota(self, account: str, per_second: float) -> SigningQuota | None:
         if self._rates is None:
             return None
-        name = _project(account)
+        name = project_of(account)
         if (name, per_second) not in self._quotas:
             self._quotas[name, per_second] = SigningQuota(rates=self._rates, name=name, per_second=per_second)
         return self._quotas[name, per_second]
@@ -96,9 +95,3 @@ def _opened(settings: GoogleSourceSettings, scopes: Sequence[str]) -> Opened:
     if settings.config_file is not None:
         return config_file(Path(settings.config_file), scopes)
     return application_default(scopes)
-
-
-def _project(account: str) -> str:
-    """Whose quota its signatures are, as far as its address tells: the account itself where it does not."""
-    _, _, domain = account.partition("@")
-    return domain.removesuffix(_ACCOUNT_DOMAIN) if domain.endswith(_ACCOUNT_DOMAIN) else account

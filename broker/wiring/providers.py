@@ -29,7 +29,7 @@ from broker.settings import (
     SqsSource,
 )
 from broker.wiring.credentials import Keyring
-from broker.wiring.gcs import gcs_destination
+from broker.wiring.gcs import gcs_bucket, gcs_destination
 from broker.wiring.queues import address_of
 from broker.wiring.s3 import s3_bucket, s3_destination
 
@@ -57,7 +57,7 @@ def _bucket_of(
         case S3Destination():
             return s3_bucket(name, place, http, clock, keyring)
         case GcsDestination():
-            raise ConfigurationInvalid(f'destinations.{name}: a destination of provider "gcs" cannot be served yet')
+            return gcs_bucket(name, place, http, clock, keyring)
 
 
 def doors_of(sources: Mapping[str, SourceSettings], pages: Pages, clock: Clock) -> dict[str, Door]:

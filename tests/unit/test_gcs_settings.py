@@ -8,6 +8,7 @@ import pytest
 from broker.domain.errors import ConfigurationInvalid
 from broker.operate_setup import print_setup
 from broker.settings import GcsDestination, GoogleSourceSettings, S3Destination, Settings, load
+from broker.settings.google import project_of
 from broker.wiring import terms_of
 from broker.wiring.providers import destination_of
 
@@ -132,6 +133,28 @@ def test_a_service_account_is_named_by_its_address(tmp_path: Path, account: str)
 
 def test_an_unknown_provider_is_named_with_its_destination(tmp_path: Path) -> None:
     assert ".scans.provider" in refused(tmp_path, SCANS.replace('"gcs"', '"azure"'))
+
+
+def test_of_one_project_there_is_one_rate(tmp_path: Path) -> None:
+    other = SCANS.replace(".scans]", ".more]")
+
+    assert len(loaded(tmp_path, SCANS + other).destinations) == 2
+    sentence = refused(tmp_path, f"{SCANS}{other}signing_rate_per_second = 10\n")
+    assert sentence == "destinations.more.signing_rate_per_second: 'scans' signs in project 'acme', too, and says 800"
+    elsewhere = other.replace("@acme.", "@acme-two.")
+    assert len(loaded(tmp_path, f"{SCANS}{elsewhere}signing_rate_per_second = 10\n").destinations) == 2
+
+
+@pytest.mark.parametrize(
+    ("account", "project"),
+    [
+        ("uploads-writer@acme.iam.gserviceaccount.com", "acme"),
+        ("acme@appspot.gserviceaccount.com", "acme"),
+        ("123-compute@developer.gserviceaccount.com", "123-compute@developer.gserviceaccount.com"),
+    ],
+)
+def test_whose_quota_an_account_signs_by_is_in_its_address(account: str, project: str) -> None:
+    assert project_of(account) == project
 
 
 def test_documents_for_s3_leave_it_out_and_refuse_to_be_asked_for_it(tmp_path: Path) -> None:
