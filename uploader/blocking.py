@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from uploader.orders import UploadResult, Wait
-from uploader.sdk import Uploader
+from uploader.sdk import Strategy, Uploader
 
 
 def upload_file(
@@ -20,6 +20,7 @@ def upload_file(
     metadata: Mapping[str, str] | None = None,
     wait: Wait = "verified",
     timeout: timedelta = timedelta(minutes=10),
+    strategy: Strategy = "auto",
 ) -> UploadResult:
     """`Uploader.put` for programs without an event loop.
 
@@ -36,6 +37,7 @@ def upload_file(
                 metadata=metadata,
                 wait=wait,
                 timeout=timeout,
+                strategy=strategy,
             )
 
     return asyncio.run(run())

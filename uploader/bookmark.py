@@ -10,8 +10,9 @@ import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
-from broker.contract import Checksum, MultipartUpload, State, UploadSession
+from broker.contract import Checksum, MultipartUpload, ResumableUpload, State, UploadSession
 from uploader import events
 from uploader.client import BrokerClient
 from uploader.errors import BrokerRefused, Unreachable, UploaderError
@@ -74,11 +75,18 @@ class Bookmark:
         """Leave a note of a session that has just been minted, if a later command can go on with it."""
         if session.copies:
             self._write(session.id, session.expires_at + COPIES_LIVE)
+        elif isinstance(session.upload, ResumableUpload):
+            self._write(session.id, session.expires_at, strategy="resumable")
         elif isinstance(session.upload, MultipartUpload):
             self._write(session.id, session.expires_at)
 
     def _write(
-        self, session_id: str, expires_at: datetime, idempotency_key: str = "", checksum: Checksum | None = None
+        self,
+        session_id: str,
+        expires_at: datetime,
+        idempotency_key: str = "",
+        checksum: Checksum | None = None,
+        strategy: Literal["", "resumable"] = "",
     ) -> None:
         note = Note(
             broker=str(self.broker.url),
@@ -89,6 +97,7 @@ class Bookmark:
             expires_at=expires_at,
             idempotency_key=idempotency_key,
             checksum=checksum,
+            strategy=strategy,
         )
         self.is_left = self.page.write(note)
 
@@ -136,6 +145,8 @@ class Bookmark:
             session = await self.broker.get(note.session_id, self.voice.retrying)
             if session.state is not State.PENDING or session.parts or session.copies:
                 return session
+            if note.strategy == "resumable":  # the store is asked once more, with the URL, before a byte is sent
+                return session
             if self.retry.is_last(attempt):
                 raise Unreachable("the store does not say which parts it has", session_id=note.session_id)
             delay = self.retry.delay(attempt)
@@ -152,19 +163,29 @@ class Bookmark:
 
     def _tell(self, session: UploadSession) -> None:
         parts = session.parts or None
-        there = [copy for copy in session.copies or [] if copy.state is State.VERIFIED]
         self.voice.tell(
             events.Resumed(
                 file=self.voice.file,
                 session_id=session.id,
                 stored_parts=parts.stored_count if parts else 0,
                 part_count=parts.part_count if parts else 0,
-                stored_bytes=parts.stored_bytes
-                if parts
-                else session.size_bytes * (len(there) if session.copies else 1),
+                stored_bytes=_stored_bytes(session),
+                size_bytes=session.size_bytes if _is_in_pieces(session) else 0,
                 copies={copy.destination: copy.state.value for copy in session.copies or []},
             )
         )
+
+
+def _is_in_pieces(session: UploadSession) -> bool:
+    return session.state is State.PENDING and not session.parts and not session.copies
+
+
+def _stored_bytes(session: UploadSession) -> int:
+    if session.parts:
+        return session.parts.stored_bytes
+    if session.copies:
+        return session.size_bytes * sum(copy.state is State.VERIFIED for copy in session.copies)
+    return session.offset_bytes or 0 if _is_in_pieces(session) else session.size_bytes
 
 
 @dataclass(slots=True)

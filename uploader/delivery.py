@@ -1,4 +1,4 @@
-"""The bytes of a file to one place: sent by one request or in parts, then followed until they count there.
+"""The bytes of a file to one place: by one request, in parts or piece by piece, then followed until they count there.
 
 The store's answer only says what to do next: a 2xx and a 412 ("it may be mine") both lead to the broker, whose HEAD
 decides.
@@ -9,14 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from broker.contract import MultipartUpload, PartRequest, PartsStatus
+from broker.contract import MultipartUpload, PartRequest, PartsStatus, ResumableUpload
 from uploader import events
 from uploader.follow import follow
 from uploader.orders import Wait
 from uploader.parts import Cut, PartsTransfer
 from uploader.place import Place
+from uploader.resumable import ResumableTransfer
 from uploader.retry import RetryPolicy
-from uploader.sender import Sender
+from uploader.sender import Answer, Sender
 from uploader.single import PutTransfer
 from uploader.source import Source
 
@@ -36,7 +37,7 @@ class Delivery:
     meter: events.Meter
     jobs: int
     is_fresh: bool
-    _transfer: PutTransfer | PartsTransfer | None = field(init=False, default=None)
+    _transfer: PutTransfer | PartsTransfer | ResumableTransfer | None = field(init=False, default=None)
     _is_sure: bool = field(init=False, default=True)
     _pause: timedelta | None = field(init=False, default=None)
     _has_asked: bool = field(init=False, default=False)
@@ -44,7 +45,7 @@ class Delivery:
 
     @property
     def attempts(self) -> int:
-        """PUTs, of the object or of its parts."""
+        """PUTs, of the object or of its parts or pieces."""
         return self._transfer.attempts if self._transfer else 0
 
     @property
@@ -68,7 +69,9 @@ class Delivery:
         if not self.place.is_pending:
             return
         if not self.place.standing.upload and not self.place.standing.parts:
-            await self.place.remint()
+            await self.place.renew()
+            if not self.place.is_pending:
+                return
         match self.place.standing.upload or self.place.standing.parts:
             case MultipartUpload() as cut if self.is_fresh:
                 await self._send_parts(cut, range(1, cut.part_count + 1), cut.parts)
@@ -78,6 +81,8 @@ class Delivery:
                 await self._send_parts(cut, known.missing if known else [])  # it says nothing: ask until it does
             case PartsStatus() as cut:
                 await self._send_parts(cut, cut.missing)
+            case ResumableUpload():
+                await self._send_pieces()
             case _:
                 await self._put()
         self._tell(max(0.0, self.sent_at - self._begun_at))
@@ -102,7 +107,21 @@ class Delivery:
         self._transfer = PutTransfer(
             place=self.place, source=self.source, sender=self.sender, retry=self.retry, meter=self.meter
         )
-        answer = await self._transfer.run()
+        await self._ended(await self._transfer.run())
+
+    async def _send_pieces(self) -> None:
+        self._transfer = ResumableTransfer(
+            place=self.place,
+            source=self.source,
+            sender=self.sender,
+            retry=self.retry,
+            meter=self.meter,
+            is_fresh=self.is_fresh,
+        )
+        if (answer := await self._transfer.run()) is not None:
+            await self._ended(answer)
+
+    async def _ended(self, answer: Answer) -> None:
         self._is_sure = 200 <= answer.status < 300
         self.meter.begin("waiting", self.source.size_bytes)
         self._pause = await self.place.complete()

@@ -41,6 +41,8 @@ class Resumed(Event, frozen=True, kw_only=True, tag="upload.resumed"):
     stored_parts: int
     part_count: int
     stored_bytes: int
+    size_bytes: int = 0
+    """of an upload that goes on at `stored_bytes`, without parts"""
     copies: dict[str, str] = {}
     """the states by destination, of a fan-out"""
 
@@ -181,11 +183,19 @@ class Meter:
     @contextmanager
     def lane(self, size_bytes: int) -> Iterator["Meter"]:
         """A meter for one part. What it counted stays counted if the part was taken, and else is forgotten."""
-        lane = Meter(self.file, size_bytes, self.phase)
+        with self.ahead() as lane:
+            yield lane
+            self._done_bytes += size_bytes
+
+    @contextmanager
+    def ahead(self) -> Iterator["Meter"]:
+        """A meter for bytes that are on their way. It counts until the block ends, and whoever knows how many came
+        says so before.
+        """
+        lane = Meter(self.file, self.total_bytes, self.phase)
         self._lanes.append(lane)
         try:
             yield lane
-            self._done_bytes += size_bytes
         finally:
             self._lanes.remove(lane)
 

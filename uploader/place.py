@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from broker.contract import Copy, ObjectRef, PartRequest, Reason, State, UploadSession
 from uploader.client import BrokerClient
-from uploader.errors import Unreachable
+from uploader.errors import BrokerRefused, Unreachable
 from uploader.voice import Voice
 
 Standing = UploadSession | Copy
@@ -53,6 +53,15 @@ class Place:
     async def remint(self) -> None:
         """Fresh requests, in `standing.upload`."""
         self.session = await self.broker.remint(self.session.id, self.voice.retrying, self.destination)
+
+    async def renew(self) -> None:
+        """Fresh requests; or, where the session was settled before anybody could ask, what became of it."""
+        try:
+            await self.remint()
+        except BrokerRefused as exc:
+            if exc.problem.code != "session-settled":
+                raise
+            await self.look()
 
     async def parts(self, numbers: Sequence[int]) -> list[PartRequest]:
         """Fresh requests for these parts, in the order asked for."""

@@ -55,7 +55,11 @@ def _there(event: events.Resumed) -> str:
         return f"{there} of {len(event.copies)} copies were there"
     if event.part_count:
         return f"{event.stored_parts} of {event.part_count} parts were there"
-    return "all of it was there"
+    if not event.size_bytes:
+        return "all of it was there"
+    if not event.stored_bytes:
+        return "the store is asked how much is there"
+    return f"{size_text(event.stored_bytes)} of {size_text(event.size_bytes)} were there"
 
 
 def size_text(size_bytes: int) -> str:

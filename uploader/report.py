@@ -71,7 +71,7 @@ def status_text(session: UploadSession) -> str:
         f"  {session.filename}, {size_text(session.size_bytes)}, {session.content_type}",
     ]
     if session.object:
-        lines += [f"  {_object_text(session.object)}", *_parts_lines(session.parts)]
+        lines += [f"  {_object_text(session.object)}", *_parts_lines(session.parts), *_offset_lines(session)]
     for copy in session.copies or []:
         lines += [f"  {_object_text(copy.object)} {copy.state.value}", *_parts_lines(copy.parts)]
         if copy.problem:
@@ -89,6 +89,12 @@ def status_text(session: UploadSession) -> str:
 
 def _object_text(place: ObjectRef) -> str:
     return f"{place.destination}: {place.bucket}/{place.key}"
+
+
+def _offset_lines(session: UploadSession) -> list[str]:
+    if session.offset_bytes is msgspec.UNSET:
+        return []
+    return [f"  {size_text(session.offset_bytes)} of {size_text(session.size_bytes)} are there"]
 
 
 def _parts_lines(parts: PartsStatus | msgspec.UnsetType) -> list[str]:

@@ -1,4 +1,4 @@
-"""What an interrupted upload in parts leaves behind, so that the same command goes on with it.
+"""What an interrupted upload leaves behind, so that the same command goes on with it.
 
 One small file for one upload under `$XDG_STATE_HOME/upload-broker` (XDG Base Directory Specification 0.8; by default
 `~/.local/state`), readable by its owner alone. It names the broker, the file and the session and holds no secret:
@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 from msgspec import Struct
@@ -26,7 +27,8 @@ MAX_NOTE_BYTES = 1 << 16  # a path is at most 4 KiB
 
 class Note(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An upload that has begun. Without `session_id` it was not heard whether there is one: the key and the digests
-    that were declared bring it back. After `expires_at` the note is of no use.
+    that were declared bring it back. After `expires_at` the note is of no use. The URL of a resumable upload is not
+    in here, for it is a secret: whoever goes on asks the broker for it.
     """
 
     broker: str
@@ -37,6 +39,7 @@ class Note(Struct, frozen=True, kw_only=True, omit_defaults=True):
     expires_at: datetime
     idempotency_key: str = ""
     checksum: Checksum | None = None
+    strategy: Literal["", "resumable"] = ""
 
     def is_of(self, seen: os.stat_result) -> bool:
         """The file is still what it was then, by size and modification time."""

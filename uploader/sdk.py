@@ -34,7 +34,7 @@ from uploader.source import MemorySource, Source, open_source
 from uploader.voice import Voice
 from uploader.window import Budget
 
-Strategy = Literal["auto", "put", "multipart"]
+Strategy = Literal["auto", "put", "multipart", "resumable"]
 
 MAX_THREADS = 64  # ours: one for each upload or part at a time; more wait for a thread
 MAX_CONNECTIONS = 100  # ours: to one host, so that one that hangs holds none of another
@@ -52,8 +52,8 @@ class Uploader:
     :param stall: longest time in which the store takes no byte.
     :param answer_timeout: longest time from our last byte to the store's answer.
     :param ssl_context: for a private certificate authority.
-    :param notes: where interrupted uploads in parts are remembered, so that `put` of the same file goes on with them,
-        in another process too. Without it an interrupted upload is aborted.
+    :param notes: where interrupted uploads in parts or pieces are remembered, so that `put` of the same file goes on
+        with them, in another process too. Without it an interrupted upload is aborted.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class Uploader:
             them, `processed` when a consumer has finished.
         :param timeout: for that state, counted from the last byte.
         :param keep_session: leave the session pending on failure or cancellation, instead of aborting it.
-        :param strategy: `auto` leaves it to the broker whether the file is sent in parts.
+        :param strategy: `auto` leaves it to the broker whether the file is sent in parts, or piece by piece.
         :param jobs: parts under way at a time, 1 to 32; for each copy.
         :param idempotency_key: with the same one the same declaration finds the same session, and only what is missing
             is sent; a session that is interrupted is kept for that.

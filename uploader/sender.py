@@ -18,6 +18,7 @@ from broker.contract import SignedRequest
 from uploader.body import SourceBody
 from uploader.errors import Unreachable
 from uploader.events import Meter
+from uploader.refusals import read_refusal
 from uploader.retry import parse_retry_after
 from uploader.source import Source
 
@@ -41,12 +42,16 @@ class Next(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """The store's answer, or the lack of one (`status` 0)."""
+    """The store's answer, or the lack of one (`status` 0).
+
+    :ivar range: which bytes of an unfinished upload the store has, in its words.
+    """
 
     status: int
     code: str
     message: str
     retry_after: timedelta | None = None
+    range: str | None = None
 
     @property
     def next(self) -> Next:
@@ -123,11 +128,13 @@ async def read_answer(response: aiohttp.ClientResponse) -> Answer:
             text = await read_body(response, MAX_ANSWER_BYTES)
         except (aiohttp.ClientError, OSError):
             text = b""
+    code, message = read_refusal(text, response.request_info.url)
     return Answer(
         status=response.status,
-        code=_element(text, b"Code") or (response.reason or ""),
-        message=_element(text, b"Message"),
+        code=code or response.reason or "",
+        message=message,
         retry_after=parse_retry_after(response.headers.get("Retry-After")),
+        range=response.headers.get("Range"),
     )
 
 
@@ -139,13 +146,6 @@ async def read_body(response: aiohttp.ClientResponse, limit_bytes: int) -> bytes
         if len(body) >= limit_bytes:
             break
     return bytes(body[:limit_bytes])
-
-
-def _element(document: bytes, name: bytes) -> str:
-    """The text of an element of S3's error document, fit for a terminal and without URLs."""
-    found = re.search(rb"<%b>([^<]{1,400})</%b>" % (name, name), document)
-    text = found.group(1).decode("utf-8", "replace") if found else ""
-    return re.sub(r"https?://\S+", "***", "".join(c if c.isprintable() else " " for c in text))
 
 
 def describe(exc: BaseException) -> str:

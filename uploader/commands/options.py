@@ -18,7 +18,8 @@ Exit codes:
   3    the broker refuses: key, role, or a declaration that it does not accept
   4    broker or store unreachable, or the state did not come in time
   5    every file has as many copies as its session needs, but one is missing; the same command sends it alone
-  130  interrupted; the session was aborted, or kept for the same command to go on (sent in parts, or to several)
+  130  interrupted; the session was aborted, or kept for the same command to go on (sent in parts or
+       pieces, or to several)
 """
 
 

@@ -50,10 +50,10 @@ def _pairs(_: click.Context, parameter: click.Parameter, values: tuple[str, ...]
 )
 @click.option(
     "--strategy",
-    type=click.Choice(["auto", "put", "multipart"]),
+    type=click.Choice(["auto", "put", "multipart", "resumable"]),
     default="auto",
     show_default=True,
-    help="One request or parts; auto leaves it to the broker.",
+    help="One request, parts side by side, or piece after piece; auto leaves it to the broker.",
 )
 @click.option(
     "--jobs",
@@ -103,7 +103,7 @@ def put(
     keep_session: bool,
     is_json: bool,
 ) -> None:
-    """Upload FILE. Interrupted while it was sent in parts, the same command goes on with the parts that are missing;
+    """Upload FILE. Interrupted while it was sent in parts or pieces, the same command goes on with what is missing;
     sent to several destinations, with the copies that are missing.
 
     \b

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from copies_standin import CopiesStandIn
 from parts_standin import PartsStandIn
+from resumable_standin import ResumableStandIn
 from uploader_standin import KEY, QUICK, MakeFile, Recorder, StandIn, serving
 
 from uploader import Uploader
@@ -65,3 +66,10 @@ async def copied() -> AsyncIterator[CopiesStandIn]:
 async def copies_uploader(copied: CopiesStandIn) -> AsyncIterator[Uploader]:
     async with Uploader(copied.broker_url, KEY, retry=QUICK, stall=timedelta(seconds=2)) as opened:
         yield opened
+
+
+@pytest.fixture
+async def store() -> AsyncIterator[ResumableStandIn]:
+    async with serving(ResumableStandIn()) as started:
+        assert isinstance(started, ResumableStandIn)
+        yield started
