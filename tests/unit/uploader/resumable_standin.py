@@ -63,12 +63,14 @@ class Opened:
 @dataclass
 class ResumableStandIn(StandIn):
     """
-    :ivar faults: one for each piece that comes, in order; those in `query_faults` for each question.
+    :ivar faults: one for each piece that comes, in order; `last_faults` for those that end an object before that, and
+        `query_faults` for each question.
     :ivar keeps_broken: of a piece that did not come whole, what came in whole multiples is kept; else nothing.
     :ivar received_bytes: of pieces, by session, as they came.
     """
 
     faults: deque[str | None] = field(default_factory=deque)
+    last_faults: deque[str] = field(default_factory=deque)
     query_faults: deque[str | None] = field(default_factory=deque)
     keeps_broken: bool = True
     is_told_by_status: bool = True
@@ -186,7 +188,9 @@ class ResumableStandIn(StandIn):
     async def _take(
         self, put: Put, upload: Opened, asked: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> bool:
-        put.fault = self.faults.popleft() if self.faults else None
+        is_last = asked.endswith(f"-{upload.size_bytes - 1}/{upload.size_bytes}")
+        faults = self.last_faults if is_last and self.last_faults else self.faults
+        put.fault = faults.popleft() if faults else None
         if (objection := self._objection(put, upload, asked)) is not None:
             return await self._refuse(put, writer, *objection)
         begin, end = (int(each) for each in re.findall(r"\d+", asked)[:2])
