@@ -27,6 +27,7 @@ from broker.domain.multipart import MAX_PARTS_PER_CALL, Multipart
 from broker.domain.objects import UploadSpec
 from broker.domain.policy import Destination
 from broker.domain.sessions import Facts, Session, begin
+from broker.domain.uris import UriSealer
 from broker.ports import Bucket, MultipartRights
 from broker.services.grant import Grant
 from broker.storage.s3.caller import S3Caller
@@ -105,7 +106,7 @@ def session_of(rights: MultipartRights) -> Session:
 
 def ours(bucket: Bucket, rights: MultipartRights) -> GrantParts:
     """Return the way that the broker takes."""
-    grant, session = Grant(sealer=CapsuleSealer([b"k" * 32])), session_of(rights)
+    grant, session = Grant(sealer=CapsuleSealer([b"k" * 32]), uris=UriSealer([])), session_of(rights)
 
     def sign() -> list[str]:
         now = datetime.now(UTC)

@@ -13,6 +13,7 @@ from broker.domain.objects import CAPSULE_FIELD, ObjectInfo, Pin, UploadSpec, pi
 from broker.domain.policy import Destination
 from broker.ports import Bucket, Clock, MultipartRights
 from tests.memory_lister import MemoryLister, MemoryMark
+from tests.memory_resumable import MemoryResumables
 from tests.memory_uploads import MemoryUploads
 
 ENFORCED = Guarantees(
@@ -41,6 +42,8 @@ async def _nothing() -> None:
 class MemoryBucket:
     """Implements PutSigner, GetSigner, ObjectHead and ObjectRemover; `uploads` what it takes to receive parts.
 
+    :param is_resumable: whether it holds uploads open instead of taking parts: `resumables`.
+    :param sign_trouble: raised by every signature; `signs_afar`: each is a call.
     :param trouble: raised by every call to the store while it is set.
     :param before_head: awaited before HEAD looks, `after_head` before it answers, `before_remove` before a removal:
         places for a test to meddle.
@@ -50,6 +53,8 @@ class MemoryBucket:
     clock: Clock
     guarantees: Guarantees = ENFORCED
     keeps_versions: bool = False
+    is_resumable: bool = False
+    signs_afar: bool = False
     trouble: BrokerError | None = None
     sign_trouble: BrokerError | None = None
     before_head: Callable[[], Awaitable[None]] = _nothing
@@ -61,6 +66,7 @@ class MemoryBucket:
     removed: list[str] = field(default_factory=list)
     signed: int = 0
     uploads: MemoryUploads = field(init=False)
+    resumables: MemoryResumables = field(init=False)
     lister: MemoryLister = field(init=False)
     mark: MemoryMark = field(init=False)
     _grants: dict[str, _Grant] = field(default_factory=dict)
@@ -68,6 +74,7 @@ class MemoryBucket:
 
     def __post_init__(self) -> None:
         self.uploads = MemoryUploads(bucket=self)
+        self.resumables = MemoryResumables(bucket=self)
         self.lister = MemoryLister(bucket=self)
         self.mark = MemoryMark(bucket=self)
 
@@ -79,9 +86,11 @@ class MemoryBucket:
             get=self,
             objects=self,
             remover=self,
-            multipart=rights,
+            multipart=None if self.is_resumable else rights,
             lister=self.lister,
             mark=self.mark,
+            resumable=self.resumables if self.is_resumable else None,
+            signs_afar=self.signs_afar,
         )
 
     # --- the rights

@@ -16,7 +16,7 @@ from litestar.handlers import HTTPRouteHandler
 from broker.api.answers import Answer, json_answer, request_id
 from broker.api.auth import Gate
 from broker.api.batch_bodies import items_of, placed, readable, wish_of
-from broker.api.bodies import JsonBody, read_json
+from broker.api.bodies import JsonBody, origin_of, read_json
 from broker.api.listing_query import cursor_of, position_in, read_query
 from broker.api.mounting import mount
 from broker.api.operations import BATCH, LISTING, STATUSES
@@ -63,7 +63,7 @@ class Batches:
                         wishes[place] = wish_of(items[place], place)
                     except InvalidInput as exc:
                         answers[place] = exc
-        made = await self.mint_batch(api_key, [*wishes.values()])
+        made = await self.mint_batch(api_key, [*wishes.values()], sent_from=origin_of(request))
         for place, answer in zip(wishes, made, strict=True):
             answers[place] = placed(answer, place) if isinstance(answer, BrokerError) else answer
         _tell_trouble(made, request_id(request.scope))

@@ -67,6 +67,12 @@ def _refusal(fault: FieldProblem, at: str) -> InvalidInput:
     return InvalidInput(_detail(fault), errors=(fault,))
 
 
+def origin_of(request: Request[Any, Any, Any]) -> str | None:
+    """Of the page that asks, as its browser says (RFC 6454 section 7); None where none does."""
+    origin = request_headers(request.scope).get(b"origin")
+    return None if origin is None else origin.decode("latin-1")
+
+
 async def read_json(request: Request[Any, Any, Any]) -> bytes:
     """What says that it is JSON, not parsed; perhaps nothing.
 

@@ -4,6 +4,7 @@ They are values of the contract, so they cannot show what the contract does not 
 """
 
 from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
 
 import msgspec
 
@@ -37,6 +38,7 @@ from broker.contract import (
     RenewedLease,
     RenewRequest,
     ResultRequest,
+    ResumableUpload,
     SessionEvent,
     SessionOrProblem,
     SessionPage,
@@ -127,6 +129,19 @@ def _part(number: int) -> PartRequest:
 MINTED_IN_PARTS = msgspec.structs.replace(
     MINTED_SESSION,
     upload=MultipartUpload(part_size_bytes=_PART_BYTES, part_count=2, parts=[_part(1), _part(2)]),
+)
+MINTED_RESUMABLE = msgspec.structs.replace(
+    MINTED_SESSION,
+    upload=ResumableUpload(
+        request=SignedRequest(
+            method="PUT",
+            url=f"https://storage.googleapis.com/upload/storage/v1/b/acme-uploads/o?name={quote(_KEY, safe='')}"
+            "&uploadType=resumable&upload_id=...",
+            headers={},
+            expires_at=_at(86_400),
+        ),
+        chunk_multiple_bytes=262_144,
+    ),
 )
 PARTS = PartsRequest(numbers=[2])
 GRANTED_PARTS = PartsGrant(parts=[_part(2)])

@@ -47,17 +47,22 @@ def minted(
 
 
 def status(
-    session: Session, parts: PartsStatus | None = None, copies: Mapping[str, PartsStatus] = NO_PARTS
+    session: Session,
+    parts: PartsStatus | None = None,
+    copies: Mapping[str, PartsStatus] = NO_PARTS,
+    *,
+    offset_bytes: int | None = None,
 ) -> UploadSession:
     """All there is to know, and no secret.
 
     :param parts: how far a pending multipart upload is, when somebody asked the store; `copies`: the same of copies,
-        by destination.
+        by destination; `offset_bytes`: of one that comes by a URI.
     """
     facts = session.facts
     return msgspec.structs.replace(
         _declared(session, _copy_in_parts(copies)),
         parts=UNSET if parts is None else parts,
+        offset_bytes=UNSET if offset_bytes is None else offset_bytes,
         stored=facts.stored or UNSET,
         timeline=session.history,
         attempts=session.attempts,
@@ -147,5 +152,5 @@ def about(version: str) -> About:
             max_batch=MAX_BATCH,
             max_wait_seconds=MAX_WAIT_SECONDS,
         ),
-        strategies=["put", "multipart"],
+        strategies=["put", "multipart", "resumable"],
     )

@@ -9,7 +9,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from broker.api.answers import Answer, Headers, json_answer, redirect, request_headers
 from broker.api.auth import Gate
-from broker.api.bodies import JsonBody
+from broker.api.bodies import JsonBody, origin_of
 from broker.api.mounting import mount
 from broker.api.operations import ABORT, COMPLETE, CONTENT, CREATE, ERASE, GET_SESSION, PARTS, REMINT
 from broker.api.schemas import minted, status
@@ -65,7 +65,7 @@ class UploadSessions:
 
     async def _create(self, request: Request[Any, Any, Any], api_key: ApiKey) -> Answer:
         wish = await _CREATE.read(request)
-        made = await self.mint(api_key, wish, _idempotency_key(request))
+        made = await self.mint(api_key, wish, _idempotency_key(request), sent_from=origin_of(request))
         location = (b"location", b"/upload-sessions/" + made.session.id.encode())
         view = minted(made.session, made.token, made.upload, made.copies)
         if made.is_replay:
@@ -75,7 +75,8 @@ class UploadSessions:
     async def _get(self, _: Request[Any, Any, Any], session: Session) -> Answer:
         if session.facts.copies:
             return json_answer(200, status(session, copies=await self.survey.copies(session)))
-        return json_answer(200, status(session, await self.survey(session)))
+        parts, offset = await self.survey(session), await self.survey.offset(session)
+        return json_answer(200, status(session, parts, offset_bytes=offset))
 
     async def _remint(self, request: Request[Any, Any, Any], session: Session) -> Answer:
         wish = await _REMINT.read(request)

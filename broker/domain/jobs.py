@@ -6,7 +6,7 @@ from typing import Any, Literal
 from broker.contract import Reason, State
 from broker.domain.errors import LeaseLost, ObjectErased, SessionSettled
 from broker.domain.policy import Policy, retry_delay
-from broker.domain.sessions import Change, Session, counted, moved, quiet_at, tombstone_of
+from broker.domain.sessions import Change, Session, cleared_at, counted, moved, tombstone_of
 
 Outcome = Literal[State.PROCESSED, State.FAILED, State.REJECTED]  # a consumer's last word
 
@@ -18,7 +18,7 @@ def finish(session: Session, outcome: Outcome, now: datetime, policy: Policy, **
     """
     _need_processing(session)
     after = moved(session, outcome, now, **outcome_facts)
-    look_at = quiet_at(session, policy, now) if outcome is State.REJECTED else None
+    look_at = cleared_at(session, policy, now) if outcome is State.REJECTED else None
     tombstone = tombstone_of(after, policy)
     return Change(before=session, after=after, look_at=look_at, keep_for=policy.retention, tombstone=tombstone)
 

@@ -17,6 +17,7 @@ from broker.domain.errors import ObjectErased, SessionNotVerified, SessionSettle
 from broker.domain.multipart import Multipart
 from broker.domain.objects import ObjectInfo, UploadSpec, stored_object
 from broker.domain.policy import Destination, Policy, grace
+from broker.domain.resumable import Resumable
 from broker.domain.tombstones import BURIED, Tombstone
 
 TRANSITIONS: dict[State, frozenset[State]] = {
@@ -95,6 +96,7 @@ class Facts(Struct, frozen=True, kw_only=True, array_like=True):
     copy_of: str = ""  # the fan-out that this session serves as a copy
     destinations: tuple[str, ...] = ()  # in a copy: of the whole fan-out
     gone_at: datetime | None = None  # when a look found that what was verified is not there any more
+    resumable: Resumable | None = None
 
 
 class Session(Struct, frozen=True, kw_only=True):
@@ -197,7 +199,7 @@ def reject(session: Session, info: ObjectInfo, reason: Reason, destination: Dest
     return Change(
         before=session,
         after=after,
-        look_at=quiet_at(session, destination.policy, now) if is_deleted else None,
+        look_at=cleared_at(session, destination.policy, now) if is_deleted or session.facts.resumable else None,
         keep_for=destination.policy.retention,
         tombstone=tombstone_of(after, destination.policy),
     )
@@ -231,7 +233,7 @@ def abort(session: Session, destination: Destination, now: datetime) -> Change:
     return Change(
         before=session,
         after=after,
-        look_at=now if session.facts.multipart else quiet_at(session, destination.policy, now),
+        look_at=now if session.facts.multipart else cleared_at(session, destination.policy, now),
         keep_for=destination.policy.retention,
         tombstone=tombstone_of(after, destination.policy),
     )
@@ -309,7 +311,7 @@ def erased(session: Session, destination: Destination, now: datetime) -> Change:
     return Change(
         before=session,
         after=after,
-        look_at=quiet if now < quiet else None,
+        look_at=cleared_at(session, destination.policy, now) if now < quiet else None,
         keep_for=None if now < quiet else destination.policy.retention,
         tombstone=tombstone_of(after, destination.policy),
     )
@@ -359,9 +361,24 @@ def _need(session: Session, *states: State) -> None:
         raise SessionSettled
 
 
+def ends_at(session: Session, policy: Policy) -> datetime:
+    """Until when a pending session waits for its bytes."""
+    return session.facts.expires_at + _landing(session, policy)
+
+
 def quiet_at(session: Session, policy: Policy, now: datetime) -> datetime:
     """From when no signed request of this session can still put bytes under its key; not before `now`."""
-    return max(now, session.facts.requests_end_at + grace(policy, in_flight_bytes(session)))
+    return max(now, session.facts.requests_end_at + _landing(session, policy))
+
+
+def cleared_at(session: Session, policy: Policy, now: datetime) -> datetime:
+    """From when what nobody wants can be cleared away: when it is quiet, or at once where a look can make it so."""
+    return now if session.facts.resumable else quiet_at(session, policy, now)
+
+
+def _landing(session: Session, policy: Policy) -> timedelta:
+    """How long after its last signed request has ended bytes may still land. What is cancelled lands no more."""
+    return timedelta(0) if session.facts.resumable else grace(policy, in_flight_bytes(session))
 
 
 def tombstone_of(session: Session, policy: Policy) -> Tombstone | None:

@@ -223,7 +223,10 @@ class StoreMark(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bucket:
-    """One destination and our rights there. A capability that the store lacks is None."""
+    """One destination and our rights there. A capability that the store lacks is None.
+
+    :param signs_afar: each signature is a call to the provider, so that those who sign many do it side by side.
+    """
 
     destination: Destination
     put: PutSigner
@@ -235,6 +238,7 @@ class Bucket:
     lister: ObjectLister | None = None
     mark: StoreMark | None = None
     resumable: ResumableUploads | None = None
+    signs_afar: bool = False
 
 
 Buckets = Mapping[str, Bucket]

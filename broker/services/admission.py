@@ -1,10 +1,10 @@
 """Admission: what a request must be before anything is minted for it, and by which strategy it is uploaded."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from random import randrange
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -30,34 +30,50 @@ MAX_PUT_BYTES = 5 * 2**30  # S3 PutObject: "up to 5 GB" in a single operation, a
 DEFAULT = "default"  # the destination of those who name none
 IDEMPOTENCY_AT_LEAST = timedelta(hours=24)
 Strategy = Literal["auto", "put", "multipart", "resumable"]
-Choice = tuple[Multipart | None, Guarantees]  # the cut, or None for a single PUT, and who keeps which promise
 _canonical = msgspec.json.Encoder(order="deterministic").encode
+
+
+class Choice(NamedTuple):
+    """How an object is uploaded, and who then keeps which promise. `multipart` is the cut, if it goes in parts."""
+
+    strategy: Strategy
+    guarantees: Guarantees
+    multipart: Multipart | None = None
 
 
 def choose(strategy: Strategy, spec: UploadSpec, bucket: Bucket, *, proves: str | None = None) -> Choice:
     """How this object is uploaded. `auto` never picks what is too weak.
 
-    :param proves: of the declared digests the one that the store must prove by itself.
+    :param proves: of the declared digests the one that the store must prove by itself: it is a copy's.
     :raises StrategyTooWeak, ChecksumNotProvable, SizeTooLarge: nothing that is permitted will do.
     """
-    place, refusal = bucket.destination, None
-    names = _CANDIDATES[strategy]
-    if strategy == "auto" and spec.size_bytes > place.multipart.threshold_bytes:
-        names = names[::-1]
-    for name in names:
+    refusal = None
+    for name in _candidates(spec, bucket, is_copy=proves is not None) if strategy == "auto" else (strategy,):
         try:
-            return _put(spec, bucket, proves) if name == "put" else _multipart(spec, bucket, proves)
+            return _ADMIT[name](spec, bucket, proves)
         except InvalidInput as exc:
             refusal = refusal or exc
-    raise refusal or StrategyTooWeak.at("/strategy", "this object cannot be uploaded in that way here")
+    raise refusal or StrategyTooWeak
 
 
-_CANDIDATES: dict[Strategy, tuple[Strategy, ...]] = {
-    "auto": ("put", "multipart"),
-    "put": ("put",),
-    "multipart": ("multipart",),
-    "resumable": (),
-}
+def instead(strategy: Strategy, spec: UploadSpec, bucket: Bucket) -> Choice | None:
+    """How it goes while no PUT can be signed: by what the store opens, if nobody named a strategy. None: not at all."""
+    if strategy != "auto":
+        return None
+    try:
+        return choose("resumable", spec, bucket)
+    except InvalidInput:
+        return None
+
+
+def _candidates(spec: UploadSpec, bucket: Bucket, *, is_copy: bool) -> tuple[Strategy, ...]:
+    """The first choice first. A small object is one PUT; of a large one as little as possible is ever sent twice."""
+    place, size = bucket.destination, spec.size_bytes
+    if bucket.resumable is None or is_copy:
+        return ("multipart", "put") if size > place.multipart.threshold_bytes else ("put", "multipart")
+    if size > place.resumable.threshold_bytes:
+        return ("resumable", "multipart", "put")
+    return ("put", "resumable", "multipart")
 
 
 def agree(strategy: Strategy, spec: UploadSpec, buckets: Sequence[Bucket]) -> tuple[str, list[Choice]]:
@@ -68,6 +84,8 @@ def agree(strategy: Strategy, spec: UploadSpec, buckets: Sequence[Bucket]) -> tu
     :raises SizeTooLarge: it could only go in parts.
     :raises StrategyTooWeak:
     """
+    if strategy == "resumable":
+        raise StrategyTooWeak.at("/strategy", "copies are not uploaded in that way")
     doubts = []
     for digest in declared(spec.checksum):
         choices, unable = list[Choice](), list[str]()
@@ -96,7 +114,7 @@ def _put(spec: UploadSpec, bucket: Bucket, proves: str | None) -> Choice:
     demand(spec, bucket.destination, guarantees)
     if proves:
         demand_proof(bucket.put.binds(with_one_digest(spec, proves)), guarantees)
-    return None, guarantees
+    return Choice("put", guarantees)
 
 
 def _multipart(spec: UploadSpec, bucket: Bucket, proves: str | None) -> Choice:
@@ -106,7 +124,23 @@ def _multipart(spec: UploadSpec, bucket: Bucket, proves: str | None) -> Choice:
     demand(spec, bucket.destination, guarantees)
     if proves:
         demand_proof(bucket.multipart.signer.binds(with_one_digest(spec, proves)), guarantees)
-    return cut(spec.size_bytes, bucket.destination.multipart.part_size_bytes), guarantees
+    return Choice("multipart", guarantees, cut(spec.size_bytes, bucket.destination.multipart.part_size_bytes))
+
+
+def _resumable(spec: UploadSpec, bucket: Bucket, proves: str | None) -> Choice:
+    if bucket.resumable is None or spec.size_bytes == 0 or proves:
+        # Of nothing at all, to ask how much is there would be to send it.
+        raise StrategyTooWeak.at("/strategy", "this object cannot be uploaded in that way here")
+    guarantees = bucket.resumable.binds(spec)
+    demand(spec, bucket.destination, guarantees)
+    return Choice("resumable", guarantees)
+
+
+_ADMIT: dict[Strategy, Callable[[UploadSpec, Bucket, str | None], Choice]] = {
+    "put": _put,
+    "multipart": _multipart,
+    "resumable": _resumable,
+}
 
 
 def bucket_of(buckets: Buckets, api_key: ApiKey, name: str, *, at: str = "/destination") -> Bucket:

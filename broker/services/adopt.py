@@ -11,6 +11,7 @@ from broker.domain.fan_out import ends_at, rebuilt, taken_in
 from broker.domain.keys import session_id_in
 from broker.domain.objects import CAPSULE_FIELD, ObjectInfo, UploadSpec
 from broker.domain.policy import Destination, weaker
+from broker.domain.resumable import LIVES_AT_MOST
 from broker.domain.sessions import Facts, Session, begin
 from broker.ports import Bucket, Clock, Identity, NewSession, Sessions, Tombstones
 from broker.services.admission import agree
@@ -111,7 +112,7 @@ def _facts(capsule: Capsule, key: str, bucket: Bucket, info: ObjectInfo) -> Fact
         guarantees=_of_copy(bucket, spec) if capsule.copy_of else _weakest(bucket, spec),
         created_at=capsule.created_at,
         expires_at=capsule.expires_at,
-        requests_end_at=capsule.expires_at,
+        requests_end_at=_last_request(capsule, bucket),
         metadata=capsule.metadata,
         owner=capsule.owner,
         batch=capsule.batch,
@@ -121,16 +122,24 @@ def _facts(capsule: Capsule, key: str, bucket: Bucket, info: ObjectInfo) -> Fact
     )
 
 
+def _last_request(capsule: Capsule, bucket: Bucket) -> datetime:
+    """A URI that came by this upload went down with the ledger: nobody can cancel it."""
+    is_lent = bucket.resumable is not None and not capsule.copy_of
+    return capsule.expires_at + LIVES_AT_MOST if is_lent else capsule.expires_at
+
+
 def _weakest(bucket: Bucket, spec: UploadSpec) -> Guarantees:
     """What is true of `spec` by whichever strategy it came: nobody remembers."""
-    put = bucket.put.binds(spec)
-    return weaker(put, bucket.multipart.signer.binds(spec)) if bucket.multipart else put
+    known = bucket.put.binds(spec)
+    if bucket.multipart:
+        known = weaker(known, bucket.multipart.signer.binds(spec))
+    return weaker(known, bucket.resumable.binds(spec)) if bucket.resumable else known
 
 
 def _of_copy(bucket: Bucket, spec: UploadSpec) -> Guarantees:
     """A copy came by a strategy whose digest the store proves, if there still is one."""
     try:
-        _, ((_, guarantees),) = agree("auto", spec, [bucket])
+        _, (choice,) = agree("auto", spec, [bucket])
     except InvalidInput:
         return _weakest(bucket, spec)
-    return guarantees
+    return choice.guarantees

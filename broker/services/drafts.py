@@ -6,6 +6,7 @@ from broker.contract import Reason, Upload
 from broker.domain.principals import ApiKey
 from broker.domain.sessions import Session
 from broker.ports import Bucket, NewSession
+from broker.services.admission import Strategy
 
 
 class CopyDraft(Struct, frozen=True, kw_only=True):
@@ -18,13 +19,22 @@ class CopyDraft(Struct, frozen=True, kw_only=True):
 
 
 class Draft(Struct, frozen=True, kw_only=True):
-    """A session that is about to be recorded. `upload` is None where the store must begin it first, or of a fan-out."""
+    """A session that is about to be recorded. `upload` is None where the store must begin it first, or of a fan-out,
+    and until it is signed. `strategy` and `origin` are what was asked for."""
 
     api_key: ApiKey
     new: NewSession
     bucket: Bucket
-    upload: Upload | None
+    upload: Upload | None = None
     copies: tuple[CopyDraft, ...] = ()
+    strategy: Strategy = "auto"
+    origin: str | None = None
+
+    @property
+    def is_signed_afar(self) -> bool:
+        """Whether to sign it takes calls to a provider."""
+        buckets = [copy.bucket for copy in self.copies] or [self.bucket]
+        return any(bucket.signs_afar for bucket in buckets)
 
 
 class MintedCopy(Struct, frozen=True, kw_only=True):

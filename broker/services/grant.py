@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from broker.contract import MultipartUpload, PartRequest, PutUpload, Upload
+from broker.contract import MultipartUpload, PartRequest, PutUpload, ResumableUpload, SignedRequest, Upload
 from broker.domain.capsule import CapsuleSealer, capsule_of
 from broker.domain.errors import CompletionInProgress, NotMultipart, SessionSettled
 from broker.domain.multipart import PAGE_OF_PARTS, Multipart, missing
 from broker.domain.sessions import Session
+from broker.domain.uris import UriSealer
 from broker.ports import Bucket, MultipartRights
+from broker.services.open_uri import uploads_of, uri_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +19,7 @@ class Grant:
     """Signs, and records nothing: callers record `requests_end_at` before they hand anything out."""
 
     sealer: CapsuleSealer
+    uris: UriSealer
 
     async def first(
         self, session: Session, bucket: Bucket, *, now: datetime, ends: datetime, page: int = PAGE_OF_PARTS
@@ -24,7 +27,7 @@ class Grant:
         """For a session that has nothing in the store yet; of parts at most `page`."""
         multipart = session.facts.multipart
         if multipart is None:
-            return await self._put(session, bucket, now=now, ends=ends)
+            return await self._whole(session, bucket, now=now, ends=ends)
         return await self._page(session, bucket, range(1, multipart.part_count + 1)[:page], now=now, ends=ends)
 
     async def again(
@@ -35,7 +38,7 @@ class Grant:
         :raises CompletionInProgress: the upload is gone. The next look finds its object, or makes way for another.
         """
         if session.facts.multipart is None:
-            return await self._put(session, bucket, now=now, ends=ends)
+            return await self._whole(session, bucket, now=now, ends=ends)
         multipart, rights = rights_of(session, bucket)
         stored = await rights.uploads.parts(session.facts.key, multipart.upload_id)
         if stored is None:
@@ -55,6 +58,15 @@ class Grant:
             offset = multipart.offset_of(number)
             granted.append(PartRequest(number=number, offset_bytes=offset, size_bytes=size, request=request))
         return granted
+
+    async def _whole(
+        self, session: Session, bucket: Bucket, *, now: datetime, ends: datetime
+    ) -> PutUpload | ResumableUpload:
+        if session.facts.resumable is None:
+            return await self._put(session, bucket, now=now, ends=ends)
+        uri, multiple = uri_of(session, self.uris), uploads_of(bucket).chunk_multiple_bytes
+        request = SignedRequest(method="PUT", url=uri, headers={}, expires_at=session.facts.expires_at)
+        return ResumableUpload(request=request, chunk_multiple_bytes=multiple)
 
     async def _put(self, session: Session, bucket: Bucket, *, now: datetime, ends: datetime) -> PutUpload:
         facts = session.facts

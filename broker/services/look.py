@@ -9,14 +9,14 @@ from broker.domain.capsule import CapsuleSealer
 from broker.domain.errors import CredentialsUnavailable, StoreRefused, StoreUnavailable, Unavailable
 from broker.domain.fan_out import note_of
 from broker.domain.objects import ObjectInfo, judge, pin_of, unshown
-from broker.domain.policy import grace, next_look
+from broker.domain.policy import next_look
 from broker.domain.sessions import (
     FOREIGN_OBJECT,
     READABLE,
     Session,
+    ends_at,
     erased,
     expire,
-    in_flight_bytes,
     is_completing,
     quiet_at,
     reject,
@@ -27,6 +27,7 @@ from broker.domain.tombstones import is_kept
 from broker.ports import Bucket, Buckets, Clock, DueLook, Looks, Sessions
 from broker.services.adopt import Adopt
 from broker.services.assemble import Assemble
+from broker.services.close_uri import CloseUri
 from broker.services.erase import is_ours, wipe
 from broker.services.look_fan_out import AGAIN, ELSEWHERE, LookFanOut
 from broker.services.missing import Missing
@@ -45,6 +46,7 @@ class Look:
     sessions: Sessions
     looks: Looks
     assemble: Assemble
+    close_uri: CloseUri
     adopt: Adopt
     missing: Missing
     sealer: CapsuleSealer
@@ -79,11 +81,16 @@ class Look:
         if session is None:
             await self.looks.postpone(due, None)
             return None
+        asked_at = self.clock.now()  # what came while the answer travelled is not in it
+        closed = await self.close_uri(session, bucket, asked_at)
+        if closed is None:
+            await self.looks.postpone(due, asked_at + CLEARED_BY)
+            return session
+        session = closed
         if session.facts.erased_at is not None:
             return await self._wipe(due, session, bucket)
         if session.state in READABLE:
             return await self.missing(due, session, bucket)
-        asked_at = self.clock.now()  # what came while the answer travelled is not in it
         info = await bucket.objects.head(session.facts.key)
         if info is None and session.state is State.PENDING and await self.assemble(session, bucket, asked_at):
             session = await self.sessions.get(session.id) or session
@@ -135,7 +142,7 @@ class Look:
 
     async def _wait_or_expire(self, due: DueLook, session: Session, bucket: Bucket, now: datetime) -> Session:
         facts, policy = session.facts, bucket.destination.policy
-        end = facts.expires_at + grace(policy, in_flight_bytes(session))
+        end = ends_at(session, policy)
         if is_completing(session, now):
             await self.looks.postpone(due, facts.completing_until)
             return session

@@ -21,6 +21,7 @@ from broker.domain.principals import ApiKey
 from broker.domain.sessions import Facts, Session, begin
 from broker.ports import Bucket, Buckets, NewSession, Sessions, Trace
 from broker.services.admission import Choice, admitted, agree, bucket_of, idempotency_of, shard_to_be
+from broker.services.at_once import at_once
 from broker.services.drafts import CopyDraft, Draft, MintedCopy
 from broker.services.grant import Grant
 from broker.services.open_upload import OpenUpload
@@ -40,12 +41,8 @@ class MintCopies:
     shards: int
     trace: Trace
 
-    async def draft(
-        self, api_key: ApiKey, wish: CreateUploadSession, idempotency_key: str | None, now: datetime
-    ) -> Draft:
-        """:raises InvalidInput: a subclass naming the field.
-        :raises Unavailable: no copy at all can be signed.
-        """
+    def draft(self, api_key: ApiKey, wish: CreateUploadSession, idempotency_key: str | None, now: datetime) -> Draft:
+        """:raises InvalidInput: a subclass naming the field."""
         buckets = _buckets(self.buckets, api_key, wish)
         specs = [admitted(wish, bucket, api_key) for bucket in buckets]  # one spec, by the terms of each
         spec = specs[0]
@@ -58,7 +55,7 @@ class MintCopies:
             bucket=places[0].bucket,
             key="",
             spec=spec,
-            guarantees=choices[0][1],
+            guarantees=choices[0].guarantees,
             created_at=now,
             expires_at=now + deadline,
             requests_end_at=now + deadline,
@@ -71,29 +68,32 @@ class MintCopies:
         )
         idempotency = idempotency_of(api_key, wish, idempotency_key, deadline)
         empty = begin(new_session_id(shard_to_be(api_key, idempotency_key, self.shards)), facts, now)
-        drafts = await self._drafts(empty, buckets, choices, now)
+        drafts = [draft_of(empty, bucket, choice, now) for bucket, choice in zip(buckets, choices, strict=True)]
         new = NewSession(
             session=begin_fan_out(empty, [draft.new.session for draft in drafts]),
             look_at=ends_at(empty, places),
             idempotency=idempotency,
             copies=tuple(draft.new for draft in drafts),
         )
-        return Draft(api_key=api_key, new=new, bucket=buckets[0], upload=None, copies=tuple(drafts))
+        return Draft(api_key=api_key, new=new, bucket=buckets[0], copies=tuple(drafts))
 
-    async def _drafts(
-        self, session: Session, buckets: Sequence[Bucket], choices: Sequence[Choice], now: datetime
-    ) -> list[CopyDraft]:
-        drafts = [draft_of(session, bucket, choice, now) for bucket, choice in zip(buckets, choices, strict=True)]
-        troubles = list[Unavailable]()
-        for place, draft in enumerate(drafts):
-            try:
-                drafts[place] = await self.signed(draft)
-            except Unavailable as trouble:
-                troubles.append(trouble)
-                drafts[place] = replace(draft, problem=problem_of(trouble))
-        if len(troubles) == len(drafts):
+    async def signed_all(self, draft: Draft) -> Draft:
+        """With the PUT of each copy that is one; or why there is none.
+
+        :raises Unavailable: no copy at all can be signed.
+        """
+        signed = await at_once(len(draft.copies), [partial(self.signed, copy) for copy in draft.copies])
+        troubles = [each for each in signed if isinstance(each, Unavailable)]
+        if len(troubles) == len(signed):
             raise troubles[0]
-        return drafts
+        copies = zip(draft.copies, signed, strict=True)
+        return replace(
+            draft,
+            copies=tuple(
+                replace(copy, problem=problem_of(done)) if isinstance(done, Unavailable) else done
+                for copy, done in copies
+            ),
+        )
 
     async def signed(self, draft: CopyDraft) -> CopyDraft:
         """With the PUT, if it is one: parts are signed when the store has begun the upload.
@@ -160,13 +160,12 @@ def draft_of(
 
     :param expires_at: its own deadline, if it begins later than the others.
     """
-    multipart, guarantees = choice
     copy = begin_copy(
         session,
         new_session_id(int(shard_of(session.id), 16)),
         bucket.destination,
-        multipart=multipart,
-        guarantees=guarantees,
+        multipart=choice.multipart,
+        guarantees=choice.guarantees,
         now=now,
         expires_at=expires_at or session.facts.expires_at,
     )

@@ -1,4 +1,4 @@
-"""Open: a multipart upload in the store for a session that reserved it.
+"""Open: an upload in the store for a session that reserved it; here one in parts, `open_uri.py` knows the other kind.
 
 The ledger knows the session first, so a crash leaves no orphan: whatever was begun under its key is found by that key
 when the session ends, recorded or not.
@@ -14,6 +14,7 @@ from broker.domain.errors import IdempotencyInFlight, SessionNotFound, SessionSe
 from broker.domain.sessions import Session, opened
 from broker.ports import Bucket, Clock, Sessions
 from broker.services.grant import rights_of
+from broker.services.open_uri import OpenUri
 
 _log = logging.getLogger("broker.multipart")
 
@@ -25,13 +26,16 @@ class OpenUpload:
     sessions: Sessions
     sealer: CapsuleSealer
     clock: Clock
+    open_uri: OpenUri
 
     async def __call__(self, session: Session, bucket: Bucket) -> Session:
-        """The session with an upload id; unchanged when it has one, or is a single PUT.
+        """The session with an upload id or a URI; unchanged when it has one, or is a single PUT.
 
         :raises SessionSettled: it ended meanwhile.
         :raises Unavailable: the store did not begin it; the session waits for another try.
         """
+        if session.facts.resumable is not None:
+            return await self.open_uri(session, bucket)
         if session.facts.multipart is None or session.facts.multipart.upload_id:
             return session
         if session.state is not State.PENDING:
@@ -52,9 +56,20 @@ class OpenUpload:
             raise SessionNotFound
         return await self(current, bucket)
 
+    async def again(self, session: Session, bucket: Bucket) -> Session:
+        """The same for a session that may have sent something.
+
+        :raises CompletionInProgress: the store has all that was to come by its URI.
+        """
+        if session.facts.resumable is not None:
+            return await self.open_uri.again(session, bucket)
+        return await self(session, bucket)
+
     def need_quiet(self, session: Session) -> None:
         """:raises IdempotencyInFlight: the request that reserved it may still be opening it."""
-        multipart = session.facts.multipart
-        is_reserved = multipart is not None and not multipart.upload_id
+        multipart, resumable = session.facts.multipart, session.facts.resumable
+        is_reserved = (multipart is not None and not multipart.upload_id) or (
+            resumable is not None and not resumable.sealed_uri
+        )
         if is_reserved and self.clock.now() < session.facts.created_at + OPENS_WITHIN:
             raise IdempotencyInFlight

@@ -40,7 +40,8 @@ class Remint:
         """For every strategy; of a multipart the first `page` of what is missing.
 
         :raises SessionSettled: it is not pending, or its deadline is over.
-        :raises CompletionInProgress: its parts are being put together, or are gone from where they were.
+        :raises CompletionInProgress: its parts are being put together, or are gone from where they were; or the store
+            has all that was to come by its URI, which otherwise stays.
         :raises IdempotencyInFlight: the request that reserved it may still be opening it.
         """
 
@@ -72,7 +73,7 @@ class Remint:
         self.open_upload.need_quiet(session)
         for _ in range(_TRIES):
             bucket = self._open_bucket(session)
-            session = await self.open_upload(session, bucket)
+            session = await self.open_upload.again(session, bucket)
             now, policy = self.clock.now(), bucket.destination.policy
             ends = min(now + policy.url_ttl, session.facts.expires_at)
             change = remint(session, requests_end_at=ends, look_at=now + policy.first_look)

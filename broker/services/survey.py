@@ -1,4 +1,4 @@
-"""Survey: how far a multipart upload is. The store is asked, because clients send their parts to it alone."""
+"""Survey: how far an upload is. The store is asked, because clients send their bytes to it alone."""
 
 import asyncio
 from dataclasses import dataclass
@@ -7,13 +7,16 @@ from broker.contract import PartsStatus, State
 from broker.domain.errors import Unavailable
 from broker.domain.multipart import MAX_PARTS_PER_CALL, Multipart, StoredPart, missing
 from broker.domain.sessions import Session
+from broker.domain.uris import UriSealer
 from broker.ports import Buckets, Sessions
+from broker.services.open_uri import uri_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
     buckets: Buckets
     sessions: Sessions
+    uris: UriSealer
 
     async def __call__(self, session: Session) -> PartsStatus | None:
         """What the store has of a pending multipart upload, and what it lacks.
@@ -26,6 +29,18 @@ class Survey:
             return None
         stored = await self._stored(session, plan)
         return None if stored is None else _status(plan, session.facts.spec.size_bytes, stored)
+
+    async def offset(self, session: Session) -> int | None:
+        """How many bytes the store has of a pending upload that comes by one URI. None where nobody can say."""
+        resumable, bucket = session.facts.resumable, self.buckets.get(session.facts.destination)
+        if session.state is not State.PENDING or resumable is None or bucket is None or bucket.resumable is None:
+            return None
+        if not resumable.sealed_uri:
+            return 0
+        try:
+            return await bucket.resumable.offset(uri_of(session, self.uris), session.facts.spec.size_bytes)
+        except Unavailable:
+            return None
 
     async def copies(self, session: Session) -> dict[str, PartsStatus]:
         """The same of each copy that is uploaded in parts, by destination."""

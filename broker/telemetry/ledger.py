@@ -85,4 +85,5 @@ class CountedJobs:
 
 def _kind(created: Created) -> tuple[str, str]:
     facts = created.session.facts
-    return facts.destination, "multipart" if facts.multipart else "put"
+    strategy = "multipart" if facts.multipart else "resumable" if facts.resumable else "put"
+    return facts.destination, strategy

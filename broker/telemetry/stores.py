@@ -7,10 +7,11 @@ from typing import TypeVar
 
 from opentelemetry.trace import SpanKind
 
+from broker.contract import Guarantees
 from broker.domain.errors import BrokerError
 from broker.domain.multipart import StoredPart
 from broker.domain.objects import ObjectInfo, Pin, UploadSpec
-from broker.ports import Bucket, MultipartRemover, MultipartUploads, ObjectHead, ObjectRemover
+from broker.ports import Bucket, MultipartRemover, MultipartUploads, ObjectHead, ObjectRemover, ResumableUploads
 from broker.telemetry.metrics import Metrics
 from broker.telemetry.tracing import Tracing
 
@@ -29,6 +30,7 @@ def timed(bucket: Bucket, metrics: Metrics, tracing: Tracing) -> Bucket:
         objects=TimedHead(objects=bucket.objects, calls=calls),
         remover=TimedRemover(remover=bucket.remover, calls=calls),
         multipart=rights,
+        resumable=bucket.resumable and TimedResumables(uploads=bucket.resumable, calls=calls),
     )
 
 
@@ -100,3 +102,25 @@ class TimedMultipartRemover:
 
     async def abort(self, key: str, upload_id: str) -> bool:
         return await self.calls.of("abort", self.remover.abort(key, upload_id))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimedResumables:
+    uploads: ResumableUploads
+    calls: Calls
+
+    @property
+    def chunk_multiple_bytes(self) -> int:
+        return self.uploads.chunk_multiple_bytes
+
+    def binds(self, spec: UploadSpec) -> Guarantees:
+        return self.uploads.binds(spec)
+
+    async def open(self, key: str, spec: UploadSpec, capsule: str, *, origin: str | None) -> str:
+        return await self.calls.of("open_resumable", self.uploads.open(key, spec, capsule, origin=origin))
+
+    async def offset(self, uri: str, size_bytes: int) -> int | None:
+        return await self.calls.of("offset", self.uploads.offset(uri, size_bytes))
+
+    async def cancel(self, uri: str) -> bool:
+        return await self.calls.of("cancel", self.uploads.cancel(uri))

@@ -11,6 +11,7 @@ from broker.api.app import UseCases
 from broker.clock import SystemClock
 from broker.domain.capsule import CapsuleSealer
 from broker.domain.errors import ConfigurationInvalid
+from broker.domain.origins import Origins
 from broker.domain.tokens import Tokens
 from broker.ledger.redis import RedisLedger
 from broker.outbound.pages import open_pages
@@ -52,6 +53,7 @@ from broker.wiring.ledger import open_ledger
 from broker.wiring.looking import look_of
 from broker.wiring.minting import minting_of
 from broker.wiring.providers import buckets_of, doors_of
+from broker.wiring.uris import uri_sealer_of
 from broker.wiring.webhooks import open_teller, webhooks_of
 from broker.workers.bells import Chime, LocalBell
 from broker.workers.looker import Looker
@@ -137,7 +139,7 @@ def _house(
     keys = tuple(secret.reveal_key() for secret in settings.secrets.capsule_keys)
     if not keys:
         raise ConfigurationInvalid("secrets.capsule_keys: at least one key is needed (`openssl rand -base64 48`)")
-    sealer, tokens = CapsuleSealer(keys), Tokens(keys)
+    sealer, tokens, uris = CapsuleSealer(keys), Tokens(keys), uri_sealer_of(settings.secrets, buckets)
     buckets = {name: timed(bucket, metrics, tracing) for name, bucket in buckets.items()}
     sessions = CountedSessions(sessions=ledger, metrics=metrics, tracing=tracing)
     jobs = CountedJobs(jobs=ledger, metrics=metrics)
@@ -149,7 +151,14 @@ def _house(
     adopt = Adopt(sessions=sessions, tombstones=ledger.tombstones, identity=ledger.identity, sealer=sealer, clock=clock)
     settle = Settle(sessions=sessions, clock=clock, work=work)
     judge = look_of(
-        buckets=buckets, sessions=sessions, looks=ledger, adopt=adopt, settle=settle, sealer=sealer, clock=clock
+        buckets=buckets,
+        sessions=sessions,
+        looks=ledger,
+        adopt=adopt,
+        settle=settle,
+        sealer=sealer,
+        uris=uris,
+        clock=clock,
     )
     look = CountedLook(look=judge, metrics=metrics, tracing=tracing)
     turns = Turns()
@@ -158,12 +167,14 @@ def _house(
         sessions=sessions,
         rates=ledger.rates,
         sealer=sealer,
+        uris=uris,
         tokens=tokens,
         clock=clock,
         required=settings.fan_out.required,
         shards=ledger.shards,
         turns=turns,
         trace=tracing,
+        origins=Origins(settings.cors.allow_origins),
     )
     end_copies = EndCopies(buckets=buckets, sessions=sessions, clock=clock)
     read = Read(buckets=buckets, clock=clock, ttl=settings.jobs.read_ttl)
@@ -185,7 +196,7 @@ def _house(
         complete=Complete(sessions=sessions, looks=ledger, look=look, clock=clock),
         abort=Abort(buckets=buckets, sessions=sessions, clock=clock, end_copies=end_copies),
         erase=Erase(buckets=buckets, sessions=sessions, sealer=sealer, clock=clock, end_copies=end_copies),
-        survey=Survey(buckets=buckets, sessions=ledger),
+        survey=Survey(buckets=buckets, sessions=ledger, uris=uris),
         read=read,
         lease=LeaseJobs(
             jobs=jobs,

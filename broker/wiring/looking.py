@@ -1,9 +1,11 @@
 """Who looks: one HEAD and its judgement, for single uploads and for fan-outs, put together."""
 
 from broker.domain.capsule import CapsuleSealer
+from broker.domain.uris import UriSealer
 from broker.ports import Buckets, Clock, Looks, Sessions
 from broker.services.adopt import Adopt
 from broker.services.assemble import Assemble
+from broker.services.close_uri import CloseUri
 from broker.services.look import Look
 from broker.services.look_fan_out import LookFanOut
 from broker.services.missing import Missing
@@ -18,6 +20,7 @@ def look_of(
     adopt: Adopt,
     settle: Settle,
     sealer: CapsuleSealer,
+    uris: UriSealer,
     clock: Clock,
 ) -> Look:
     missing = Missing(buckets=buckets, sessions=sessions, looks=looks, settle=settle, clock=clock)
@@ -29,6 +32,7 @@ def look_of(
         sessions=sessions,
         looks=looks,
         assemble=Assemble(sessions=sessions, clock=clock),
+        close_uri=CloseUri(sessions=sessions, uris=uris),
         adopt=adopt,
         missing=missing,
         sealer=sealer,

@@ -152,7 +152,7 @@ LABELS = {
     | {*ENDINGS, "ok", "cut-off", "delivered", "given-up", "dropped"}
     | {kind.code for kind in ROWS},
     "result": {state.value for state in State} | {*RESULTS, "waiting", "removed", "unknown"},
-    "strategy": {"put", "multipart"},
+    "strategy": {"put", "multipart", "resumable"},
     "witness": {"event", "look"},
     "reason": {"size-mismatch", "content-type-mismatch", "checksum-mismatch", "foreign-object"},
     "webhook": {"hook"},

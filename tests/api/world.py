@@ -13,9 +13,11 @@ from broker.api.app import UseCases, create_app
 from broker.api.watching import watched
 from broker.contract import SignedRequest
 from broker.domain.capsule import CapsuleSealer
+from broker.domain.origins import Origins
 from broker.domain.policy import Destination, Policy
 from broker.domain.principals import ApiKey, Role, hash_of, new_key_text
 from broker.domain.tokens import Tokens
+from broker.domain.uris import UriSealer
 from broker.doors.s3_event import S3EventDoor
 from broker.ledger.identity import MemoryIdentity
 from broker.ledger.memory import MemoryLedger
@@ -49,6 +51,7 @@ from broker.workers.bells import LocalBell
 from broker.workers.tail import Tail
 from tests.memory_bucket import MemoryBucket
 
+PAGE = "https://app.example"  # the one origin whose pages may upload
 DOOR_TOKEN = "the-bucket-says-so"
 LEASE_FOR = timedelta(seconds=60)
 POLICY = Policy(max_size_bytes=1_000_000_000, content_types=("text/*", "application/octet-stream"))
@@ -132,12 +135,21 @@ def event(session: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return {"Records": [{"eventName": "ObjectCreated:Put", "s3": {"bucket": bucket, "object": {"key": key}}}]}
 
 
-def build(clock: Clock, *, ledger: Ledger | None = None, listeners: int = 0, tracing: Tracing | None = None) -> World:
-    """:param listeners: how many may stay; none, and each stream of events ends with what is known by now."""
+def build(
+    clock: Clock,
+    *,
+    ledger: Ledger | None = None,
+    listeners: int = 0,
+    tracing: Tracing | None = None,
+    is_resumable: bool = False,
+) -> World:
+    """:param listeners: how many may stay; none, and each stream of events ends with what is known by now.
+    :param is_resumable: whether the store holds uploads open instead of taking parts.
+    """
     ledger, tracing = ledger or MemoryLedger(clock), tracing or Tracing()
     secrets = {who: new_key_text(who) for who in _ROLES}
     keys = {who: _key(who, role, secrets[who]) for who, role in _ROLES.items()}
-    bucket = MemoryBucket(clock=clock)
+    bucket = MemoryBucket(clock=clock, is_resumable=is_resumable)
     known = ConfiguredKeys(configured=keys, ledger=cast("Any", ledger).api_keys)
     tail = Tail(events=ledger, keys=known, shards=ledger.shards, limit=listeners or 100)
     if not listeners:
@@ -175,7 +187,7 @@ def _use_cases(
     ledger: Ledger, bucket: MemoryBucket, clock: Clock, keys: ApiKeys, tail: Tail, tracing: Tracing
 ) -> UseCases:
     secret = (b"k" * 32,)
-    sealer, tokens = CapsuleSealer(secret), Tokens(secret)
+    sealer, tokens, uris = CapsuleSealer(secret), Tokens(secret), UriSealer(secret)
     due, work = LocalBell(), LocalBell()
     metrics = Metrics(destinations=PLACES, sources=("bucket",), webhooks=("hook",))
     metrics.listened(lambda: tail.count)
@@ -187,7 +199,14 @@ def _use_cases(
     )
     settle = Settle(sessions=sessions, clock=clock, work=work)
     judge = look_of(
-        buckets=buckets, sessions=sessions, looks=ledger, adopt=adopt, settle=settle, sealer=sealer, clock=clock
+        buckets=buckets,
+        sessions=sessions,
+        looks=ledger,
+        adopt=adopt,
+        settle=settle,
+        sealer=sealer,
+        uris=uris,
+        clock=clock,
     )
     look = CountedLook(look=judge, metrics=metrics, tracing=tracing)
     turns = Turns()
@@ -196,12 +215,14 @@ def _use_cases(
         sessions=sessions,
         rates=cast("Any", ledger).rates,
         sealer=sealer,
+        uris=uris,
         tokens=tokens,
         clock=clock,
         required="all",
         shards=ledger.shards,
         turns=turns,
         trace=tracing,
+        origins=Origins([PAGE]),
     )
     end_copies = EndCopies(buckets=buckets, sessions=sessions, clock=clock)
     read = Read(buckets=buckets, clock=clock)
@@ -223,7 +244,7 @@ def _use_cases(
         complete=Complete(sessions=sessions, looks=ledger, look=look, clock=clock),
         abort=Abort(buckets=buckets, sessions=sessions, clock=clock, end_copies=end_copies),
         erase=Erase(buckets=buckets, sessions=sessions, sealer=sealer, clock=clock, end_copies=end_copies),
-        survey=Survey(buckets=buckets, sessions=ledger),
+        survey=Survey(buckets=buckets, sessions=ledger, uris=uris),
         read=read,
         lease=LeaseJobs(
             jobs=jobs, sessions=sessions, read=read, tokens=tokens, clock=clock, work=work, duration=LEASE_FOR

@@ -88,7 +88,8 @@ GET_SESSION: Operation[Session] = Operation(
     path="/upload-sessions/{session_id}",
     tag="upload sessions",
     summary="Where a session stands",
-    text="Of a pending multipart upload, `parts` says what is missing; it is left out while the store does not say.",
+    text="Of a pending multipart upload, `parts` says what is missing; of a resumable one, `offset_bytes` how much the "
+    "store has. They are left out while the store does not say.",
     access=SessionOfBearer(),
     replies=(Reply(status=200, text="The session", kind=UploadSession, example=examples.PROCESSED_SESSION),),
 )

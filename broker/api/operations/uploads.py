@@ -37,7 +37,9 @@ CREATE: Operation[ApiKey] = Operation(
     text="Send the bytes by `upload.request` exactly as it is signed; the bucket's notification starts the processing. "
     "With `destinations` the answer has `copies`, each with an `upload` of its own, to which the same bytes are sent. "
     "Each store must prove one and the same digest of `checksum` by itself. There is one job, as soon as enough "
-    "copies are verified.",
+    "copies are verified. Where a store opens uploads itself, an `upload` of strategy `resumable` is one URL for all "
+    "bytes, sent in order and taken up again wherever they broke off; the broker cancels it when the session ends. "
+    "`auto` chooses by size, and by what the destination requires.",
     access=KeyOf(Role.MINT),
     body=Body(kind=CreateUploadSession, example=examples.CREATE),
     parameters=(
@@ -57,7 +59,7 @@ CREATE: Operation[ApiKey] = Operation(
             text="The session that the same request made before, with fresh signed requests",
             kind=UploadSession,
             headers=(LOCATION, REPLAYED),
-            example=examples.MINTED_SESSION,
+            example=examples.MINTED_RESUMABLE,
         ),
     ),
     problems=(
@@ -70,6 +72,7 @@ CREATE: Operation[ApiKey] = Operation(
         errors.MetadataInvalid,
         errors.StrategyTooWeak,
         errors.UnknownDestination,
+        errors.OriginNotAllowed,
         errors.IdempotencyKeyInvalid,
         errors.IdempotencyKeyReused,
         errors.RateLimited,
@@ -106,7 +109,8 @@ REMINT: Operation[Session] = Operation(
     path="/upload-sessions/{session_id}/upload",
     tag="upload sessions",
     summary="Fresh signed requests for a pending session, or for one copy of a fan-out",
-    text="Of an upload in parts the first page of what the store does not have yet. Of a fan-out `destination` names "
+    text="Of an upload in parts the first page of what the store does not have yet. A resumable upload keeps its URL "
+    "as long as the store knows it, else gets a new one and begins anew. Of a fan-out `destination` names "
     "the copy: one that is pending gets fresh requests; one that was rejected or has expired begins anew, with a key "
     "and a deadline of its own, also when the session is settled – unless it was aborted, rejected by its consumer or "
     "erased.",

@@ -11,6 +11,7 @@ from broker.domain.keys import mark_key, new_session_id, object_key
 from broker.domain.objects import UploadSpec
 from broker.domain.policy import Destination
 from broker.domain.sessions import Facts, Session, abort, begin
+from broker.domain.uris import UriSealer
 from broker.ledger.memory import MemoryLedger
 from broker.ports import Bucket
 from broker.services.adopt import Adopt
@@ -58,7 +59,14 @@ class Site:
         adopt = Adopt(sessions=ledger, tombstones=ledger.tombstones, identity=identity, sealer=sealer, clock=clock)
         settle = Settle(sessions=ledger, clock=clock, work=LocalBell())
         look = look_of(
-            buckets=buckets, sessions=ledger, looks=ledger, adopt=adopt, settle=settle, sealer=sealer, clock=clock
+            buckets=buckets,
+            sessions=ledger,
+            looks=ledger,
+            adopt=adopt,
+            settle=settle,
+            sealer=sealer,
+            uris=UriSealer([]),
+            clock=clock,
         )
         find, match = Find(sessions=ledger, tombstones=ledger.tombstones), MatchStore(identity=identity)
         self.mark = MarkStores(buckets=buckets, identity=identity, clock=clock)

@@ -24,10 +24,12 @@ from broker.domain.capsule import CapsuleSealer, capsule_of
 from broker.domain.errors import BrokerError, CredentialsUnavailable, LedgerUnavailable, StoreUnavailable
 from broker.domain.fan_out import Required
 from broker.domain.objects import CAPSULE_FIELD, ObjectInfo
+from broker.domain.origins import Origins
 from broker.domain.policy import Destination, Policy
 from broker.domain.principals import ApiKey, Role
 from broker.domain.sessions import Session
 from broker.domain.tokens import Tokens
+from broker.domain.uris import UriSealer
 from broker.doors.s3_event import S3EventDoor
 from broker.ledger.memory import MemoryLedger
 from broker.ports import Bucket, Envelope, Event, MultipartRights
@@ -47,6 +49,7 @@ from broker.services.record_hints import RecordHints
 from broker.services.recover import Recover
 from broker.services.settle import Settle
 from broker.services.store_marks import MarkStores, MatchStore
+from broker.services.survey import Survey
 from broker.services.sweep import Sweep
 from broker.services.turns import Turns
 from broker.telemetry.tracing import Tracing
@@ -58,6 +61,7 @@ from tests.memory_bucket import MemoryBucket
 
 KEY = b"k" * 32
 DOOR_TOKEN = "the-bucket-says-so"
+ORIGIN = "https://app.example"
 HOLD = timedelta(seconds=30)
 LEASE = timedelta(seconds=60)
 PLACE = Destination(name="default", bucket="acme", prefix="uploads", policy=Policy(max_failures=3))
@@ -97,6 +101,10 @@ class Fused:
     def binds(self, spec: Any) -> Any:
         return self._port.binds(spec)
 
+    @property
+    def chunk_multiple_bytes(self) -> Any:
+        return self._port.chunk_multiple_bytes
+
     def __getattr__(self, name: str) -> Any:
         async def call(*args: Any, **kwargs: Any) -> Any:
             return await self._fuse.run(lambda: getattr(self._port, name)(*args, **kwargs), self._trouble)
@@ -126,7 +134,7 @@ class House:
         self.stores = {place.name: self.bucket}
         self.stores |= {other.name: MemoryBucket(clock=self.clock, **bucket) for other in more}
         self.buckets = {each.name: self._fused_bucket(each) for each in (place, *more)}
-        self.sealer, self.tokens = CapsuleSealer([KEY]), Tokens([KEY])
+        self.sealer, self.tokens, self.uris = CapsuleSealer([KEY]), Tokens([KEY]), UriSealer([KEY])
         self.lose_ledger(shards)
 
     def _fused_bucket(self, place: Destination) -> Bucket:
@@ -142,9 +150,11 @@ class House:
             get=signer,
             objects=store,
             remover=store,
-            multipart=rights,
+            multipart=None if behind.is_resumable else rights,
             lister=behind.lister,
             mark=Fused(behind.mark, self.fuse, StoreUnavailable),
+            resumable=Fused(behind.resumables, self.fuse, StoreUnavailable) if behind.is_resumable else None,
+            signs_afar=behind.signs_afar,
         )
 
     def lose_ledger(self, shards: int = 1, *, backup: MemoryLedger | None = None) -> None:
@@ -158,21 +168,31 @@ class House:
         self.adopt = Adopt(sessions=ledger, tombstones=tombstones, identity=identity, sealer=sealer, clock=clock)
         settle = Settle(sessions=ledger, clock=clock, work=self.work)
         self.look = look_of(
-            buckets=buckets, sessions=ledger, looks=ledger, adopt=self.adopt, settle=settle, sealer=sealer, clock=clock
+            buckets=buckets,
+            sessions=ledger,
+            looks=ledger,
+            adopt=self.adopt,
+            settle=settle,
+            sealer=sealer,
+            uris=self.uris,
+            clock=clock,
         )
         minting = minting_of(
             buckets=buckets,
             sessions=ledger,
             rates=self.ledger.rates,
             sealer=sealer,
+            uris=self.uris,
             tokens=tokens,
             clock=clock,
             required=self.required,
             shards=shards,
             turns=Turns(),
             trace=Tracing(),
+            origins=Origins([ORIGIN]),
         )
         self.mint, self.mint_batch = minting.mint, minting.mint_batch
+        self.survey = Survey(buckets=buckets, sessions=ledger, uris=self.uris)
         self.remint, self.remint_copy = minting.remint, minting.remint_copy
         end_copies = EndCopies(buckets=buckets, sessions=ledger, clock=clock)
         self.complete = Complete(sessions=ledger, looks=ledger, look=self.look, clock=clock)

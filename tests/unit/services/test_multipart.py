@@ -20,7 +20,6 @@ from broker.domain.policy import Policy
 from broker.domain.sessions import FOREIGN_OBJECT
 from broker.services.assemble import COMPLETING_FOR
 from broker.services.open_upload import OPENS_WITHIN
-from broker.services.survey import Survey
 from tests.memory_bucket import ENFORCED
 from tests.memory_uploads import PartRefused
 from tests.unit.services.house import PLACE, Crash, Fuse, House, parts_of
@@ -514,7 +513,7 @@ async def test_an_adopted_object_is_trusted_no_more_than_the_weakest_way_to_send
 async def test_a_survey_says_what_the_store_has() -> None:
     house = House()
     session = await begun(house, 2)
-    progress = await Survey(buckets=house.buckets, sessions=house.ledger)(session)
+    progress = await house.survey(session)
     assert progress is not None
     assert (progress.stored_count, progress.stored_bytes, progress.missing) == (1, PART, [1, 3])
 
@@ -524,14 +523,14 @@ async def test_a_survey_of_what_nobody_opened_misses_everything() -> None:
     with pytest.raises(Crash):
         await minted_in_parts(house)
     [event] = await house.events()
-    progress = await Survey(buckets=house.buckets, sessions=house.ledger)(await house.session(event.id))
+    progress = await house.survey(await house.session(event.id))
     assert progress is not None
     assert (progress.stored_count, progress.missing) == (0, [1, 2, 3])
 
 
 async def test_a_survey_says_nothing_where_only_an_answer_would_do() -> None:
     house = House()
-    survey = Survey(buckets=house.buckets, sessions=house.ledger)
+    survey = house.survey
     session = await begun(house)
     house.bucket.trouble = StoreUnavailable()
     assert await survey(session) is None
