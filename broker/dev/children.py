@@ -4,7 +4,9 @@ import contextlib
 import os
 import selectors
 import signal
+import socket
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +19,7 @@ from broker.domain.errors import ConfigurationInvalid
 
 READY_SECONDS = 30.0
 STOP_SECONDS = 15.0
+_KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH", "LD_LIBRARY_PATH", "PYTHONWARNINGS")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -92,6 +95,44 @@ class Child:
             raise ConfigurationInvalid(f"{self.name} did not start; its last words:\n{words}")
         answer: dict[str, Any] = msgspec.json.decode(line)
         return answer
+
+
+@dataclass(slots=True)
+class Started:
+    """Children in the order of their start, for whoever has to end them when one after them fails."""
+
+    children: list[Child] = field(default_factory=list)
+
+    def start(self, child: Child) -> dict[str, Any]:
+        """:raises ConfigurationInvalid: as `Child.start`."""
+        self.children.append(child)
+        return child.start()
+
+    def stop(self) -> None:
+        for child in reversed(self.children):
+            child.stop()
+
+
+def python_child(
+    name: str, directory: Path, module: Sequence[str], env: Mapping[str, str], *, is_announced: bool = True
+) -> Child:
+    """A module of ours as a child, with an environment that holds no secret but those in `env`."""
+    kept = {key: value for key, value in os.environ.items() if key in _KEPT or key.startswith("OTEL_")}
+    return Child(
+        name=name,
+        argv=[sys.executable, "-m", *module],
+        env=kept | dict(env),
+        directory=directory,
+        is_announced=is_announced,
+    )
+
+
+def free_port() -> int:
+    """For a child that has to come back where it was."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def _read_line(descriptor: int, seconds: float) -> bytes:

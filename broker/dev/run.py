@@ -52,13 +52,14 @@ def _said(about: Announcement, options: StackOptions, *, as_json: bool) -> str:
         return msgspec.json.encode(about).decode() + "\n"
     uploader = Path(sys.executable).parent / "uploader"
     shown = uploader.relative_to(Path.cwd()) if uploader.is_relative_to(Path.cwd()) else uploader
-    return LINES.format(directory=options.directory, uploader=shown, **msgspec.structs.asdict(about))
+    told = msgspec.structs.asdict(about)
+    return LINES.format(directory=options.directory, uploader=shown, **told)
 
 
 def _watch(stack: Stack, stopped: threading.Event) -> None:
     """Until stopped, or until a part ended by itself: then there is nothing to stay for."""
     while not stopped.wait(0.5):
-        for child in (stack.store, stack.broker, *stack.consumers):
+        for child in (*stack.others, stack.store, stack.broker, *stack.consumers):
             if not child.is_alive:
                 sys.stderr.write(f"upload-broker dev: {child.name} ended; its last words:\n{child.last_words()}\n")
                 return

@@ -1,10 +1,7 @@
-"""The whole loop on one machine: private Redis, strict S3 emulator, broker, looker, consumer. Never production."""
+"""The whole loop on one machine: private Redis, strict emulators, broker, looker, consumer. Never production."""
 
 import base64
-import os
 import secrets
-import socket
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +10,14 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from broker.dev.children import Child
+from broker.dev.children import Child, Started, free_port, python_child
+from broker.dev.cloud import BUCKET, bucket_of
 from broker.dev.redis_server import RedisServer, start_redis
-from broker.dev.stack_config import BUCKET, REGION, StackOptions, bucket_of, write_config, zone_key
+from broker.dev.s3_cloud import start_s3_cloud
+from broker.dev.stack_config import REGION, StackOptions, write_config, zone_key
 from broker.domain.principals import new_key_text
 
 __all__ = ["BUCKET", "REGION", "Announcement", "Stack", "StackOptions", "bucket_of", "start_stack"]
-
-_KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH", "LD_LIBRARY_PATH", "PYTHONWARNINGS")
 
 
 class Announcement(Struct, frozen=True, kw_only=True):
@@ -47,6 +44,7 @@ class Stack:
     redis: RedisServer
     store: Child
     away: Child | None  # the store of what is away
+    others: Sequence[Child]  # what the store needs beside it
     broker: Child
     lookers: list[Child]
     consumers: list[Child]
@@ -55,7 +53,8 @@ class Stack:
 
     def stop(self) -> None:
         """Outermost first, so that nobody complains about who is gone."""
-        for child in (*self.consumers, self.broker, *self.lookers, self.store, *([self.away] if self.away else [])):
+        stores = [self.store, *([self.away] if self.away else []), *self.others]
+        for child in (*self.consumers, self.broker, *self.lookers, *stores):
             child.stop()
         self.redis.stop()
 
@@ -66,77 +65,52 @@ def start_stack(options: StackOptions) -> Stack:
     directory.mkdir(parents=True, exist_ok=True)
     directory.chmod(0o700)
     redis_fsync: Literal["always", "everysec"] = "always" if options.durability == "strict" else "everysec"
-    redis = start_redis(_made(directory / "redis"), appendfsync=redis_fsync)
-    started: list[Child] = []
+    redis = start_redis(options.made("redis"), appendfsync=redis_fsync)
+    started = Started()
     try:
         return _start_children(options, redis, started)
     except BaseException:
-        for child in reversed(started):
-            child.stop()
+        started.stop()
         redis.stop()
         raise
 
 
-def _start_children(options: StackOptions, redis: RedisServer, started: list[Child]) -> Stack:
+def _start_children(options: StackOptions, redis: RedisServer, started: Started) -> Stack:
     directory = options.directory
     known = _credentials(directory / "credentials.json", options.zones)
-    port = options.port or _free_port()
+    port = options.port or free_port()
     broker_url = f"http://127.0.0.1:{port}"
-    tells = f"{broker_url}/notifications/dev?token={known['event_token']}"
-    argv = _store_argv("objects", options, known, options.here, tells, options.store_port, options.faults)
-    store = _child("store", directory, argv, {})
-    started.append(store)
-    endpoints = dict.fromkeys(options.here, str(store.start()["endpoint"]))
-    away = None
-    if options.away:  # always at the same port: it comes back where it was
-        argv = _store_argv("away", options, known, options.away, tells, _free_port(), options.faults_away)
-        away = _child("away", directory, argv, {})
-        started.append(away)
-        endpoints |= dict.fromkeys(options.away, str(away.start()["endpoint"]))
-    config = write_config(options, known, endpoints, redis.url, port)
+    cloud = start_s3_cloud(options, known, broker_url, started)
+    config = write_config(options, known, cloud, redis.url, port)
     serve = ["broker", "serve", "--config", str(config), "--json", *(["--no-look"] if options.lookers else [])]
-    broker = _child("broker", directory, serve, _broker_secrets(known))
-    started.append(broker)
-    broker.start()
+    secret = {**_broker_secrets(known), **cloud.secrets}
+    broker = python_child("broker", directory, serve, secret)
+    started.start(broker)
     look = ["broker", "look", "--config", str(config), "--json"]
-    lookers = [_child(f"looker-{n}", directory, look, _broker_secrets(known)) for n in range(options.lookers)]
+    lookers = [python_child(f"looker-{n}", directory, look, secret) for n in range(options.lookers)]
     consumers = [_consumer(n, options, known, broker_url) for n in range(options.consumers)]
     for child in (*lookers, *consumers):
-        started.append(child)
-        child.start()
+        started.start(child)
     about = Announcement(
         broker=broker_url,
         api_key=known["api_key"],
         consumer_key=known["consumer_key"],
-        store=endpoints["default"],
-        access_key=known["access_key"],
-        secret_key=known["secret_key"],
+        store=cloud.endpoints["default"],
         bucket=BUCKET,
         redis=redis.url,
+        **cloud.announced,
     )
     return Stack(
         options=options,
         redis=redis,
-        store=store,
-        away=away,
+        store=cloud.store,
+        away=cloud.away,
+        others=cloud.others,
         broker=broker,
         lookers=lookers,
         consumers=consumers,
-        endpoints=endpoints,
+        endpoints=cloud.endpoints,
         about=about,
-    )
-
-
-def _child(
-    name: str, directory: Path, module: list[str], env: Mapping[str, str], *, is_announced: bool = True
-) -> Child:
-    kept = {key: value for key, value in os.environ.items() if key in _KEPT or key.startswith("OTEL_")}
-    return Child(
-        name=name,
-        argv=[sys.executable, "-m", *module],
-        env=kept | dict(env),
-        directory=directory,
-        is_announced=is_announced,
     )
 
 
@@ -147,39 +121,12 @@ def _consumer(number: int, options: StackOptions, known: Mapping[str, str], brok
     module = [options.consumer_module] if options.consumer_module else []
     name = f"consumer-{number}"
     argv = ["consumer", "run", "--worker", name, *module]
-    return _child(name, options.directory, argv, env, is_announced=False)
-
-
-def _store_argv(
-    data: str,
-    options: StackOptions,
-    known: Mapping[str, str],
-    destinations: Sequence[str],
-    tells: str,
-    port: int,
-    faults: Mapping[str, object],
-) -> list[str]:
-    account = f"dev:{known['access_key']}:{known['secret_key']}"
-    argv = [
-        "emulators",
-        "s3",
-        "--listen",
-        f"127.0.0.1:{port}",
-        "--data",
-        str(_made(options.directory / data)),
-        "--json",
-    ]
-    argv += ["--account", account, "--region", REGION, "--cors-origin", "*"]
-    for name in destinations:
-        argv += ["--bucket", bucket_of(name), "--notify", f"{bucket_of(name)}={tells}"]
-    return argv + (["--faults", msgspec.json.encode(faults).decode()] if faults else [])
+    return python_child(name, options.directory, argv, env, is_announced=False)
 
 
 def _broker_secrets(known: Mapping[str, str]) -> dict[str, str]:
     return {
         "DEV_CAPSULE_KEY": known["capsule_key"],
-        "DEV_EVENT_TOKEN": known["event_token"],
-        "DEV_SECRET_KEY": known["secret_key"],
         "DEV_WEBHOOK_SECRET": known["webhook_secret"],
     }
 
@@ -202,15 +149,3 @@ def _credentials(path: Path, zones: Sequence[object]) -> dict[str, str]:
         path.touch(mode=0o600)
         path.write_bytes(msgspec.json.encode(known))
     return known
-
-
-def _made(path: Path) -> Path:
-    path.mkdir(parents=True, exist_ok=True)
-    return path
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

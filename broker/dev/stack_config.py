@@ -7,9 +7,9 @@ from typing import Literal
 
 import msgspec
 
+from broker.dev.cloud import Cloud
 from broker.domain.principals import hash_of
 
-BUCKET = "dev-uploads"
 REGION = "us-east-1"
 
 
@@ -43,10 +43,17 @@ class StackOptions:
     def here(self) -> tuple[str, ...]:
         return ("default", *self.more_destinations)
 
+    def policy_of(self, destination: str) -> Mapping[str, object]:
+        return {**self.policy, **self.policies.get(destination, {})}
 
-def write_config(
-    options: StackOptions, known: Mapping[str, str], endpoints: Mapping[str, str], redis_url: str, port: int
-) -> Path:
+    def made(self, name: str) -> Path:
+        """A directory below that of the stack."""
+        path = self.directory / name
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+
+def write_config(options: StackOptions, known: Mapping[str, str], cloud: Cloud, redis_url: str, port: int) -> Path:
     origins = msgspec.json.encode(options.page_origins).decode()
     text = f"""\
 [ledger]
@@ -69,13 +76,8 @@ required = {msgspec.json.encode(options.required).decode()}
 
 [secrets]
 capsule_keys = [{{env = "DEV_CAPSULE_KEY"}}]
-
-{_destinations(options, known, endpoints)}
-[sources.dev]
-kind = "s3_event"
-tokens = [{{env = "DEV_EVENT_TOKEN"}}]
-destinations = {msgspec.json.encode(list(endpoints)).decode()}
-
+{cloud.more_secrets}
+{cloud.config}
 {_webhooks(options)}
 [keys.app]
 hash = "{hash_of(known["api_key"])}"
@@ -92,10 +94,6 @@ roles = ["consume"]
     return path
 
 
-def bucket_of(destination: str) -> str:
-    return BUCKET if destination == "default" else f"{BUCKET}-{destination}"
-
-
 def zone_key(number: int) -> str:
     return f"zone_{number}_key"
 
@@ -105,33 +103,6 @@ def _zones(options: StackOptions, known: Mapping[str, str]) -> str:
         f'[keys.zone-{number}]\nhash = "{hash_of(known[zone_key(number)])}"\nroles = ["consume"]\n'
         f"destinations = {msgspec.json.encode(zone).decode()}\n"
         for number, zone in enumerate(options.zones)
-    )
-    return "\n".join(tables)
-
-
-def _destinations(options: StackOptions, known: Mapping[str, str], endpoints: Mapping[str, str]) -> str:
-    tables = (
-        f"""\
-[destinations.{name}]
-provider = "s3"
-dialect = "aws"
-bucket = "{bucket_of(name)}"
-region = "{REGION}"
-endpoint = "{endpoint}"
-addressing = "path"
-{options.keeping}
-
-[destinations.{name}.policy]
-{_toml({**options.policy, **options.policies.get(name, {})})}
-
-[destinations.{name}.multipart]
-{_toml(options.multipart)}
-
-[destinations.{name}.credentials.default]
-access_key_id = "{known["access_key"]}"
-secret_access_key = {{env = "DEV_SECRET_KEY"}}
-"""
-        for name, endpoint in endpoints.items()
     )
     return "\n".join(tables)
 
@@ -146,6 +117,6 @@ def _webhooks(options: StackOptions) -> str:
     return "\n".join(tables)
 
 
-def _toml(table: Mapping[str, object]) -> str:
+def toml(table: Mapping[str, object]) -> str:
     """Numbers, texts and lists of these are written in TOML as in JSON."""
     return "\n".join(f"{name} = {msgspec.json.encode(value).decode()}" for name, value in table.items())

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from broker.dev.stack import _free_port
+from broker.dev.children import free_port
 from tests.deploy import compose_file
 from tests.deploy.dockerfile import Stage
 
@@ -169,7 +169,7 @@ def _replicas(name: str, service: Mapping[str, Any], directory: Path) -> Iterato
     for number in range(1, service.get("deploy", {}).get("replicas", 1) + 1):
         place = directory / f"{name}-{number}"
         place.mkdir(parents=True)
-        ports = {port: _free_port() for port in inside}
+        ports = {port: free_port() for port in inside}
         yield Replica(
             name=place.name,
             service=service,
