@@ -3,6 +3,7 @@
 import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from broker.contract import Job, Lease, RenewedLease
 from broker.domain.errors import BrokerError, LeaseLost, SessionNotVerified
@@ -13,9 +14,11 @@ from broker.domain.queues import Zones
 from broker.domain.sessions import Session
 from broker.domain.tokens import Tokens
 from broker.ports import Bell, Clock, Jobs, Sessions
+from broker.services.at_once import at_once
 from broker.services.read import Read
 
 _log = logging.getLogger("broker.jobs")
+SIGNED_AT_ONCE = 64  # ours, as for batches
 _LONGEST_NAP = timedelta(seconds=1)  # a retry that is due and a lease that ran out ring no bell
 
 
@@ -36,11 +39,16 @@ class LeaseJobs:
             now = self.clock.now()
             sessions = await self.jobs.lease(limit, worker=worker, now=now, until=now + self.duration, zones=zones)
             if sessions or now >= deadline:
-                return [job for session in sessions if (job := await self._job(session, now, zones)) is not None]
+                # Side by side: each read may be a signature that a provider is asked for.
+                jobs = await at_once(SIGNED_AT_ONCE, [partial(self._job, each, now, zones) for each in sessions])
+                return [job for job in jobs if isinstance(job, Job)]
             await self.work.wait(min(_LONGEST_NAP, deadline - now))
 
     async def _job(self, session: Session, now: datetime, zones: Zones) -> Job | None:
-        """The job as it leaves the house; a job that cannot be read now goes back, not counted as a failure."""
+        """The job as it leaves the house; a job that cannot be read now goes back, not counted as a failure.
+
+        :raises LedgerUnavailable: it could not be given back, and is again when its lease is over.
+        """
         try:
             copy, read = await self.read.for_consumer(session, zones)
         except BrokerError as trouble:

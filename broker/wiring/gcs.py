@@ -45,6 +45,7 @@ def gcs_bucket(name: str, place: GcsDestination, http: aiohttp.ClientSession, cl
     bucket = place.bucket
     return Bucket(
         destination=gcs_destination(name, place),
+        signs_afar=True,
         put=GcsPutSigner(endpoint=public, bucket=bucket, signatory=writer),
         get=GcsGetSigner(endpoint=public, bucket=bucket, signatory=reader),
         objects=GcsObjectHead(caller=caller, tokens=reading, bucket=bucket),

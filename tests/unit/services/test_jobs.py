@@ -1,5 +1,6 @@
 """Lease, renew, finish, release: one worker is heard, failures are counted apart, and no trouble kills a job."""
 
+import asyncio
 import dataclasses
 from datetime import timedelta
 from typing import Any
@@ -64,6 +65,22 @@ async def test_a_job_is_read_where_consumers_reach_the_store_and_everybody_else_
     renewed = await house.renew(job.id, token=job.lease.token, epoch=job.lease.epoch)
     assert job.read.url == renewed.read.url == "http://store.inside/"
     assert (await house.read(session)).url != job.read.url
+
+
+async def test_many_jobs_are_signed_side_by_side() -> None:
+    """Where each signature is a call to a provider, a hundred of them one after the other outlast the first lease."""
+    house, together = House(), asyncio.Barrier(20)
+
+    class Afar:
+        async def sign_get(self, *args: Any, **terms: Any) -> SignedRequest:
+            await together.wait()
+            return await house.bucket.sign_get(*args, **terms)
+
+    house.buckets[PLACE.name] = dataclasses.replace(house.buckets[PLACE.name], consumer_get=Afar())
+    sessions = {(await house.uploaded()).id for _ in range(20)}
+    async with asyncio.timeout(5):
+        jobs = await house.lease(20, worker="w", wait=NOW)
+    assert {job.id for job in jobs} == sessions
 
 
 async def test_a_job_is_leased_once_until_its_lease_is_over() -> None:
