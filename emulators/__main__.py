@@ -1,9 +1,10 @@
-"""The command line: `python -m emulators s3 …`."""
+"""The command line: `python -m emulators s3 …`, `gcs …`."""
 
 import sys
 
 import click
 
+from emulators.gcs import command as gcs
 from emulators.google_iam import command as google_iam
 from emulators.s3 import command as s3
 
@@ -18,7 +19,7 @@ def main() -> None:
     """
 
 
-for _each in (s3, google_iam):
+for _each in (s3, gcs, google_iam):
     main.add_command(_each.command)
 
 

@@ -154,6 +154,12 @@ class Spool:
         self._close()
         return {name: digest.digest() for name, digest in self._digests.items()}
 
+    async def cut(self, size_bytes: int) -> None:
+        """Of a finished body, keep the beginning. Its digests are those of the whole."""
+        if size_bytes < self.size_bytes:
+            await asyncio.get_running_loop().run_in_executor(None, os.truncate, self.path, size_bytes)
+            self.size_bytes = size_bytes
+
     async def discard(self) -> None:
         """Forget the body. Safe at any time, also after it was adopted."""
         if self._in_flight is not None:
