@@ -162,7 +162,7 @@ class ResumableTransfer:
         if self._losses > MAX_LOST:
             raise Unreachable(f"the store has lost the upload {self._losses} times; last: {answer}")
         await self._renew(f"the store does not know the upload any more: {answer}")
-        self._kept_bytes = self._most_kept_bytes = 0
+        self._most_kept_bytes = 0
 
     async def _renew(self, why: str) -> None:
         self.place.voice.reminted(why)

@@ -238,6 +238,15 @@ async def test_an_upload_that_is_gone_is_opened_anew_by_the_broker(
     assert (len(store.uploads), len(recorder.of(events.Reminted))) == (2, 1)
 
 
+async def test_patience_begins_anew_with_an_upload_that_was_opened_anew(
+    sender: Uploader, store: ResumableStandIn, make_file: MakeFile
+) -> None:
+    path = make_file(LARGE)
+    store.faults.extend([None] * 7 + ["410"] + ["busy-before", None] * 7)
+    result = await put(sender, path)
+    assert (result.state, is_there(store, path), result.sent_bytes) == (State.VERIFIED, True, 7 * MIB + LARGE)
+
+
 async def test_a_store_that_loses_one_upload_after_the_other_is_given_up(
     sender: Uploader, store: ResumableStandIn, make_file: MakeFile
 ) -> None:
