@@ -3,8 +3,8 @@
     (hash → mint | take up what was interrupted) → send ⇄ (pause | re-mint) → complete → wait
 
 If the upload ends in any other way – a refusal, a file that changed, Ctrl-C – the session is aborted, so that nobody
-waits for it. One that somebody can go on with, by its note or its key, is kept when it was interrupted, and so is a
-fan-out of which copies are missing.
+waits for it. One that somebody can go on with, by its note or its key, is kept when it was interrupted or nobody
+answered, and so is a fan-out of which copies are missing.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from uploader import events
 from uploader.bookmark import ABORT_TIMEOUT, Bookmark, NoBookmark
 from uploader.copies import FanOut
 from uploader.delivery import Delivery
-from uploader.errors import BrokerRefused, CopiesMissing, SessionLost, UploaderError, WaitTimedOut
+from uploader.errors import BrokerRefused, CopiesMissing, SessionLost, Unreachable, UploaderError, WaitTimedOut
 from uploader.means import Means
 from uploader.minting import Minting
 from uploader.orders import Order, Outcome, UploadResult
@@ -136,7 +136,8 @@ class Upload:
         if isinstance(cause, CopiesMissing) and cause.is_late:
             return True
         is_resumable = self.bookmark.is_left or self.order.is_repeatable
-        return self.order.keeps_session or (is_resumable and isinstance(cause, CopiesMissing | asyncio.CancelledError))
+        is_for_now = isinstance(cause, CopiesMissing | Unreachable | asyncio.CancelledError)
+        return self.order.keeps_session or (is_resumable and is_for_now)
 
     async def _abort(self, session: UploadSession) -> bool:
         try:

@@ -16,7 +16,8 @@ Exit codes:
   1    the upload failed or was rejected; the file could not be read or changed
   2    wrong usage
   3    the broker refuses: key, role, or a declaration that it does not accept
-  4    broker or store unreachable, or the state did not come in time
+  4    broker or store unreachable, or the state did not come in time; what was sent in parts or
+       pieces is kept for the same command to go on
   5    every file has as many copies as its session needs, but one is missing; the same command sends it alone
   130  interrupted; the session was aborted, or kept for the same command to go on (sent in parts or
        pieces, or to several)

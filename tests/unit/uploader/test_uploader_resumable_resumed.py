@@ -16,7 +16,7 @@ from resumable_standin import ResumableStandIn
 from uploader_standin import KEY, QUICK, MakeFile, Recorder
 
 from broker.contract import State
-from uploader import Notes, Uploader, UploadResult, events, resumable
+from uploader import Notes, Unreachable, Uploader, UploadResult, events, resumable
 from uploader.report import status_json, status_text
 
 MIB = 1 << 20
@@ -238,6 +238,24 @@ async def test_ctrl_c_keeps_the_session_and_status_says_how_far_it_is(
     told = [event for line in out.splitlines() if (event := json.loads(line))["event"] != "upload.progressed"]
     assert (code, [event["event"].partition(".")[2] for event in told]) == (0, ["resumed", "sent", "state", "finished"])
     assert (told[0]["stored_bytes"], told[0]["size_bytes"]) == (32 * MIB, HUGE)
+
+
+@pytest.mark.usefixtures("small_pieces")
+async def test_what_nobody_answers_is_kept_for_the_next_command(
+    store: ResumableStandIn, state: Path, make_file: MakeFile, recorder: Recorder
+) -> None:
+    path = make_file(LARGE)
+    store.faults.extend([None, None] + ["busy-before"] * 9)
+    store.query_faults.extend(["busy"] * 9)
+    with pytest.raises(Unreachable):
+        await put(store, state, path, observer=recorder)
+    kept = recorder.events[-1]
+    assert isinstance(kept, events.Kept)
+    assert (kept.why, states(store), len(notes(state))) == ("unreachable", [State.PENDING], 1)
+    store.faults.clear()
+    store.query_faults.clear()
+    result = await put(store, state, path)
+    assert (result.state, result.sent_bytes, notes(state)) == (State.VERIFIED, LARGE - 2 * MIB, [])
 
 
 @pytest.mark.usefixtures("small_pieces")
