@@ -5,16 +5,21 @@ that theirs and ours, made by the same key of the same IAM at the same moment, a
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from base64 import b64encode
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from hashlib import md5
 from pathlib import Path
 from typing import Any
 from unittest import mock
+from uuid import uuid4
 
 import aiohttp
 import google.auth.transport.requests
+import msgspec
 import pytest
+import yarl
 from google.auth import compute_engine, identity_pool, impersonated_credentials
 from google.auth.credentials import Credentials
 from google.cloud import storage
@@ -31,11 +36,12 @@ from broker.storage.gcs.signer import GcsGetSigner, GcsPutSigner
 from broker.storage.gcs.source import GoogleSource, Opened, application_default, config_file, key_file
 from broker.storage.gcs.tokens import AccessToken
 from broker.storage.held import HeldCredentials
+from emulators.gcs.process import GcsProcess, start_gcs
 from emulators.google_iam.process import GoogleIamProcess, start_google_iam
 from tests.google_auth import point_google_auth_at
 
-BROKER, MIDDLE, WRITER, READER = (
-    f"{name}@acme.iam.gserviceaccount.com" for name in ("broker", "middle", "writer", "reader")
+BROKER, MIDDLE, FAR, WRITER, READER = (
+    f"{name}@acme.iam.gserviceaccount.com" for name in ("broker", "middle", "far", "writer", "reader")
 )
 BUCKET, KEY = "acme-uploads", "uploads/1/Straße + 100%.csv"
 NOW = datetime(2026, 11, 20, 8, 30, 15, tzinfo=UTC)
@@ -45,10 +51,17 @@ MD5 = "1B2M2Y8AsgTpgAmY7PhCfg=="
 
 
 @pytest.fixture(scope="module")
+def gcs(started: GoogleIamProcess) -> Iterator[GcsProcess]:
+    grants = (f"{BUCKET}:{WRITER}=storage.objects.create", f"{BUCKET}:{READER}=storage.objects.get")
+    with start_gcs(iam=started.endpoint, buckets=(f"{BUCKET}@versioned",), grants=grants) as gcs:
+        yield gcs
+
+
+@pytest.fixture(scope="module")
 def started() -> Iterator[GoogleIamProcess]:
     with start_google_iam(
         accounts=(BROKER,),
-        impersonate={BROKER: (WRITER, MIDDLE), MIDDLE: (READER,), "workload": (WRITER,)},
+        impersonate={BROKER: (WRITER, READER, MIDDLE), MIDDLE: (FAR,), "workload": (WRITER, READER)},
     ) as iam:
         yield iam
 
@@ -108,22 +121,25 @@ class World:
         return GcsPutSigner(bucket=BUCKET, endpoint=Endpoint.of(endpoint), signatory=signatory)
 
     def get_signer(self, endpoint: str) -> GcsGetSigner:
-        signatory = Impersonated(email=WRITER, iam=self.client)
+        signatory = Impersonated(email=READER, iam=self.client)
         return GcsGetSigner(bucket=BUCKET, endpoint=Endpoint.of(endpoint), signatory=signatory)
 
-    async def their_url(self, method: str, endpoint: str, email: str = WRITER, **terms: Any) -> str:
-        """What `generate_signed_url` gives at `NOW`, over an impersonated account. Blocks: in a thread."""
+    async def their_url(
+        self, method: str, endpoint: str, email: str = WRITER, now: datetime = NOW, **terms: Any
+    ) -> str:
+        """What `generate_signed_url` gives at `now`, over an impersonated account. Blocks: in a thread."""
 
         def signed() -> str:
+            key = terms.pop("key", KEY)
             delegates = terms.pop("delegates", [])
             account = impersonated_credentials.Credentials(
                 self.theirs, email, ["https://www.googleapis.com/auth/devstorage.read_write"], delegates=delegates
             )
             client = storage.Client(project="acme", credentials=account)
-            with mock.patch.object(_signing, "_NOW", return_value=NOW):
+            with mock.patch.object(_signing, "_NOW", return_value=now):
                 url: str = (
                     client.bucket(BUCKET)
-                    .blob(KEY)
+                    .blob(key)
                     .generate_signed_url(
                         version="v4", method=method, api_access_endpoint=endpoint, expiration=900, **terms
                     )
@@ -185,6 +201,7 @@ async def test_every_source_of_google_auth_signs_the_get_that_we_sign(world: Wor
     theirs = await world.their_url(
         "GET",
         "http://127.0.0.1:9000",
+        READER,
         generation="17321",
         response_disposition="attachment; filename*=UTF-8''a%20b.csv",
     )
@@ -195,12 +212,12 @@ async def test_every_source_of_google_auth_signs_the_get_that_we_sign(world: Wor
 async def test_chains_of_delegates_sign_alike(iam: GoogleIamProcess, http: aiohttp.ClientSession) -> None:
     world = World(iam, *by_key_file(iam), http)
 
-    request = await our_put(world.put_signer("https://storage.googleapis.com", READER, (MIDDLE,)))
+    request = await our_put(world.put_signer("https://storage.googleapis.com", FAR, (MIDDLE,)))
 
     assert request.url == await world.their_url(
         "PUT",
         "https://storage.googleapis.com",
-        READER,
+        FAR,
         delegates=[f"projects/-/serviceAccounts/{MIDDLE}"],
         content_type="text/csv",
         headers=dict(BOUND),
@@ -239,3 +256,56 @@ async def test_the_default_is_the_file_that_the_environment_names(
         monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
         token = await GoogleSource(opened=application_default(), threads=threads).fetch()
         assert (await _info(iam, token.text, http))["scope"] == IAM_SCOPES[0]
+
+
+async def test_what_both_sign_is_honoured_once_and_for_exactly_this_object(
+    world: World, gcs: GcsProcess, http: aiohttp.ClientSession
+) -> None:
+    """Two keys of one second, since a key is taken once: each side puts one, and reads what the other put."""
+    now, body = datetime.now(UTC).replace(microsecond=0), b"17 bytes, exactly"
+    spec = msgspec.structs.replace(
+        SPEC, checksum=Checksum(md5=b64encode(md5(body, usedforsecurity=False).digest()).decode())
+    )
+    bound = {**BOUND, "X-Goog-Hash": f"md5={spec.checksum.md5}"}
+    key = f"{uuid4()}/Straße + 100%.csv"
+
+    ours = await world.put_signer(gcs.endpoint).sign_put(key, spec, "sealed", now=now, ends=now + timedelta(minutes=15))
+    theirs = await world.their_url(
+        "PUT", gcs.endpoint, now=now, key=f"{key}.2", content_type="text/csv", headers=dict(bound)
+    )
+
+    assert await _put(http, ours.url, ours.headers, body[:-1]) == 400  # not the size
+    assert await _put(http, ours.url, {**ours.headers, "x-goog-acl": "public-read"}, body) == 400  # nobody signed it
+    assert await _put(http, ours.url, {**ours.headers, "content-type": "text/html"}, body) == 403
+    assert await _put(http, ours.url.replace("100%25", "101%25"), ours.headers, body) == 403
+    assert await _put(http, ours.url, ours.headers, body) == 200
+    assert await _put(http, ours.url, ours.headers, body) == 412  # it is taken
+    assert await _put(http, theirs, {"content-type": "text/csv", **bound}, body) == 200
+    for name in (key, f"{key}.2"):
+        read = await world.get_signer(gcs.endpoint).sign_get(
+            name, None, filename="a b.csv", now=now, ends=now + timedelta(minutes=5)
+        )
+        async with http.get(yarl.URL(read.url, encoded=True)) as response:
+            assert (response.status, await response.read()) == (200, body)
+            assert response.headers["content-disposition"] == "attachment; filename*=UTF-8''a%20b.csv"
+            generation = response.headers["x-goog-generation"]
+        pin = Pin(etag="e", version=generation)
+        pinned = await world.get_signer(gcs.endpoint).sign_get(
+            name, pin, filename="a b.csv", now=now, ends=now + timedelta(minutes=5)
+        )
+        assert await _get(http, pinned.url) == 200
+        assert await _get(http, pinned.url.replace(generation, f"{generation}1")) == 403
+        their_read = await world.their_url("GET", gcs.endpoint, READER, now=now, key=name, generation=generation)
+        assert await _get(http, their_read) == 200
+
+
+async def _put(http: aiohttp.ClientSession, url: str, headers: Mapping[str, str], body: bytes) -> int:
+    async with http.put(yarl.URL(url, encoded=True), data=body, headers=headers) as response:
+        await response.read()
+        return response.status
+
+
+async def _get(http: aiohttp.ClientSession, url: str) -> int:
+    async with http.get(yarl.URL(url, encoded=True)) as response:
+        await response.read()
+        return response.status
