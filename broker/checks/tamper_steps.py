@@ -1,14 +1,12 @@
 """Each thing that a signed PUT permits, and a neighbour of it that must be refused and store nothing."""
 
-import base64
-import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
 from broker.checks.bench import Bench, spec_of
-from broker.checks.crc import crc32c, crc64nvme
+from broker.checks.digests import digest
 from broker.checks.findings import Finding, failed, passed, skipped
 from broker.checks.needs import Need
 from broker.checks.site import Site
@@ -90,7 +88,7 @@ async def checksum(bench: Bench[Site], algorithm: str) -> Finding:
     if header is None:
         return skipped("the dialect does not promise that the store computes it")
     key = bench.leftovers.note(bench.key(f"checksum-{algorithm}"))
-    request = await bench.sign(key, Checksum(**{algorithm: _digest(algorithm, bench.body)}))
+    request = await bench.sign(key, Checksum(**{algorithm: digest(algorithm, bench.body)}))
     fix = f'the store ignores {header}: name its own dialect, or dialect = "generic"; the consumer proves it then'
     refusal = await _verdict(bench, key, await bench.stranger.send(Sent.of(request, bench.body[::-1])), fix=fix)
     if refusal.fix is not None:
@@ -109,16 +107,6 @@ async def _verdict(bench: Bench[Site], key: str, reply: Reply, *, fix: str) -> F
     if await bench.head(key) is not None:
         return failed(f"{reply.said}, and stored all the same", fix)
     return passed(reply.said)
-
-
-def _digest(algorithm: str, body: bytes) -> str:
-    raw = {
-        "sha256": lambda: hashlib.sha256(body).digest(),
-        "md5": lambda: hashlib.md5(body, usedforsecurity=False).digest(),
-        "crc32c": lambda: crc32c(body),
-        "crc64nvme": lambda: crc64nvme(body),
-    }[algorithm]()
-    return base64.b64encode(raw).decode()
 
 
 def steps(site_put: Need, site_head: Need) -> tuple[Step, ...]:

@@ -21,6 +21,12 @@ from broker.settings import parse_duration
     help="Where `serve` answers, so that events can be heard [default: server.host and port].",
 )
 @click.option("--profile", help="AWS profile that may read the bucket's own settings [default: the credentials].")
+@click.option(
+    "--operator",
+    "is_operator",
+    is_flag=True,
+    help="Read the settings of buckets in Google Cloud Storage with your application default credentials.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document at the end; logs to stderr.")
 def check(
     config: Path | None,
@@ -29,6 +35,7 @@ def check(
     event_timeout: str,
     broker_url: str | None,
     profile: str | None,
+    is_operator: bool,
     as_json: bool,
 ) -> None:
     """Try destinations (default: all) on the real store: upload, read, tamper, remove, and whatever else must hold.
@@ -49,6 +56,8 @@ def check(
     if timeout > LONGEST_WAIT:
         raise click.UsageError("--event-timeout: at most 1h")
     options = CheckOptions(
-        profile=profile, listening=Listening(timeout=timeout, broker_url=broker_url) if events else None
+        profile=profile,
+        is_operator=is_operator,
+        listening=Listening(timeout=timeout, broker_url=broker_url) if events else None,
     )
     sys.exit(checking.check(with_settings(config), destinations, options, as_json=as_json))

@@ -18,9 +18,10 @@ from broker.clock import SystemClock
 from broker.domain.capsule import CapsuleSealer
 from broker.domain.errors import BrokerError, ConfigurationInvalid
 from broker.ledger.redis import RedisLedger
-from broker.ports import Clock
-from broker.settings import CredentialSettings, QueueSource, S3Destination, Settings
+from broker.ports import Bucket, Clock
+from broker.settings import CredentialSettings, DestinationSettings, QueueSource, S3Destination, Settings
 from broker.wiring.accounts import located
+from broker.wiring.checks_gcs import gcs_site
 from broker.wiring.credentials import Keyring, Use, open_keyring
 from broker.wiring.ledger import open_ledger
 from broker.wiring.providers import buckets_of
@@ -46,9 +47,14 @@ class Listening:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckOptions:
-    """`profile` of the AWS configuration may read the bucket's settings; without `listening` no event is waited for."""
+    """Without `listening` no event is waited for.
+
+    :param profile: of the AWS configuration, that may read the settings of buckets in S3.
+    :param is_operator: application default credentials may read those of buckets in Google Cloud Storage.
+    """
 
     profile: str | None = None
+    is_operator: bool = False
     listening: Listening | None = None
     clock: Clock = field(default_factory=SystemClock)
 
@@ -99,20 +105,33 @@ class _Maker:
         events = self.ears if isinstance(self.ears, str) else self.ears.probe(self.settings, name)
         return Bench(site=site, stranger=self.stranger, clock=self.options.clock, events=events)
 
-    def _site(self, name: str) -> S3Site:
-        given, profile = self.settings.destinations[name], self.options.profile
-        if not isinstance(given, S3Destination):
-            raise ConfigurationInvalid(f"destinations.{name}: only S3 can be checked yet")
-        place = located(name, given)
-        bucket = buckets_of({name: place}, self.http, self.options.clock, self.keyring)[name]
+    def _site(self, name: str) -> Site:
+        place = self.settings.destinations[name]
+        if isinstance(place, S3Destination):
+            return self._in_s3(name, place)
+        return gcs_site(
+            self._bucket(name, place),
+            place,
+            http=self.http,
+            clock=self.options.clock,
+            google=self.keyring.google,
+            origins=self.settings.cors.allow_origins,
+            is_operator=self.options.is_operator,
+        )
+
+    def _in_s3(self, name: str, given: S3Destination) -> S3Site:
+        place, profile = located(name, given), self.options.profile
         operator = self.keyring.of(CredentialSettings(profile=profile), Use(place="--profile")) if profile else None
         return S3Site.of(
-            bucket,
+            self._bucket(name, place),
             dialect_name=place.dialect,
             region=place.region,
             origins=self.settings.cors.allow_origins,
             operator=operator,
         )
+
+    def _bucket(self, name: str, place: DestinationSettings) -> Bucket:
+        return buckets_of({name: place}, self.http, self.options.clock, self.keyring)[name]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

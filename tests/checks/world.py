@@ -11,8 +11,9 @@ import msgspec
 
 from broker.checks.bench import Bench
 from broker.checks.findings import CheckReport, Outcome, StepReport
-from broker.checks.s3.table import STEPS
+from broker.checks.site import Site
 from broker.checks.steps import Run
+from broker.checks.tables import steps_of
 from broker.clock import SystemClock
 from broker.ports import Clock
 from broker.settings import Settings, load
@@ -90,9 +91,9 @@ class Place:
             return bench
 
 
-async def run(bench: Bench) -> Checked:
+async def run(bench: Bench[Site]) -> Checked:
     told: list[StepReport] = []
-    report = await Run(bench=bench, steps=STEPS, tell=told.append)()
+    report = await Run(bench=bench, steps=steps_of(bench.site), tell=told.append)()
     assert told == list(report.steps)
     return Checked(report=report, told=told)
 

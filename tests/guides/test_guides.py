@@ -65,7 +65,7 @@ def test_every_command_that_a_page_shows_is_one_with_its_options(page: Path) -> 
         while isinstance(command, click.Group) and words and not words[0].startswith("-"):
             assert words[0] in command.commands, f"{name} {rest}"
             command = command.commands[words.pop(0)]
-        known = {option for parameter in command.params for option in parameter.opts}
+        known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
         assert {word for word in words if word.startswith("--")} <= known | {"--help", "--version"}, f"{name} {rest}"
 
 

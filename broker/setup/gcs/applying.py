@@ -78,7 +78,7 @@ def _with_rules(
 
 
 def _add_cors(bucket: Bucket, documents: GcsDocuments) -> Done:
-    wanted: list[dict[str, Any]] = msgspec.to_builtins(documents.bucket.cors)
+    wanted: list[dict[str, Any]] = _plain(documents.bucket.cors)
     if not wanted:
         return Done.NOT_WANTED
     there = [*bucket.cors]
@@ -97,7 +97,7 @@ def _has_all(there: list[str], wanted: list[str]) -> bool:
 
 
 def _add_lifecycle(bucket: Bucket, documents: GcsDocuments) -> Done:
-    wanted: list[dict[str, Any]] = msgspec.to_builtins(documents.bucket.lifecycle.rule)
+    wanted: list[dict[str, Any]] = _plain(documents.bucket.lifecycle.rule)
     there = [dict(each) for each in bucket.lifecycle_rules]
     missing = [rule for rule in wanted if rule not in there]
     if missing:
@@ -123,3 +123,9 @@ def _notify(bucket: Bucket, wanted: Notification | None) -> Done:
         payload_format=wanted.payload_format,
     ).create()
     return Done.ADDED
+
+
+def _plain(rules: object) -> list[dict[str, Any]]:
+    """As the JSON API gives them back."""
+    plain: list[dict[str, Any]] = msgspec.json.decode(msgspec.json.encode(rules))
+    return plain

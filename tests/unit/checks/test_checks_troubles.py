@@ -4,7 +4,7 @@ from typing import Any, cast
 
 import pytest
 
-from broker.checks.crc import crc32c, crc64nvme
+from broker.checks.digests import crc32c, crc64nvme
 from broker.checks.s3.site import S3Site
 from broker.checks.s3.troubles import Need, explained, explained_text
 from broker.checks.stranger import Reply, Sent

@@ -29,7 +29,23 @@ CHAIN = SCANS + 'delegates = ["hub@hub.iam.gserviceaccount.com", "spoke@acme.iam
 TWO = SCANS + SCANS.partition("[destinations.scans]")[2].join(["\n[destinations.forms]", ""]).replace(
     '"incoming"', '"forms"'
 )  # fmt: skip
-ALL = {"plain": SCANS, "chain": CHAIN, "two": TWO}
+TOLD = (
+    SCANS
+    + """
+[sources.push]
+kind = "pubsub_push"
+audience = "https://broker.example"
+service_accounts = ["pusher@acme.iam.gserviceaccount.com"]
+destinations = ["scans"]
+
+[sources.pull]
+kind = "pubsub"
+subscription = "projects/acme/subscriptions/uploads"
+ack_deadline = "90s"
+destinations = ["scans"]
+"""
+)
+ALL = {"told": TOLD, "plain": SCANS, "chain": CHAIN, "two": TWO}
 
 
 def printed(text: str, *, form: Form = "json", destination: str | None = None, **given: str) -> str:
@@ -140,6 +156,45 @@ def lines(text: str) -> Iterator[list[str]]:
 def flag(command: list[str], name: str) -> str:
     (found,) = [each.partition("=")[2] for each in command if each.startswith(f"--{name}=")]
     return found
+
+
+def test_the_bucket_tells_one_topic_and_both_subscriptions_hear_it() -> None:
+    found = documents(TOLD, BROKER_URL="https://broker.example")
+    topic = found["topic"]["name"]
+    assert found["notification"] == {
+        "topic": f"//pubsub.googleapis.com/{topic}",
+        "event_types": ["OBJECT_FINALIZE", "OBJECT_DELETE", "OBJECT_ARCHIVE"],
+        "object_name_prefix": "incoming/",
+        "payload_format": "JSON_API_V1",
+    }
+    (publisher,) = found["topic"]["bindings"]
+    assert publisher["role"] == "roles/pubsub.publisher"
+    push, pull = found["subscriptions"]
+    assert {push["topic"], pull["topic"]} == {topic}
+    assert push["pushConfig"] == {
+        "pushEndpoint": "https://broker.example/notifications/push",
+        "oidcToken": {
+            "serviceAccountEmail": "pusher@acme.iam.gserviceaccount.com",
+            "audience": "https://broker.example",
+        },
+    }
+    assert (pull["name"], pull["ackDeadlineSeconds"]) == ("projects/acme/subscriptions/uploads", 90)
+    assert [each["role"] for each in pull["bindings"]] == ["roles/pubsub.subscriber"]
+
+
+def test_the_terraform_tells_the_same() -> None:
+    found, hcl = documents(TOLD), printed(TOLD, form="terraform")
+    (told,) = of_kind(hcl, "google_storage_notification").values()
+    assert told["event_types"] == found["notification"]["event_types"]
+    assert told["object_name_prefix"] == "incoming/"
+    subscriptions = {each["name"]: each for each in of_kind(hcl, "google_pubsub_subscription").values()}
+    push, pull = found["subscriptions"]
+    (config,) = subscriptions["upload-broker-push"]["push_config"]
+    assert config["push_endpoint"] == push["pushConfig"]["pushEndpoint"]
+    assert config["oidc_token"][0]["audience"] == push["pushConfig"]["oidcToken"]["audience"]
+    assert subscriptions["uploads"]["ack_deadline_seconds"] == pull["ackDeadlineSeconds"]
+    (receives,) = of_kind(hcl, "google_pubsub_subscription_iam_member").values()
+    assert receives["member"] == pull["bindings"][0]["member"]
 
 
 @pytest.mark.parametrize("form", ["json", "terraform", "gcloud"])
