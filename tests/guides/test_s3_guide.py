@@ -6,7 +6,6 @@ import re
 import shlex
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate, repeat
 from pathlib import Path
@@ -24,11 +23,11 @@ from broker.domain.policy import Policy, next_look
 from broker.ports import Envelope
 from broker.settings import CredentialSettings, Settings, SqsSource, load
 from broker.storage.s3.dialects import DIALECTS
-from broker.wiring.credentials import Keyring
 from broker.wiring.providers import buckets_of, doors_of
 from broker.wiring.s3_keeping import keeping_of
 from tests.guides.conftest import need
 from tests.guides.test_guides import ROOT, blocks
+from tests.still_keyring import still_keyring
 from tests.unit.doors.senders import bridged
 from tests.unit.doors.sns_world import Sns, enveloped
 
@@ -99,9 +98,7 @@ async def test_the_accounts_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     secret = {"access_key_id": "A", "secret_access_key": "S", "region_name": "us-west-2", "s3_bucket_name": "acme-us"}
     monkeypatch.setenv("ACCOUNT_US", json.dumps(secret))
     monkeypatch.setenv("EXTERNAL_ID_EU", "chosen")
-    # No background renewal: nothing leaves this machine.
-    with ThreadPoolExecutor(1) as threads:
-        keyring = Keyring(clock=SystemClock(), threads=threads)
+    with still_keyring() as keyring:
         async with aiohttp.ClientSession() as http:
             buckets = buckets_of(load(tmp_path / "broker.toml", {}).destinations, http, SystemClock(), keyring)
     assert {bucket.destination.bucket for bucket in buckets.values()} == {

@@ -9,8 +9,8 @@ from broker.settings import GcsDestination
 from broker.storage.gcs.resumable import GcsResumableUploads
 from broker.storage.gcs.signer import GcsGetSigner, GcsPutSigner
 from broker.storage.gcs.store import GcsObjectHead, GcsObjectRemover
-from broker.wiring.credentials import open_keyring
 from broker.wiring.providers import buckets_of
+from tests.still_keyring import still_keyring
 
 SCANS = msgspec.convert(
     {
@@ -25,8 +25,9 @@ SCANS = msgspec.convert(
 
 
 async def opened(**places: GcsDestination) -> dict[str, Bucket]:
-    async with aiohttp.ClientSession() as http, open_keyring(SystemClock()) as keyring:
-        return buckets_of(places, http, SystemClock(), keyring)
+    with still_keyring() as keyring:
+        async with aiohttp.ClientSession() as http:
+            return buckets_of(places, http, SystemClock(), keyring)
 
 
 def addresses(bucket: Bucket) -> list[str]:

@@ -1,7 +1,6 @@
 """How a destination wants its objects kept: what is refused when the broker starts, by dialect."""
 
 from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import aiohttp
@@ -15,6 +14,7 @@ from broker.storage.s3.caller import S3Caller
 from broker.wiring.credentials import Keyring
 from broker.wiring.s3 import s3_bucket
 from broker.wiring.s3_keeping import keeping_of
+from tests.still_keyring import still_keyring
 
 AWS: dict[str, Any] = {"dialect": "aws", "bucket": "acme-uploads", "region": "eu-central-1"}
 KMS = {"mode": "aws:kms", "kms_key_id": "alias/uploads"}
@@ -32,9 +32,8 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
 
 @pytest.fixture
 def keyring() -> Iterator[Keyring]:
-    """One that renews nothing by itself: botocore's chain would leave this machine."""
-    with ThreadPoolExecutor(1) as threads:
-        yield Keyring(clock=SystemClock(), threads=threads)
+    with still_keyring() as keyring:
+        yield keyring
 
 
 @pytest.mark.parametrize(
