@@ -6,6 +6,7 @@ import click
 
 from emulators.gcs import command as gcs
 from emulators.google_iam import command as google_iam
+from emulators.pubsub import command as pubsub
 from emulators.s3 import command as s3
 
 
@@ -19,7 +20,7 @@ def main() -> None:
     """
 
 
-for _each in (s3, gcs, google_iam):
+for _each in (s3, gcs, google_iam, pubsub):
     main.add_command(_each.command)
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from tests.peers.ceph.fixture import ceph
+from tests.peers.pubsub.fixture import google_pubsub
 
-__all__ = ["ceph"]  # a fixture of every suite
+__all__ = ["ceph", "google_pubsub"]  # fixtures of every suite
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -69,7 +69,7 @@ async def open_polling(settings: Settings, names: Sequence[str] = ()) -> AsyncIt
             metrics=MailboxMetrics(metrics, queues),
             keyring=await stack.enter_async_context(open_keyring(clock, counted_by(CredentialMetrics(metrics)))),
         )
-        pollers = [polling.poller(name, source, stack) for name, source in queues.items()]
+        pollers = [await polling.poller(name, source, stack) for name, source in queues.items()]
         watched = Watched(
             keys=ConfiguredKeys(configured=api_keys_of(settings.keys), ledger=ledger.api_keys),
             tokens=Tokens(()),

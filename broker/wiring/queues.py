@@ -1,6 +1,6 @@
 """Sources that are queues: the mailbox of each, behind what counts, and the poller that empties it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -10,29 +10,31 @@ from botocore.session import Session
 
 from broker.domain.errors import ConfigurationInvalid
 from broker.doors.bodies import open_body
+from broker.doors.pubsub import open_message
 from broker.doors.sqs import SqsMailbox, client_config
 from broker.doors.sqs_address import SqsAddress
 from broker.doors.threads import DaemonThreads
-from broker.ports import Clock, Mailbox, Schedule
+from broker.ports import Clock, Mailbox, Opened, Schedule
 from broker.services.collect import Collect
 from broker.services.poison import OnPoison, Poison
 from broker.services.record_hints import RecordHints
-from broker.settings import SourceSettings, SqsSource
+from broker.settings import PubsubSource, QueueSource, SourceSettings, SqsSource
 from broker.telemetry.mailboxes import CountedCollect, CountedMailbox, MailboxMetrics
 from broker.wiring.credentials import Keyring, Use
+from broker.wiring.pubsub import pubsub_mailbox
 from broker.workers.poller import Poller
 
 if TYPE_CHECKING:
     from types_boto3_sqs.client import SQSClient
 
 
-def queues_of(sources: Mapping[str, SourceSettings], wanted: Sequence[str] = ()) -> dict[str, SqsSource]:
+def queues_of(sources: Mapping[str, SourceSettings], wanted: Sequence[str] = ()) -> dict[str, QueueSource]:
     """:param wanted: only these; none means all.
     :raises ConfigurationInvalid: there is none, or one of those that are wanted is no queue.
     """
-    queues = {name: source for name, source in sources.items() if isinstance(source, SqsSource)}
+    queues = {name: source for name, source in sources.items() if isinstance(source, QueueSource)}
     if not queues:
-        raise ConfigurationInvalid('no source is a queue: [sources.NAME] kind = "sqs" makes one')
+        raise ConfigurationInvalid('no source is a queue: [sources.NAME] kind = "sqs", or "pubsub", makes one')
     strangers = set(wanted) - queues.keys()
     if strangers:
         raise ConfigurationInvalid(f"there is no source {min(strangers)!r} that is a queue, only {sorted(queues)}")
@@ -57,11 +59,12 @@ class Polling:
     metrics: MailboxMetrics
     keyring: Keyring
 
-    def poller(self, name: str, source: SqsSource, stack: AsyncExitStack) -> Poller:
+    async def poller(self, name: str, source: QueueSource, stack: AsyncExitStack) -> Poller:
         """:raises ConfigurationInvalid:"""
-        mailbox = CountedMailbox(source=name, mailbox=_mailbox(name, source, self.keyring, stack), metrics=self.metrics)
+        asked, open_one = await self._mailbox(name, source, stack)
+        mailbox = CountedMailbox(source=name, mailbox=asked, metrics=self.metrics)
         poison = Poison(source=name, mailbox=mailbox, on_poison=OnPoison(source.on_poison), clock=self.clock)
-        collect = Collect(destinations=source.destinations, open_body=open_body, record=self.record, poison=poison)
+        collect = Collect(destinations=source.destinations, open_body=open_one, record=self.record, poison=poison)
         return Poller(
             source=name,
             mailbox=mailbox,
@@ -70,8 +73,18 @@ class Polling:
             receivers=source.receivers,
         )
 
+    async def _mailbox(
+        self, name: str, source: QueueSource, stack: AsyncExitStack
+    ) -> tuple[Mailbox, Callable[[str], Opened]]:
+        """And who reads its messages."""
+        match source:
+            case SqsSource():
+                return _sqs_mailbox(name, source, self.keyring, stack), open_body
+            case PubsubSource():
+                return await pubsub_mailbox(name, source, self.keyring.google, self.clock, stack), open_message
 
-def _mailbox(name: str, source: SqsSource, keyring: Keyring, stack: AsyncExitStack) -> Mailbox:
+
+def _sqs_mailbox(name: str, source: SqsSource, keyring: Keyring, stack: AsyncExitStack) -> Mailbox:
     address = address_of(name, source)
     use = Use(place=f"sources.{name}.credentials", region=address.region)
     places = 2 * source.receivers  # a call that nobody waits for any more keeps its own until it ends

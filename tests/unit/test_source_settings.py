@@ -103,7 +103,7 @@ def test_each_kind_that_comes_to_us_has_its_door(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("T", "the-token")
     text = (
         f"[sources.s]\n{TOKENS}[sources.t]\nkind = 'sns'\n{TOPIC}[sources.b]\nkind = 'eventbridge'\n{TOKENS}"
-        f"[sources.q]\nkind = 'sqs'\n{QUEUE}destinations = ['default']\n[sources.p]\n{PUSH}"
+        f"[sources.q]\nkind = 'sqs'\n{QUEUE}destinations = ['default']\n[sources.p]\n{PUSH}[sources.l]\n{PULL}"
     )
     doors = doors_of(loaded(tmp_path, text).sources, StandInPages(), FrozenClock())
     assert {name: type(door).__name__ for name, door in doors.items()} == {
