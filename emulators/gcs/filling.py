@@ -93,6 +93,7 @@ class _Filling:
         for segment in self._store.blobs.adopt(spool):
             self._store.catalogue.add_chunk(self._session.id, self._kept, segment)
             self._kept += segment.size_bytes
+        await self._store.hashers.follow(self._session.id, self._store.catalogue.chunks(self._session.id))
 
     async def _discard(self) -> None:
         if self._spool is not None:

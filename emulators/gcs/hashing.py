@@ -30,6 +30,11 @@ class Hashers:
         self._blobs = blobs
         self._hashers: dict[str, _Hasher] = {}
 
+    async def follow(self, session_id: str, segments: Sequence[Segment]) -> None:
+        """Hash what is new, so that little is left to do at the end."""
+        with self._blobs.reading(segments):
+            await self._catch_up(self._hashers.setdefault(session_id, _Hasher()), segments)
+
     async def digests(self, session_id: str, segments: Sequence[Segment]) -> tuple[str, str]:
         """CRC-32C and MD5 of these segments, in base64; those that were hashed before are not read again."""
         hasher = self._hashers.setdefault(session_id, _Hasher())

@@ -87,4 +87,4 @@ class Outbox:
         except (aiohttp.ClientError, TimeoutError) as exc:
             log.debug("event=publish.failed reason=%s", type(exc).__name__)
             return False
-        return answer.status == 200
+        return 200 <= answer.status < 300
