@@ -1,4 +1,4 @@
-# make demo   everything from nothing to a processed upload (SIZE=1GiB, FILE=path)
+# make demo   everything from nothing to a processed upload (SIZE=1GiB, FILE=path, PROVIDER=gcs)
 # make dev    the same parts, left running, with lines to paste
 # make test   the whole suite
 # make chaos  5,000 uploads through every kind of trouble (UPLOADS=…), about twenty minutes
@@ -24,10 +24,10 @@ install-dev: .venv/installed-dev
 	@touch $@
 
 demo: install
-	@$(RUN) broker demo --size $(or $(SIZE),64MiB) $(if $(FILE),--file "$(FILE)")
+	@$(RUN) broker demo --provider $(or $(PROVIDER),s3) --size $(or $(SIZE),64MiB) $(if $(FILE),--file "$(FILE)")
 
 dev: install
-	@$(RUN) broker dev $(ARGS)
+	@$(RUN) broker dev --provider $(or $(PROVIDER),s3) $(ARGS)
 
 test: install-dev
 	@$(RUN) pytest $(ARGS)

@@ -9,8 +9,9 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from broker.dev.demo_gcs import GcsTricks
 from broker.dev.demo_s3 import S3Tricks
 from broker.dev.stack import Stack, StackOptions, start_stack
 from broker.dev.telling import (
@@ -32,7 +33,7 @@ from broker.dev.tricks import Tricks
 _WAIT_SECONDS = 60.0
 
 
-def run_demo(*, size: str, file: Path | None) -> int:
+def run_demo(*, size: str, file: Path | None, provider: Literal["s3", "gcs"]) -> int:
     """0 when every claim held; each is printed with what was seen.
 
     :raises ConfigurationInvalid: a part did not start, or the size cannot be read.
@@ -41,11 +42,12 @@ def run_demo(*, size: str, file: Path | None) -> int:
     with ended_by_sigterm(), tempfile.TemporaryDirectory(prefix="upload-broker-demo-") as folder:
         directory = Path(folder)
         path = file or sample(directory / "sample.bin", size_bytes)
-        say(f"Starting private Redis, {S3Tricks.stand_ins}, broker and consumer …")
-        stack = start_stack(StackOptions(directory=directory / "dev", policy={"first_look": "1s"}))
+        tricks: type[Tricks] = GcsTricks if provider == "gcs" else S3Tricks
+        say(f"Starting private Redis, {tricks.stand_ins}, broker and consumer …")
+        stack = start_stack(StackOptions(directory=directory / "dev", provider=provider, policy={"first_look": "1s"}))
         try:
             say(f"broker {stack.about.broker} · store {stack.about.store} · everything on loopback, nothing in a cloud")
-            return _Demo(stack=stack, tricks=S3Tricks(stack)).run(path)
+            return _Demo(stack=stack, tricks=tricks(stack)).run(path)
         finally:
             stack.stop()
 
@@ -59,6 +61,7 @@ class _Demo:
         claims = [
             self._upload(path),
             self._tampered(),
+            *([self._cancelled()] if self.tricks.has_sessions else []),
             self._forged_and_doubled(),
             self._dropped(),
             self._consumer_without_keys(),
@@ -108,6 +111,21 @@ class _Demo:
         )
         return claim("One object, one size, one type, once", is_held)
 
+    def _cancelled(self) -> bool:
+        title("Abort a session of an upload that can be taken up again")
+        session = self._mint("aborted.txt", 5, strategy="resumable")
+        url = session["upload"]["request"]["url"]
+        begun = self._status_of(url)
+        say(f"  the store, asked how many bytes it has → {begun}")
+        aborted = self._ask("DELETE", f"/upload-sessions/{session['id']}")
+        end = time.monotonic() + _WAIT_SECONDS
+        while (ended := self._status_of(url)) == begun and time.monotonic() < end:
+            time.sleep(0.1)  # the looker cancels it
+        late = send("PUT", url, {}, b"hello")
+        say(f"  aborted → {aborted.status}; asked again → {ended}; bytes sent there all the same → {late.status}")
+        is_held = begun == 308 and ended in {404, 410, 499} and late.status in {404, 410, 499}
+        return claim("A URI that Google keeps for a week ends with its session", is_held)
+
     def _forged_and_doubled(self) -> bool:
         title("Forge an event, and double one")
         session = self._mint("never-sent.txt", 5)
@@ -149,6 +167,10 @@ class _Demo:
         return claim("The consumer holds no credential but its own role key", not secrets)
 
     # --- talking to the parts -------------------------------------------------------------------------------
+
+    @staticmethod
+    def _status_of(session_uri: str) -> int:
+        return send("PUT", session_uri, {"content-range": "bytes */5"}).status
 
     def _put(self, path: Path) -> str | None:
         flags = [*self.tricks.flags, "--wait", "processed"]

@@ -12,6 +12,7 @@ class S3Tricks:
     stand_ins: ClassVar[str] = "strict S3 emulator"
     forgery: ClassVar[str] = "wrong token"
     flags: ClassVar[Sequence[str]] = ()
+    has_sessions: ClassVar[bool] = False
     refused: ClassVar[frozenset[int]] = frozenset({403})
 
     def __init__(self, stack: Stack) -> None:

@@ -15,7 +15,7 @@ upload-broker dev is ready (Ctrl-C ends everything; data in {directory})
   broker   {broker}
   store    {store}   bucket {bucket}
   redis    {redis}
-
+{more}
 Paste this:
 
   export BROKER_URL={broker} BROKER_API_KEY={api_key}
@@ -53,7 +53,8 @@ def _said(about: Announcement, options: StackOptions, *, as_json: bool) -> str:
     uploader = Path(sys.executable).parent / "uploader"
     shown = uploader.relative_to(Path.cwd()) if uploader.is_relative_to(Path.cwd()) else uploader
     told = msgspec.structs.asdict(about)
-    return LINES.format(directory=options.directory, uploader=shown, **told)
+    more = "".join(f"  {name:<8} {told[name]}\n" for name in ("iam", "pubsub") if told[name] is not msgspec.UNSET)
+    return LINES.format(directory=options.directory, uploader=shown, more=more, **told)
 
 
 def _watch(stack: Stack, stopped: threading.Event) -> None:

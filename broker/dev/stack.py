@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from broker.dev.children import Child, Started, free_port, python_child
-from broker.dev.cloud import BUCKET, bucket_of
+from broker.dev.cloud import BUCKET, Cloud, bucket_of
+from broker.dev.gcs_cloud import start_gcs_cloud
 from broker.dev.redis_server import RedisServer, start_redis
 from broker.dev.s3_cloud import start_s3_cloud
 from broker.dev.stack_config import REGION, StackOptions, write_config, zone_key
@@ -21,14 +22,20 @@ __all__ = ["BUCKET", "REGION", "Announcement", "Stack", "StackOptions", "bucket_
 
 
 class Announcement(Struct, frozen=True, kw_only=True):
-    """What `upload-broker dev --json` prints when everything is ready."""
+    """What `upload-broker dev --json` prints when everything is ready; what a provider has not is left out.
+
+    :param owner_key_file: of a service account that may do everything in the buckets, as the access key may on S3.
+    """
 
     broker: str
     api_key: str
     consumer_key: str
     store: str
-    access_key: str
-    secret_key: str
+    access_key: str | UnsetType = UNSET
+    secret_key: str | UnsetType = UNSET
+    owner_key_file: str | UnsetType = UNSET
+    iam: str | UnsetType = UNSET
+    pubsub: str | UnsetType = UNSET
     bucket: str
     redis: str
 
@@ -80,7 +87,7 @@ def _start_children(options: StackOptions, redis: RedisServer, started: Started)
     known = _credentials(directory / "credentials.json", options.zones)
     port = options.port or free_port()
     broker_url = f"http://127.0.0.1:{port}"
-    cloud = start_s3_cloud(options, known, broker_url, started)
+    cloud = _start_cloud(options, known, broker_url, started)
     config = write_config(options, known, cloud, redis.url, port)
     serve = ["broker", "serve", "--config", str(config), "--json", *(["--no-look"] if options.lookers else [])]
     secret = {**_broker_secrets(known), **cloud.secrets}
@@ -114,6 +121,12 @@ def _start_children(options: StackOptions, redis: RedisServer, started: Started)
     )
 
 
+def _start_cloud(options: StackOptions, known: Mapping[str, str], broker_url: str, started: Started) -> Cloud:
+    if options.provider == "gcs":
+        return start_gcs_cloud(options, known, broker_url, started)
+    return start_s3_cloud(options, known, broker_url, started)
+
+
 def _consumer(number: int, options: StackOptions, known: Mapping[str, str], broker_url: str) -> Child:
     """All that a consumer is given: where the broker is, and its own role key."""
     key = known[zone_key(number) if number < len(options.zones) else "consumer_key"]
@@ -139,6 +152,7 @@ def _credentials(path: Path, zones: Sequence[object]) -> dict[str, str]:
         "consumer_key": new_key_text("worker"),
         "event_token": secrets.token_urlsafe(24),
         "capsule_key": secrets.token_urlsafe(48),
+        "encryption_key": secrets.token_urlsafe(48),
         "access_key": "DEV" + secrets.token_hex(8).upper(),
         "secret_key": secrets.token_urlsafe(30),
         "webhook_secret": "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode(),

@@ -16,6 +16,7 @@ REGION = "us-east-1"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StackOptions:
     directory: Path
+    provider: Literal["s3", "gcs"] = "s3"
     port: int = 0
     store_port: int = 0
     shards: int = 1
@@ -30,6 +31,7 @@ class StackOptions:
     policy: Mapping[str, object] = field(default_factory=dict)
     policies: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # what one destination has otherwise
     multipart: Mapping[str, object] = field(default_factory=dict)
+    resumable: Mapping[str, object] = field(default_factory=dict)
     keeping: str = ""  # how each destination wants its objects kept, as it stands in broker.toml
     page_origins: tuple[str, ...] = ()  # whose pages may read the broker's answers
     webhooks: Mapping[str, str] = field(default_factory=dict)  # names and URLs of receivers, private ones too

@@ -11,12 +11,13 @@ class Tricks(Protocol):
     """One provider's.
 
     `stand_ins` is what stands in for it, `forgery` what is wrong with a forged event, `flags` how the main file is
-    sent.
+    sent, `has_sessions` whether an upload can be taken up again by a URI of the store's.
     """
 
     stand_ins: ClassVar[str]
     forgery: ClassVar[str]
     flags: ClassVar[Sequence[str]]
+    has_sessions: ClassVar[bool]
     refused: ClassVar[frozenset[int]]
     """the statuses of what is tampered with"""
 

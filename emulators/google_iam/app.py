@@ -31,7 +31,7 @@ class App:
             return await refuse(http, refusal(exc))
         except Disconnect as exc:
             return hang_up(http, exc)
-        except (ConnectionError, asyncio.CancelledError):
+        except (ConnectionError, web.RequestPayloadError, asyncio.CancelledError):
             raise
         except Exception:
             log.exception("event=request.failed path=%s", http.path)

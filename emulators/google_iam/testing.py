@@ -13,7 +13,7 @@ import msgspec
 from aiohttp import web
 
 from emulators.control import control, json_answer
-from emulators.google import decoded
+from emulators.google import GoogleError, decoded
 from emulators.google_iam.context import GOOGLE, Call
 from emulators.google_iam.faults import FaultSettings
 from emulators.google_iam.id_tokens import id_token
@@ -53,6 +53,8 @@ async def serve(call: Call) -> web.Response:
 
 
 async def _rotate(call: Call, asked: _Rotate) -> web.Response:
+    if asked.email not in {GOOGLE, *call.iam.settings.known}:
+        raise GoogleError("NOT_FOUND", f"There is no {asked.email}.")
     key = await call.iam.keys.rotate(asked.email)
     if asked.forget:
         call.iam.keys.forget(asked.email)

@@ -168,6 +168,7 @@ def test_unknown_settings_are_refused(iam: GoogleIamProcess) -> None:
         assert exchange(iam.endpoint, "PUT", f"/_emulator/{what}", body=body).status == 422
     assert exchange(iam.endpoint, "PUT", "/_emulator/grants", body=b'{"impersonate": ["x"]}').status == 422
     assert exchange(iam.endpoint, "GET", "/_emulator/nothing").status == 404
+    assert exchange(iam.endpoint, "POST", "/_emulator/rotate", body=b'{"email": "../keys"}').status == 404
 
 
 @pytest.mark.parametrize(
