@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 import msgspec
@@ -12,7 +12,7 @@ from broker.domain.errors import ConfigurationInvalid
 from broker.domain.principals import ANY_DESTINATION, MAX_SESSIONS_PER_SECOND, ApiKey, hash_of, new_key_text
 from broker.ledger.redis import RedisLedger
 from broker.ports import Usage
-from broker.settings import Settings
+from broker.settings import DestinationSettings, GcsDestination, Settings
 from broker.wiring import api_keys_of, open_ledger
 
 T = TypeVar("T")
@@ -87,8 +87,13 @@ def revoke_key(settings: Settings, key_id: str) -> datetime:
 
     if not _run(settings, revoke):
         raise ConfigurationInvalid(f"the key {key_id!r} is revoked already")
-    longest = [place.policy.url_ttl for place in settings.destinations.values()]
+    longest = [_works_for(place) for place in settings.destinations.values()]
     return datetime.now(UTC) + max([settings.jobs.read_ttl, *longest])
+
+
+def _works_for(place: DestinationSettings) -> timedelta:
+    """How long what a client was given to send by works at most. A resumable upload is cancelled at its deadline."""
+    return place.policy.deadline if isinstance(place, GcsDestination) else place.policy.url_ttl
 
 
 def restore_key(settings: Settings, key_id: str) -> None:

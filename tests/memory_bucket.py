@@ -45,8 +45,8 @@ class MemoryBucket:
     :param is_resumable: whether it holds uploads open instead of taking parts: `resumables`.
     :param sign_trouble: raised by every signature; `signs_afar`: each is a call.
     :param trouble: raised by every call to the store while it is set.
-    :param before_head: awaited before HEAD looks, `after_head` before it answers, `before_remove` before a removal:
-        places for a test to meddle.
+    :param before_sign: awaited before a PUT is signed, `before_head` before HEAD looks, `after_head` before it answers,
+        `before_remove` before a removal: places for a test to meddle.
     :param stored: the latest state of each key; `older` what came before, where versions are kept.
     """
 
@@ -57,6 +57,7 @@ class MemoryBucket:
     signs_afar: bool = False
     trouble: BrokerError | None = None
     sign_trouble: BrokerError | None = None
+    before_sign: Callable[[], Awaitable[None]] = _nothing
     before_head: Callable[[], Awaitable[None]] = _nothing
     after_head: Callable[[], Awaitable[None]] = _nothing
     before_remove: Callable[[], Awaitable[None]] = _nothing
@@ -101,6 +102,7 @@ class MemoryBucket:
     async def sign_put(
         self, key: str, spec: UploadSpec, capsule: str, *, now: datetime, ends: datetime
     ) -> SignedRequest:
+        await self.before_sign()
         if self.sign_trouble:
             raise self.sign_trouble
         assert now <= ends

@@ -14,7 +14,7 @@ from broker.domain.errors import IdempotencyInFlight, SessionNotFound, SessionSe
 from broker.domain.sessions import Session, opened
 from broker.ports import Bucket, Clock, Sessions
 from broker.services.grant import rights_of
-from broker.services.open_uri import OpenUri
+from broker.services.open_uri import OpenUri, is_reserved
 
 _log = logging.getLogger("broker.multipart")
 
@@ -67,9 +67,9 @@ class OpenUpload:
 
     def need_quiet(self, session: Session) -> None:
         """:raises IdempotencyInFlight: the request that reserved it may still be opening it."""
-        multipart, resumable = session.facts.multipart, session.facts.resumable
-        is_reserved = (multipart is not None and not multipart.upload_id) or (
-            resumable is not None and not resumable.sealed_uri
-        )
-        if is_reserved and self.clock.now() < session.facts.created_at + OPENS_WITHIN:
+        multipart = session.facts.multipart
+        has_begun = not is_reserved(session) and (multipart is None or multipart.upload_id)
+        if has_begun or session.state is not State.PENDING:
+            return
+        if self.clock.now() < session.facts.created_at + OPENS_WITHIN:
             raise IdempotencyInFlight

@@ -34,7 +34,7 @@ class OpenUri:
         :raises Unavailable: the store did not open one; the session waits for another try.
         """
         for _ in range(_TRIES):
-            if not _is_reserved(session):
+            if not is_reserved(session):
                 return session
             session = await self._opened(session, bucket) or await read_again(self.sessions, session.id)
         raise _crowded()
@@ -45,7 +45,7 @@ class OpenUri:
         :raises CompletionInProgress: the store has it all; a look follows at once.
         """
         for _ in range(_TRIES):
-            if session.facts.resumable is None or (not _is_reserved(session) and await self._lives(session, bucket)):
+            if session.facts.resumable is None or (not is_reserved(session) and await self._lives(session, bucket)):
                 return session
             if (opened := await self._opened(session, bucket)) is not None:
                 return opened
@@ -104,7 +104,8 @@ def uri_of(session: Session, uris: UriSealer) -> str:
     return uri
 
 
-def _is_reserved(session: Session) -> bool:
+def is_reserved(session: Session) -> bool:
+    """Whether nobody has opened yet what is to be filled by a URI; or it was closed."""
     return session.facts.resumable is not None and not session.facts.resumable.sealed_uri
 
 
