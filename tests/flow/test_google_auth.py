@@ -5,14 +5,15 @@ that theirs and ours, made by the same key of the same IAM at the same moment, a
 """
 
 import asyncio
+import os
+import sys
 from base64 import b64encode
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from hashlib import md5
 from pathlib import Path
 from typing import Any
-from unittest import mock
 from uuid import uuid4
 
 import aiohttp
@@ -20,34 +21,34 @@ import google.auth.transport.requests
 import msgspec
 import pytest
 import yarl
-from google.auth import compute_engine, identity_pool, impersonated_credentials
-from google.auth.credentials import Credentials
-from google.cloud import storage
-from google.cloud.storage import _signing
-from google.oauth2 import service_account
 
-from broker.clock import SystemClock
-from broker.contract import Checksum, SignedRequest
-from broker.domain.objects import Pin, UploadSpec
-from broker.storage.gcs.endpoint import Endpoint
-from broker.storage.gcs.iam import IamCredentials
-from broker.storage.gcs.impersonation import Impersonated
-from broker.storage.gcs.signer import GcsGetSigner, GcsPutSigner
-from broker.storage.gcs.source import GoogleSource, Opened, application_default, config_file, key_file
+from broker.contract import Checksum
+from broker.domain.objects import Pin
+from broker.storage.gcs.source import GoogleSource, application_default
 from broker.storage.gcs.tokens import AccessToken
-from broker.storage.held import HeldCredentials
 from emulators.gcs.process import GcsProcess, start_gcs
 from emulators.google_iam.process import GoogleIamProcess, start_google_iam
-from tests.google_auth import point_google_auth_at
-
-BROKER, MIDDLE, FAR, WRITER, READER = (
-    f"{name}@acme.iam.gserviceaccount.com" for name in ("broker", "middle", "far", "writer", "reader")
+from tests.flow.google_world import (
+    BOUND,
+    BROKER,
+    BUCKET,
+    ENDS,
+    FAR,
+    IAM_SCOPES,
+    KEY,
+    MIDDLE,
+    NOW,
+    READER,
+    SPEC,
+    WRITER,
+    Kind,
+    World,
+    by_key_file,
+    by_metadata_server,
+    by_workload_identity,
+    our_put,
 )
-BUCKET, KEY = "acme-uploads", "uploads/1/Straße + 100%.csv"
-NOW = datetime(2026, 11, 20, 8, 30, 15, tzinfo=UTC)
-ENDS = NOW + timedelta(minutes=15)
-IAM_SCOPES = ["https://www.googleapis.com/auth/iam"]
-MD5 = "1B2M2Y8AsgTpgAmY7PhCfg=="
+from tests.google_auth import point_google_auth_at
 
 
 @pytest.fixture(scope="module")
@@ -80,73 +81,10 @@ def threads() -> Iterator[ThreadPoolExecutor]:
         yield threads
 
 
-Kind = Callable[[GoogleIamProcess], tuple[Opened, Credentials]]
-
-
-def by_key_file(iam: GoogleIamProcess) -> tuple[Opened, Credentials]:
-    path = iam.key_files[BROKER]
-    return key_file(path), service_account.Credentials.from_service_account_file(str(path), scopes=IAM_SCOPES)
-
-
-def by_workload_identity(iam: GoogleIamProcess) -> tuple[Opened, Credentials]:
-    path = iam.workload_identity_file
-    return config_file(path), identity_pool.Credentials.from_file(str(path), scopes=IAM_SCOPES)
-
-
-def by_metadata_server(iam: GoogleIamProcess) -> tuple[Opened, Credentials]:
-    assert iam.host
-    return application_default(), compute_engine.Credentials(scopes=IAM_SCOPES)
-
-
 @pytest.fixture(params=[by_key_file, by_workload_identity, by_metadata_server])
 def kind(request: pytest.FixtureRequest) -> Kind:
     kind: Kind = request.param
     return kind
-
-
-class World:
-    """Both ways to the same: our adapters, and the library over the same IAM."""
-
-    def __init__(self, iam: GoogleIamProcess, opened: Opened, theirs: Any, http: aiohttp.ClientSession) -> None:
-        self.threads = ThreadPoolExecutor(1)
-        clock = SystemClock()
-        source = HeldCredentials(
-            GoogleSource(opened=opened, threads=self.threads), clock=clock, jitter=lambda: 0.0, told=lambda _: None
-        )
-        self.client = IamCredentials(http=http, source=source, clock=clock, endpoint=iam.endpoint)
-        self.theirs = theirs
-
-    def put_signer(self, endpoint: str, email: str = WRITER, delegates: tuple[str, ...] = ()) -> GcsPutSigner:
-        signatory = Impersonated(email=email, iam=self.client, delegates=delegates)
-        return GcsPutSigner(bucket=BUCKET, endpoint=Endpoint.of(endpoint), signatory=signatory)
-
-    def get_signer(self, endpoint: str) -> GcsGetSigner:
-        signatory = Impersonated(email=READER, iam=self.client)
-        return GcsGetSigner(bucket=BUCKET, endpoint=Endpoint.of(endpoint), signatory=signatory)
-
-    async def their_url(
-        self, method: str, endpoint: str, email: str = WRITER, now: datetime = NOW, **terms: Any
-    ) -> str:
-        """What `generate_signed_url` gives at `now`, over an impersonated account. Blocks: in a thread."""
-
-        def signed() -> str:
-            key = terms.pop("key", KEY)
-            delegates = terms.pop("delegates", [])
-            account = impersonated_credentials.Credentials(
-                self.theirs, email, ["https://www.googleapis.com/auth/devstorage.read_write"], delegates=delegates
-            )
-            client = storage.Client(project="acme", credentials=account)
-            with mock.patch.object(_signing, "_NOW", return_value=now):
-                url: str = (
-                    client.bucket(BUCKET)
-                    .blob(key)
-                    .generate_signed_url(
-                        version="v4", method=method, api_access_endpoint=endpoint, expiration=900, **terms
-                    )
-                )
-            return url
-
-        return await asyncio.get_running_loop().run_in_executor(self.threads, signed)
 
 
 @pytest.fixture
@@ -161,26 +99,6 @@ async def world(iam: GoogleIamProcess, kind: Kind, http: aiohttp.ClientSession) 
     world = World(iam, opened, theirs, http)
     yield world
     world.threads.shutdown()
-
-
-SPEC = UploadSpec(
-    filename="report.csv",
-    size_bytes=17,
-    content_type="text/csv",
-    checksum=Checksum(md5=MD5),
-    object_metadata={"mtime": "1732100000"},
-)
-BOUND = {
-    "X-Goog-Content-Length-Range": "17,17",
-    "X-Goog-If-Generation-Match": "0",
-    "X-Goog-Hash": f"md5={MD5}",
-    "X-Goog-Meta-Upload-Session": "sealed",
-    "X-Goog-Meta-Mtime": "1732100000",
-}
-
-
-async def our_put(signer: GcsPutSigner, now: datetime = NOW) -> SignedRequest:
-    return await signer.sign_put(KEY, SPEC, "sealed", now=now, ends=now + timedelta(minutes=15))
 
 
 async def test_every_source_of_google_auth_signs_the_put_that_we_sign(world: World) -> None:
@@ -256,6 +174,38 @@ async def test_the_default_is_the_file_that_the_environment_names(
         monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
         token = await GoogleSource(opened=application_default(), threads=threads).fetch()
         assert (await _info(iam, token.text, http))["scope"] == IAM_SCOPES[0]
+
+
+WITHOUT_REQUESTS = """
+import asyncio, sys
+from concurrent.futures import ThreadPoolExecutor
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "requests":
+            raise ImportError(name)
+
+sys.meta_path.insert(0, Missing())
+from broker.storage.gcs.source import GoogleSource, application_default
+with ThreadPoolExecutor(1) as threads:
+    print(asyncio.run(GoogleSource(opened=application_default(), threads=threads).fetch()).text)
+"""
+
+
+async def test_on_a_machine_of_google_the_bare_install_finds_the_metadata_server(
+    iam: GoogleIamProcess, http: aiohttp.ClientSession
+) -> None:
+    """google-auth asks it only where the package `requests` is installed, which a server is not given."""
+    done = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", WITHOUT_REQUESTS),
+        env={"PATH": os.environ["PATH"], "GCE_METADATA_HOST": iam.host, "CLOUDSDK_CONFIG": "/nonexistent"},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(30):
+        token, _ = await done.communicate()
+
+    info = await _info(iam, token.decode().strip(), http)
+    assert (info["email"], info["scope"]) == (BROKER, IAM_SCOPES[0])
 
 
 async def test_what_both_sign_is_honoured_once_and_for_exactly_this_object(

@@ -23,13 +23,14 @@ import google.auth
 import google.auth.transport.urllib3
 import urllib3
 from google.auth import aws, identity_pool, pluggable
-from google.auth.credentials import Credentials
+from google.auth.credentials import Credentials, with_scopes_if_required
 from google.auth.environment_vars import CREDENTIALS as ADC_FILE
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, RefreshError
 from google.auth.transport import Request
 from google.oauth2 import service_account
 
 from broker.domain.errors import CredentialsUnavailable
+from broker.storage.gcs.metadata import MetadataCredentials
 from broker.storage.gcs.tokens import AccessToken
 
 # Enough for signBlob and generateAccessToken (their reference, "Authorization scopes"), and for nothing else.
@@ -79,20 +80,26 @@ def config_file(path: Path, scopes: Sequence[str] = IAM_SCOPES) -> Opened:
 
 
 def application_default(scopes: Sequence[str] = IAM_SCOPES) -> Opened:
-    """What Google's own tools find: the file that GOOGLE_APPLICATION_CREDENTIALS names, gcloud's, the metadata server
-    (AIP-4110)."""
+    """What Google's own tools find (AIP-4110): the file that GOOGLE_APPLICATION_CREDENTIALS names, gcloud's own, and
+    else the machine's metadata server."""
 
     def opened(request: Request) -> Credentials:
-        named = os.environ.get(ADC_FILE)
-        if named:
-            # google-auth would ask for the project of a federated identity, which we do not need, by more calls.
-            info = _read(Path(named))
-            if info.get("type") == "external_account":
-                return _external_account(info, scopes)
-        credentials, _ = google.auth.default(scopes=scopes, request=request)
-        return credentials
+        # Scopes afterwards: with them google-auth asks for the project of a federated identity, by two calls more, and
+        # asks gcloud's own login for scopes that it was not given.
+        try:
+            credentials, _ = google.auth.default(request=request)
+        except DefaultCredentialsError as exc:
+            if os.environ.get(ADC_FILE):
+                raise CredentialsUnavailable(f"the file that {ADC_FILE} names cannot be used") from exc
+            return MetadataCredentials(scopes)
+        return _scoped(credentials, scopes)
 
     return opened
+
+
+def _scoped(credentials: Credentials, scopes: Sequence[str]) -> Credentials:
+    scoped: Credentials = with_scopes_if_required(credentials, scopes)  # type: ignore[no-untyped-call]
+    return scoped
 
 
 def _service_account(info: dict[str, Any], scopes: Sequence[str]) -> Credentials:
@@ -131,8 +138,6 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _told(exc: Exception) -> str:
     """What may be said of it: never the message, which may quote an answer or a file."""
-    if isinstance(exc, DefaultCredentialsError):
-        return "google-auth finds no application default credentials"
     if isinstance(exc, RefreshError) and (word := _OAUTH_ERROR.match(str(exc.args[0] if exc.args else ""))):
         return f"google-auth is refused a token: {word[1]}"
     return f"google-auth gets no token ({type(exc).__name__})"

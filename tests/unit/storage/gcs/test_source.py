@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 
 import pytest
 from cryptography.hazmat.primitives import serialization
-from google.auth import jwt
+from google.auth import _default, jwt
 
 from broker.domain.errors import CredentialsUnavailable
 from broker.storage.gcs.source import GoogleSource, Opened, application_default, config_file, key_file
@@ -21,6 +21,7 @@ from tests.unit.storage.gcs.signing_peer import rsa_key
 CANARY = "canary-in-an-answer"
 TOKEN = {"access_token": "ya29.hush", "expires_in": 3_599, "token_type": "Bearer"}
 STS_TOKEN = {**TOKEN, "issued_token_type": "urn:ietf:params:oauth:token-type:access_token"}
+METADATA = "/computeMetadata/v1/instance/service-accounts/default/"
 Answers = dict[tuple[str, str], tuple[int, bytes]]
 
 
@@ -137,15 +138,49 @@ async def test_the_default_is_what_the_environment_names(
     assert len(had) == 1
 
 
-async def test_where_there_is_no_default_that_is_said(
-    threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("NO_GCE_CHECK", "true")
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch, google: tuple[str, list[Had]]) -> list[Had]:
+    """No file of credentials, and a machine whose metadata server is ours – of which google-auth itself hears nothing,
+    as where the package `requests` is missing."""
+    monkeypatch.setattr(_default, "_get_gce_credentials", lambda *_, **__: (None, None))
+    monkeypatch.setenv("GCE_METADATA_HOST", google[0].removeprefix("http://"))
     monkeypatch.setenv("CLOUDSDK_CONFIG", "/nonexistent")
     monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+    return google[1]
+
+
+async def test_who_is_no_metadata_server_is_not_taken_for_one(
+    machine: list[Had], answers: Answers, threads: ThreadPoolExecutor
+) -> None:
+    """It gives a token, and does not say that it is Google's: a captive portal, another machine."""
+    path = METADATA + "token?scopes=https%3A%2F%2Fwww.googleapis.com%2Fauth%2Fiam"
+    answers["GET", path] = (200, json.dumps(TOKEN).encode())
+
+    with pytest.raises(CredentialsUnavailable, match="no metadata server"):
+        await GoogleSource(opened=application_default(), threads=threads).fetch()
+
+    assert [each.path for each in machine] == [path]
+
+
+async def test_where_there_is_no_default_that_is_said(
+    machine: list[Had], threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert machine == []
+    monkeypatch.setenv("GCE_METADATA_HOST", "127.0.0.1:9")
 
     with pytest.raises(CredentialsUnavailable, match="no application default credentials"):
         await GoogleSource(opened=application_default(), threads=threads).fetch()
+
+
+async def test_a_default_that_is_named_and_missing_is_not_replaced_by_the_machine(
+    machine: list[Had], threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "lost.json"))
+
+    with pytest.raises(CredentialsUnavailable, match="GOOGLE_APPLICATION_CREDENTIALS names cannot be used"):
+        await GoogleSource(opened=application_default(), threads=threads).fetch()
+
+    assert machine == []
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"type": "authorized_user"}', '{"type": "service_account"}'])
