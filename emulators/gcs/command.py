@@ -14,7 +14,7 @@ from emulators.options import data_option, faults_option, launch, listen_option,
 
 
 @click.command(name="gcs")
-@listen_option("127.0.0.1:9100")
+@listen_option("127.0.0.1:9020")
 @data_option
 @click.option("--iam", required=True, help="The emulator google-iam: whose a token is, which certificates sign.")
 @click.option(
@@ -89,10 +89,10 @@ def command(
 
     \b
     Example:
-      python -m emulators gcs --listen 127.0.0.1:9100 --data /tmp/gcs --iam http://127.0.0.1:9101 \\
+      python -m emulators gcs --listen 127.0.0.1:9020 --data /tmp/gcs --iam http://127.0.0.1:9010 \\
         --bucket uploads --grant uploads:writer@p.iam.gserviceaccount.com=storage.objects.create \\
-        --notify uploads=http://127.0.0.1:9102/v1/projects/p/topics/uploads
-      STORAGE_EMULATOR_HOST=http://127.0.0.1:9100 python myapp.py
+        --notify uploads=http://127.0.0.1:8085/v1/projects/p/topics/uploads
+      curl -H "Authorization: Bearer $TOKEN" http://127.0.0.1:9020/storage/v1/b/uploads/o
     """
     from emulators.gcs.server import listening
 
