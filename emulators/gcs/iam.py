@@ -6,7 +6,6 @@ pages of the same names. A token is believed until it is over; certificates are,
 
 import asyncio
 import logging
-import time
 from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import quote
@@ -20,17 +19,12 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509 import load_pem_x509_certificate
 
 from emulators.gcs.errors import GcsError
+from emulators.google import GoogleError
+from emulators.google_tokens import TokenInfo, Tokens
 
 log = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS: Final = 10.0
-MAX_TOKENS: Final = 10_000
-
-
-class TokenInfo(msgspec.Struct, frozen=True, kw_only=True):
-    email: str
-    scope: str = ""
-    expires_in: int = 0
 
 
 class Iam:
@@ -39,12 +33,13 @@ class Iam:
     def __init__(self, endpoint: str) -> None:
         self._endpoint = endpoint.rstrip("/")
         self._session: aiohttp.ClientSession | None = None
-        self._tokens: dict[str, tuple[float, TokenInfo]] = {}
+        self._tokens: Tokens | None = None
         self._keys: dict[str, Sequence[RSAPublicKey]] = {}
         self._asking: dict[str, asyncio.Lock] = {}
 
     async def open(self) -> None:
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_SECONDS))
+        self._tokens = Tokens(self._endpoint, self._session)
 
     async def close(self) -> None:
         if self._session is not None:
@@ -55,19 +50,13 @@ class Iam:
 
         :raises GcsError: InvalidCredentials, ServiceUnavailable.
         """
-        known = self._tokens.get(text)
-        if known is not None and time.monotonic() < known[0]:
-            return known[1]
-        status, body = await self._get(f"/tokeninfo?access_token={quote(text, safe='')}")
-        if status != 200:
-            raise GcsError("InvalidCredentials")
-        info: TokenInfo = _decoded(body, TokenInfo)
-        if info.expires_in <= 0:
-            raise GcsError("InvalidCredentials")
-        if len(self._tokens) >= MAX_TOKENS:
-            self._tokens.clear()
-        self._tokens[text] = (time.monotonic() + info.expires_in, info)
-        return info
+        if self._tokens is None:
+            raise GcsError("ServiceUnavailable")
+        try:
+            return await self._tokens.info(text)
+        except GoogleError as exc:
+            code = "InvalidCredentials" if exc.status == "UNAUTHENTICATED" else "ServiceUnavailable"
+            raise GcsError(code) from exc
 
     async def has_signed(self, email: str, message: bytes, signature: bytes) -> bool:
         """Whether one of the account's keys made this signature; its certificates are asked for again before the

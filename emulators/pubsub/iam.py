@@ -7,18 +7,13 @@ import aiohttp
 import msgspec
 from aiohttp import web
 
-from emulators.google import GoogleError, bearer, unauthenticated
+from emulators.google import GoogleError, bearer
+from emulators.google_tokens import Tokens
 
 # "OAuth 2.0 scopes" of the Pub/Sub API: either will do.
 SCOPES: Final = {"https://www.googleapis.com/auth/cloud-platform", "https://www.googleapis.com/auth/pubsub"}
 KEPT_SECONDS: Final = 300.0  # of the hour that an ID token lives
 TIMEOUT_SECONDS: Final = 10.0
-
-
-class _TokenInfo(msgspec.Struct, frozen=True):
-    email: str
-    scope: str = ""
-    expires_in: float = 0
 
 
 class _IdToken(msgspec.Struct, frozen=True):
@@ -30,16 +25,16 @@ class Iam:
 
     def __init__(self, endpoint: str | None, http: aiohttp.ClientSession) -> None:
         self._endpoint, self._http = endpoint, http
-        self._known: dict[str, tuple[_TokenInfo, float]] = {}
+        self._tokens = None if endpoint is None else Tokens(endpoint, http)
         self._made: dict[tuple[str, str], tuple[str, float]] = {}
 
     async def check(self, call: web.BaseRequest, consumer: str) -> None:
         """:param consumer: the only account that may, or none.
         :raises GoogleError: this is not he.
         """
-        if self._endpoint is None:
+        if self._tokens is None:
             return
-        info = await self._info(bearer(call))
+        info = await self._tokens.info(bearer(call))
         if not SCOPES & set(info.scope.split()):
             raise GoogleError("PERMISSION_DENIED", "Request had insufficient authentication scopes.")
         if consumer and info.email != consumer:
@@ -63,17 +58,3 @@ class Iam:
     def forget(self, email: str, audience: str) -> None:
         """It was not taken: the next one is fresh."""
         self._made.pop((email, audience), None)
-
-    async def _info(self, token: str) -> _TokenInfo:
-        info, until = self._known.get(token, (None, 0.0))
-        if info is not None and time.monotonic() < until:
-            return info
-        try:
-            async with self._http.get(f"{self._endpoint}/tokeninfo", params={"access_token": token}) as answer:
-                if answer.status != 200:
-                    raise unauthenticated()
-                info = msgspec.json.decode(await answer.read(), type=_TokenInfo, strict=False)
-        except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError) as exc:
-            raise GoogleError("UNAVAILABLE", "IAM does not answer.") from exc
-        self._known[token] = info, time.monotonic() + info.expires_in
-        return info
