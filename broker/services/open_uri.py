@@ -58,11 +58,13 @@ class OpenUri:
         offset = await uploads.offset(uri, facts.spec.size_bytes)
         if offset is not None and offset < facts.spec.size_bytes:
             return True
-        if offset is not None and (await bucket.objects.head(facts.key) or not await uploads.cancel(uri)):
-            await self.sessions.apply(remint(session, facts.requests_end_at, self.clock.now()))
-            raise CompletionInProgress("the store has all of it; the broker looks what became of it")
-        _log.warning("resumable.vanished", extra={"session_id": session.id})
-        return False
+        # A store may forget an upload that it completed: then nothing of it need be sent again.
+        found = await bucket.objects.head(facts.key)
+        if found is None and (offset is None or await uploads.cancel(uri)):
+            _log.warning("resumable.vanished", extra={"session_id": session.id})
+            return False
+        await self.sessions.apply(remint(session, facts.requests_end_at, self.clock.now()))
+        raise CompletionInProgress("the store has it, or had it; the broker looks what became of it")
 
     async def _opened(self, session: Session, bucket: Bucket) -> Session | None:
         """With a URI of its own. None: somebody else moved the session on, and this one is nobody's."""

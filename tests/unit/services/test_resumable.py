@@ -294,6 +294,20 @@ async def test_one_that_is_whole_is_looked_at_instead() -> None:
     assert house.bucket.resumables.held[uri].is_complete
 
 
+@pytest.mark.parametrize("is_whole", [True, False])
+async def test_one_that_the_store_forgot_is_not_sent_again_while_an_object_lies_there(is_whole: bool) -> None:
+    house = house_of()
+    session, _ = await begun(house, None if is_whole else MULTIPLE)
+    house.bucket.resumables.forget(session.facts.key)
+    if not is_whole:
+        house.bucket.store(session.facts.key, size_bytes=1)
+    with pytest.raises(CompletionInProgress):
+        await given_again(house, session)
+    assert house.bucket.resumables.opened == 1
+    await house.looks()
+    assert await state_of(house, session.id) is (State.VERIFIED if is_whole else State.REJECTED)
+
+
 async def test_one_that_was_whole_and_whose_object_is_gone_begins_anew() -> None:
     house = house_of()
     session, uri = await begun(house)
