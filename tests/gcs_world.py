@@ -1,7 +1,8 @@
-"""A broker that serves a bucket of Cloud Storage, all real processes: identities, store, private Redis, broker.
+"""A broker that serves a bucket of Cloud Storage, all real processes: identities, store, topic, private Redis, broker.
 
 The broker's own account may nothing but impersonate the other three, and each of those has its one right. The bucket is
-called at one address and signed for another, so that nothing works by accident of their being the same.
+called at one address and signed for another, so that nothing works by accident of their being the same. The bucket
+tells a topic, to which nobody has subscribed.
 """
 
 import socket
@@ -17,12 +18,16 @@ from broker.dev.redis_server import RedisServer, start_redis
 from broker.domain.principals import hash_of, new_key_text
 from emulators.gcs.process import GcsProcess, start_gcs
 from emulators.google_iam.process import GoogleIamProcess, start_google_iam
+from emulators.pubsub.process import PubsubProcess, start_pubsub
 
 BUCKET: Final = "acme-scans"
 BROKER, WRITER, READER, JANITOR = (
     f"{name}@acme.iam.gserviceaccount.com" for name in ("broker", "writer", "reader", "janitor")
 )
 PAGE: Final = "https://app.example"
+TOPIC: Final = "projects/acme/topics/uploads"
+PULLED: Final = "projects/acme/subscriptions/pulled"  # of the source `pull`; `push` listens to whoever calls as PUSHER
+PUSHER, AUDIENCE = "pusher@acme.iam.gserviceaccount.com", "https://broker.example/notifications/push"
 _RIGHTS: Final[Mapping[str, str]] = {
     WRITER: "storage.objects.create",
     READER: "storage.objects.get",
@@ -36,6 +41,7 @@ class GcsWorld:
     directory: Path
     iam: GoogleIamProcess
     gcs: GcsProcess
+    pubsub: PubsubProcess
     redis: RedisServer
     broker: Child
     url: str
@@ -50,7 +56,9 @@ def gcs_world(directory: Path) -> Iterator[GcsWorld]:
     with ExitStack() as stack:
         iam = stack.enter_context(start_google_iam(accounts=(BROKER,), impersonate={BROKER: (WRITER, READER, JANITOR)}))
         grants = [f"{BUCKET}:{account}={rights}" for account, rights in _RIGHTS.items()]
-        gcs = stack.enter_context(start_gcs(iam=iam.endpoint, buckets=(BUCKET,), grants=grants))
+        pubsub = stack.enter_context(start_pubsub(iam=iam.endpoint, topics=(TOPIC,)))
+        notify = {BUCKET: f"{pubsub.endpoint}/v1/{TOPIC}"}
+        gcs = stack.enter_context(start_gcs(iam=iam.endpoint, buckets=(BUCKET,), grants=grants, notify=notify))
         (directory / "redis").mkdir()
         redis = start_redis(directory / "redis")
         stack.callback(redis.stop)
@@ -65,6 +73,7 @@ cors = {{allow_origins = ["{PAGE}"]}}
 secrets = {{capsule_keys = [{{env = "CAPSULE_KEY"}}], encryption_keys = [{{env = "ENCRYPTION_KEY"}}]}}
 {_destination("default", 'first_look = "1h", longest_look_interval = "1h"', iam, gcs, public)}
 {_destination("brief", 'deadline = "2s", grace = "100ms", first_look = "500ms"', iam, gcs, public)}
+{_sources(iam, pubsub)}
 [keys.app]
 hash = "{hash_of(api_key)}"
 roles = ["mint"]
@@ -85,6 +94,7 @@ roles = ["consume"]
             directory=directory,
             iam=iam,
             gcs=gcs,
+            pubsub=pubsub,
             redis=redis,
             broker=broker,
             url=f"http://127.0.0.1:{port}",
@@ -109,6 +119,25 @@ janitor = "{JANITOR}"
 source = {{key_file = "{iam.key_files[BROKER]}"}}
 resumable = {{threshold_bytes = 262_144}}
 policy = {{{policy}}}
+"""
+
+
+def _sources(iam: GoogleIamProcess, pubsub: PubsubProcess) -> str:
+    return f"""
+[sources.push]
+kind = "pubsub_push"
+audience = "{AUDIENCE}"
+service_accounts = ["{PUSHER}"]
+certs_url = "{iam.endpoint}/oauth2/v1/certs"
+destinations = ["default", "brief"]
+
+[sources.pull]
+kind = "pubsub"
+subscription = "{PULLED}"
+endpoint = "{pubsub.endpoint}"
+source = {{key_file = "{iam.key_files[BROKER]}"}}
+ack_deadline = "10s"
+destinations = ["default", "brief"]
 """
 
 

@@ -34,9 +34,9 @@ class PubsubPeer:
         self.call("PUT", f"v1/{name}", {})
         return name
 
-    def subscription(self, topic: str, *, ack_seconds: int = 10, dead: str = "", **more: object) -> str:
+    def subscription(self, topic: str, *, name: str = "", ack_seconds: int = 10, dead: str = "", **more: object) -> str:
         """:param dead: the topic for what came five times in vain."""
-        name = f"{PROJECT}/subscriptions/s{uuid4().hex}"
+        name = name or f"{PROJECT}/subscriptions/s{uuid4().hex}"
         wish: dict[str, object] = {"topic": topic, "ackDeadlineSeconds": ack_seconds, **more}
         if dead:
             wish["deadLetterPolicy"] = {"deadLetterTopic": dead, "maxDeliveryAttempts": 5}
@@ -51,9 +51,15 @@ class PubsubPeer:
     def send(self, topic: str, text: str) -> None:
         self.publish(topic, {"data": base64.b64encode(text.encode()).decode()})
 
+    def delete(self, subscription: str) -> None:
+        self.call("DELETE", f"v1/{subscription}")
+
+    def counters(self) -> Any:
+        return self.call("GET", "_emulator/counters")
+
     def count(self, subscription: str) -> int:
         """Messages that are there, lent or not; of our emulator alone."""
-        return int(self.call("GET", "_emulator/counters")["backlog"][subscription]["messages"])
+        return int(self.counters()["backlog"][subscription]["messages"])
 
 
 class SteadyBearer:

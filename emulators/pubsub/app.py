@@ -1,5 +1,5 @@
 """Pub/Sub's REST API, v1: topics (create, get, publish), subscriptions (create, get, pull, acknowledge,
-modifyAckDeadline). What it does not have is refused, never taken for something else.
+modifyAckDeadline, delete). What it does not have is refused, never taken for something else.
 """
 
 import asyncio
@@ -160,6 +160,8 @@ class App:
         match verb:
             case "GET":
                 return _described(subscription)
+            case "DELETE":
+                self._topics.unsubscribe(name)
             case "pull":
                 return await self._pull(http, subscription, await _body(http, _Pull))
             case "acknowledge":
@@ -204,6 +206,8 @@ class App:
         until = loop.time() + (0.0 if wish.return_immediately else self._settings.wait_seconds)
         while not (lent := subscription.lend(wish.max_messages)) and loop.time() < until:
             await subscription.until_something(until - loop.time())
+            if subscription.is_over:
+                raise GoogleError("NOT_FOUND", "The subscription was deleted.")
             if http.transport is None or http.transport.is_closing():
                 raise Disconnect
         return {"receivedMessages": [_received(kept, subscription) for kept in lent]} if lent else {}

@@ -68,6 +68,7 @@ class Subscription:
     spec: SubscriptionSpec
     ack_seconds: float
     topics: "Topics"
+    is_over: bool = False
     _kept: dict[int, Kept] = field(default_factory=dict)
     _order: list[tuple[float, int]] = field(default_factory=list)  # a heap; what moved on stands there twice
     _news: asyncio.Event = field(default_factory=asyncio.Event)
@@ -132,6 +133,12 @@ class Subscription:
             self._show(kept, _now() + after)
             self.topics.counted["returned"] += 1
 
+    def end(self) -> None:
+        """Nothing of it is left, and whoever waits for it is told."""
+        self.is_over = True
+        self._kept.clear()
+        self._news.set()
+
     def _show(self, kept: Kept, at: float) -> None:
         kept.visible_at = at
         heapq.heappush(self._order, (at, kept.number))
@@ -192,6 +199,10 @@ class Topics:
         made = Subscription(spec=spec, ack_seconds=ack_seconds, topics=self)
         self.subscriptions[spec.name] = made
         return made
+
+    def unsubscribe(self, name: str) -> None:
+        """What was not taken by then nobody gets."""
+        self.subscriptions.pop(name).end()
 
     def check(self, topic: str) -> None:
         """:raises GoogleError: there is none."""

@@ -34,7 +34,7 @@ class Pusher:
 
     async def run(self) -> None:
         try:
-            while True:
+            while not self._subscription.is_over:
                 for kept in self._subscription.lend(MOST_AT_ONCE - len(self._posting)):
                     self._start(kept)
                 if len(self._posting) == MOST_AT_ONCE:
