@@ -1,17 +1,27 @@
-"""A bucket whose every call is timed, and a span where somebody follows. Signing is no call: it leaves no process."""
+"""A bucket whose every call is timed, and a span where somebody follows. So is signing, where others have the key."""
 
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from time import perf_counter
 from typing import TypeVar
 
 from opentelemetry.trace import SpanKind
 
-from broker.contract import Guarantees
+from broker.contract import Guarantees, SignedRequest
 from broker.domain.errors import BrokerError
 from broker.domain.multipart import StoredPart
 from broker.domain.objects import ObjectInfo, Pin, UploadSpec
-from broker.ports import Bucket, MultipartRemover, MultipartUploads, ObjectHead, ObjectRemover, ResumableUploads
+from broker.ports import (
+    Bucket,
+    GetSigner,
+    MultipartRemover,
+    MultipartUploads,
+    ObjectHead,
+    ObjectRemover,
+    PutSigner,
+    ResumableUploads,
+)
 from broker.telemetry.metrics import Metrics
 from broker.telemetry.tracing import Tracing
 
@@ -25,6 +35,14 @@ def timed(bucket: Bucket, metrics: Metrics, tracing: Tracing) -> Bucket:
     if rights is not None:
         uploads = TimedUploads(uploads=rights.uploads, calls=calls)
         rights = replace(rights, uploads=uploads, remover=TimedMultipartRemover(remover=rights.remover, calls=calls))
+    if bucket.signs_afar:
+        inside = bucket.consumer_get
+        bucket = replace(
+            bucket,
+            put=TimedPutSigner(signer=bucket.put, calls=calls),
+            get=TimedGetSigner(signer=bucket.get, calls=calls),
+            consumer_get=inside and TimedGetSigner(signer=inside, calls=calls),
+        )
     return replace(
         bucket,
         objects=TimedHead(objects=bucket.objects, calls=calls),
@@ -54,6 +72,31 @@ class Calls:
         finally:
             self.metrics.called(self.destination, name, outcome, perf_counter() - began)
         return answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimedPutSigner:
+    signer: PutSigner
+    calls: Calls
+
+    def binds(self, spec: UploadSpec) -> Guarantees:
+        return self.signer.binds(spec)
+
+    async def sign_put(
+        self, key: str, spec: UploadSpec, capsule: str, *, now: datetime, ends: datetime
+    ) -> SignedRequest:
+        return await self.calls.of("sign_put", self.signer.sign_put(key, spec, capsule, now=now, ends=ends))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimedGetSigner:
+    signer: GetSigner
+    calls: Calls
+
+    async def sign_get(
+        self, key: str, pin: Pin | None, *, filename: str, now: datetime, ends: datetime
+    ) -> SignedRequest:
+        return await self.calls.of("sign_get", self.signer.sign_get(key, pin, filename=filename, now=now, ends=ends))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
