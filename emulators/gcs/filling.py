@@ -14,7 +14,7 @@ from emulators.gcs.records import Session, SessionState
 from emulators.gcs.turns import Turn
 from emulators.refusing import Disconnect
 
-MULTIPLE_BYTES: Final = 262_144
+MULTIPLE_BYTES: Final = 262_144  # performing-resumable-uploads: "multiples of 256 KiB"
 SEGMENT_BYTES: Final = 32 * MULTIPLE_BYTES
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from emulators.gcs.catalogue import Catalogue
 from emulators.gcs.conditions import number
 from emulators.gcs.context import Call, Reply, Store, json_reply
 from emulators.gcs.errors import GcsError
@@ -37,7 +38,7 @@ class Query:
 async def list_objects(store: Store, call: Call) -> Reply:
     bucket, params = call.bucket(store, "storage.objects.list"), call.request.params
     query = _query(bucket.name, params)
-    items, prefixes, following = _page(store, query, _cursor(params.get("pageToken")))
+    items, prefixes, following = page_of(store.catalogue, query, _cursor(params.get("pageToken")))
     listed: dict[str, Any] = {"kind": "storage#objects"}
     if following is not None:
         listed["nextPageToken"] = _token(following)
@@ -55,7 +56,7 @@ def _query(bucket: str, params: Any) -> Query:
     prefix, limit = params.get("prefix", ""), number(params.get("maxResults", str(MAX_RESULTS)), "maxResults")
     if limit < 1:
         raise GcsError("InvalidArgument", "maxResults must be positive.")
-    ends = [each for each in (_behind(prefix.encode()), params.get("endOffset", "").encode()) if each]
+    ends = [each for each in (behind(prefix.encode()), params.get("endOffset", "").encode()) if each]
     return Query(
         bucket=bucket,
         prefix=prefix,
@@ -67,13 +68,13 @@ def _query(bucket: str, params: Any) -> Query:
     )
 
 
-def _page(store: Store, query: Query, cursor: Cursor) -> tuple[list[Stored], list[str], Cursor | None]:
+def page_of(catalogue: Catalogue, query: Query, cursor: Cursor) -> tuple[list[Stored], list[str], Cursor | None]:
     """Objects and prefixes together fill a page; where the next one begins, if there is one."""
     items: list[Stored] = []
     prefixes: list[str] = []
     while True:
         room = query.limit - len(items) - len(prefixes)
-        rows = store.catalogue.page(
+        rows = catalogue.page(
             query.bucket, query.low, query.high, cursor, all_versions=query.all_versions, limit=room + 1
         )
         for stored in rows:
@@ -82,7 +83,7 @@ def _page(store: Store, query: Query, cursor: Cursor) -> tuple[list[Stored], lis
             common = _common_prefix(query, stored.name)
             if common is not None:
                 prefixes.append(common)
-                cursor = (_behind(common.encode()) or b"", -1)
+                cursor = (behind(common.encode()) or b"", -1)
                 break  # everything under this prefix is said
             items.append(stored)
             cursor = (stored.name.encode(), stored.generation)
@@ -97,7 +98,7 @@ def _common_prefix(query: Query, name: str) -> str | None:
     return query.prefix + head + found if found else None
 
 
-def _behind(prefix: bytes) -> bytes | None:
+def behind(prefix: bytes) -> bytes | None:
     """The first name after all that start with `prefix`; None when there is no such bound."""
     return prefix[:-1] + bytes([prefix[-1] + 1]) if prefix else None
 

@@ -18,12 +18,11 @@ from emulators.gcs.content_range import Chunk, Question, content_range
 from emulators.gcs.context import Call, Reply, Store, object_reply
 from emulators.gcs.drafts import check_metadata, hashes_of, json_draft, metadata_of, read_resource, xml_draft
 from emulators.gcs.errors import GcsError
-from emulators.gcs.filling import fill
+from emulators.gcs.filling import MULTIPLE_BYTES, fill
 from emulators.gcs.headers import length_range, object_headers
 from emulators.gcs.records import Draft, Session, SessionState, Stored
 from emulators.gcs.request import GcsRequest
 
-CHUNK_MULTIPLE_BYTES: Final = 262_144  # performing-resumable-uploads: "multiples of 256 KiB"
 SECRET_BYTES: Final = 48
 
 
@@ -139,12 +138,12 @@ def _check_sizes(store: Store, session: Session, given: Chunk | Question) -> Non
             f"Invalid request.  According to the Content-Range header, the upload offset is {given.first} byte(s), "
             f"which exceeds already uploaded size of {offset} byte(s).",
         )
-    if not given.is_last and given.size_bytes < CHUNK_MULTIPLE_BYTES:
+    if not given.is_last and given.size_bytes < MULTIPLE_BYTES:
         raise GcsError(
             "InvalidArgument",
             f"Invalid request.  The number of bytes uploaded is required to be equal or greater than "
-            f"{CHUNK_MULTIPLE_BYTES}, except for the final request (it's recommended to be the exact multiple of "
-            f"{CHUNK_MULTIPLE_BYTES}).  The received request contained {given.size_bytes} bytes, which does not meet "
+            f"{MULTIPLE_BYTES}, except for the final request (it's recommended to be the exact multiple of "
+            f"{MULTIPLE_BYTES}).  The received request contained {given.size_bytes} bytes, which does not meet "
             "this requirement.",
         )
 
@@ -174,7 +173,7 @@ async def _append(store: Store, call: Call, session: Session, chunk: Chunk) -> S
 
 
 def _whole(offset: int) -> int:
-    return offset - offset % CHUNK_MULTIPLE_BYTES
+    return offset - offset % MULTIPLE_BYTES
 
 
 def _last_words(request: GcsRequest, draft: Draft) -> Draft:

@@ -1,7 +1,7 @@
 """What one emulator process is told at start-up, parsed once; inside, the types are trusted."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
@@ -102,7 +102,7 @@ class Settings:
     buckets: tuple[BucketSpec, ...]
     grants: tuple[Grant, ...]
     notify: tuple[Notify, ...] = ()
-    pubsub: str | None = field(default=None)
+    pubsub: str | None = None
     origins: tuple[str, ...] = ()
     location: str = "US"
     holds_to_declared_size: bool = True

@@ -1,6 +1,6 @@
 """The one place where an object comes into being, whatever way its bytes came; and the one where it goes.
 
-No function here awaits: what a precondition saw is what the write replaces.
+Nothing here awaits between a precondition and its write: what it saw is what is replaced.
 """
 
 import base64
