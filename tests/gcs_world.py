@@ -52,7 +52,9 @@ class GcsWorld:
 
 @contextmanager
 def gcs_world(directory: Path) -> Iterator[GcsWorld]:
-    """`default` waits as usual for its uploads; `brief` for two seconds, its objects must be here by then."""
+    """`default` looks when it is told to, `steady` by itself as well; `brief` waits two seconds for its uploads, whose
+    objects must be here by then.
+    """
     with ExitStack() as stack:
         iam = stack.enter_context(start_google_iam(accounts=(BROKER,), impersonate={BROKER: (WRITER, READER, JANITOR)}))
         grants = [f"{BUCKET}:{account}={rights}" for account, rights in _RIGHTS.items()]
@@ -72,6 +74,7 @@ server = {{port = {port}, log_level = "debug"}}
 cors = {{allow_origins = ["{PAGE}"]}}
 secrets = {{capsule_keys = [{{env = "CAPSULE_KEY"}}], encryption_keys = [{{env = "ENCRYPTION_KEY"}}]}}
 {_destination("default", 'first_look = "1h", longest_look_interval = "1h"', iam, gcs, public)}
+{_destination("steady", 'first_look = "1s"', iam, gcs, public)}
 {_destination("brief", 'deadline = "2s", grace = "100ms", first_look = "500ms"', iam, gcs, public)}
 {_sources(iam, pubsub)}
 [keys.app]

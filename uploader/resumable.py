@@ -116,6 +116,7 @@ class ResumableTransfer:
     async def _clear(self, answer: Answer) -> tuple[Answer, int | None]:
         """Ask until the store says something: how much it has, or None when it ended."""
         refused: Answer | None = None
+        silences = 0
         while True:
             said = heard(answer, self.source.size_bytes)
             match said:
@@ -125,7 +126,8 @@ class ResumableTransfer:
                 case Heard.ENDED:
                     return answer, None
                 case Heard.UNCLEAR:
-                    await self._pause(answer)
+                    silences += 1
+                    await self._pause(answer, silences)
                 case Heard.GONE if refused is None:
                     await self._reopen(answer)
                 case Heard.REFUSED if refused is None and answer.status in {401, 403}:
@@ -143,12 +145,14 @@ class ResumableTransfer:
             self._most_kept_bytes = kept_bytes
             self._failures = self._refusals = 0
 
-    async def _pause(self, answer: Answer) -> None:
-        self._failures += 1
-        if self.retry.is_last(self._failures):
-            raise Unreachable(f"the store does not go on after {self._failures} attempts; last: {answer}")
-        delay = self.retry.delay(self._failures, answer.retry_after)
-        self.place.voice.retrying("send", str(answer), delay, self._failures)
+    async def _pause(self, answer: Answer, silences: int) -> None:
+        """Pieces that fail are counted apart from questions: a store that answers one of these is not away."""
+        self._failures += silences == 1
+        attempts = max(self._failures, silences)
+        if self.retry.is_last(attempts):
+            raise Unreachable(f"the store does not go on after {attempts} attempts; last: {answer}")
+        delay = self.retry.delay(attempts, answer.retry_after)
+        self.place.voice.retrying("send", str(answer), delay, attempts)
         await asyncio.sleep(delay.total_seconds())
 
     def _refuse(self, answer: Answer) -> Answer:

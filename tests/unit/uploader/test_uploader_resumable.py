@@ -204,6 +204,16 @@ async def test_patience_is_counted_anew_with_each_byte_that_arrives(
     assert (result.state, is_there(store, path)) == (State.VERIFIED, True)
 
 
+async def test_a_store_that_answers_half_of_all_questions_is_not_away(
+    sender: Uploader, store: ResumableStandIn, make_file: MakeFile
+) -> None:
+    path = make_file(MIB)
+    store.faults.extend(["busy-before"] * 3)
+    store.query_faults.extend(["busy", "busy", None] * 3)
+    result = await put(sender, path)
+    assert (result.state, is_there(store, path), result.attempts) == (State.VERIFIED, True, 4)
+
+
 @pytest.mark.parametrize("fault", ["busy-before", "garbled", "lost-response"])
 async def test_trouble_that_does_not_end_is_bounded_and_the_session_aborted(
     sender: Uploader, store: ResumableStandIn, make_file: MakeFile, fault: str
