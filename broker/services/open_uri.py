@@ -102,6 +102,7 @@ def uri_of(session: Session, uris: UriSealer) -> str:
     sealed = facts.resumable.sealed_uri if facts.resumable else ""
     uri = uris.open(sealed, session_id=session.id, key=facts.key)
     if uri is None:
+        _log.error("resumable.unreadable", extra={"session_id": session.id})
         raise CredentialsUnavailable("none of secrets.encryption_keys opens the upload URI of this session")
     return uri
 

@@ -162,11 +162,11 @@ async def test_two_crashes_in_a_row_leave_nothing_either() -> None:
     await completed_for_a_client_that_died(calm)
     for first in range(1, calm.fuse.calls + 1, 2):
         for gap in (1, 2, 3, 5, 8):
-            fuse = _Twice(burns_at=first, again_at=first + gap)
+            fuse = Twice(burns_at=first, again_at=first + gap)
             await completed_for_a_client_that_died(House(fuse=fuse))
 
 
-class _Twice(Fuse):
+class Twice(Fuse):
     """Burns at two calls."""
 
     def __init__(self, *, burns_at: int, again_at: int) -> None:

@@ -14,6 +14,7 @@ from tests.memory_resumable import MULTIPLE
 from tests.unit.services.house import APP, PLACE, Fuse, House, survive
 from tests.unit.services.resumables import BY_URI, house_of, uri_of
 from tests.unit.services.test_crashes import happened_once, look_until, rest, work
+from tests.unit.services.test_crashes_in_parts import Twice
 
 Life = Callable[[House], Awaitable[None]]
 
@@ -172,3 +173,13 @@ async def test_a_crash_at_any_call_changes_nothing_but_time(life: Life, is_answe
             assert await house.is_at_rest()
         except Exception as exc:
             raise AssertionError(f"a fuse at call {n} changed the end") from exc
+
+
+async def test_two_crashes_in_a_row_leave_nothing_either() -> None:
+    """The second comes while the first is being mended."""
+    for life in (aborted, expired, lost_by_the_store):
+        calm = house_of()
+        await life(calm)
+        for first in range(1, calm.fuse.calls + 1, 2):
+            for gap in (1, 2, 3, 5):
+                await life(house_of(fuse=Twice(burns_at=first, again_at=first + gap)))

@@ -564,6 +564,21 @@ async def test_an_erased_one_is_closed_too_so_that_nothing_brings_it_back() -> N
     assert await house.is_at_rest()
 
 
+async def test_a_sweep_closes_what_every_look_was_lost_of() -> None:
+    house = house_of()
+    await house.mark()
+    session, uri = await begun(house, MULTIPLE)
+    await house.abort(session)
+    house.store_anyhow(session)
+    [due] = await house.ledger.claim(1, now=house.clock.now(), hold=DAY)
+    await house.ledger.postpone(due, None)
+    house.clock.advance(PLACE.policy.deadline)
+    report = await house.sweep(house.buckets["default"], house.broom)
+    assert report.removed.objects == 1
+    assert session.facts.key not in house.bucket.stored
+    assert not house.bucket.resumables.lives(uri)
+
+
 # --- what nobody can close
 
 
