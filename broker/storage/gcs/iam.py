@@ -4,8 +4,8 @@ Obeys the reference of the IAM Service Account Credentials API: `projects.servic
 `.signBlob`. Who asks is the source credential; it needs roles/iam.serviceAccountTokenCreator on the account, or on the
 first of `delegates`, and each of those on the one after it.
 
-Asked again, a little later each time: whatever 429 and 5xx answered or nothing did; 403 twice, because a permission
-that was just given is not known everywhere at once; 401 once, with another token.
+Asked again, a little later each time: what 429, 5xx, a page that is no JSON or nothing answered; 403 twice, because a
+permission that was just given is not known everywhere at once; 401 once, with another token.
 """
 
 import asyncio
@@ -168,7 +168,7 @@ class IamCredentials:
                 if is_last:
                     raise
             else:
-                if is_last or not _is_passing(said.status, left):
+                if is_last or not _is_passing(said, left):
                     return said
                 if said.status == _NOT_HONOURED:
                     self.source.distrust(token)
@@ -196,12 +196,14 @@ async def _whole(response: aiohttp.ClientResponse) -> bytes:
     return bytes(body)
 
 
-def _is_passing(status: int, left: dict[int, int]) -> bool:
+def _is_passing(said: _Said, left: dict[int, int]) -> bool:
     """Whether it may be different the next time."""
-    if status in left:
-        left[status] -= 1
-        return left[status] >= 0
-    return status == _LIMITED or status >= 500
+    if said.status == 200:
+        return not said.body.startswith(b"{")  # a page of whoever stands in between
+    if said.status in left:
+        left[said.status] -= 1
+        return left[said.status] >= 0
+    return said.status == _LIMITED or said.status >= 500
 
 
 def _resources(delegates: Sequence[str]) -> list[str]:

@@ -40,7 +40,7 @@ class Tokens:
 
 @dataclass(slots=True, kw_only=True)
 class Iam:
-    """`answers`: statuses for the next requests (0: hang up); 200 when they are used up."""
+    """`answers`: statuses for the next requests (0: hang up; 299: 200 with a page); 200 when they are used up."""
 
     endpoint: str = ""
     answers: deque[int] = field(default_factory=deque)
@@ -54,6 +54,8 @@ class Iam:
         if status == 0:
             assert request.transport is not None
             request.transport.abort()
+        if status == 299:
+            return web.Response(text="<html>", content_type="text/html")
         if status != 200:
             error = {"code": status, "message": f"hush {SECRET}", "status": "SOME_WORD"}
             return web.json_response({"error": error}, status=status)

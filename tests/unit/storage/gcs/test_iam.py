@@ -78,7 +78,7 @@ async def test_a_signature_names_the_delegates_too(client: IamCredentials, iam: 
     assert [asked["delegates"] for _, _, asked in iam.asked] == [["projects/-/serviceAccounts/a@acme.test"]]
 
 
-@pytest.mark.parametrize("status", [0, 429, 500, 502, 503, 504])
+@pytest.mark.parametrize("status", [0, 299, 429, 500, 502, 503, 504])
 async def test_what_passes_is_asked_again(client: IamCredentials, iam: Iam, status: int) -> None:
     iam.answers.extend([status] * 4)
 
