@@ -84,7 +84,8 @@ class PubsubPushSource(_Source, frozen=True, kw_only=True, forbid_unknown_fields
 class PubsubSource(_Source, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="pubsub"):
     """A subscription of Pub/Sub that we ask. Who may publish to its topic is that one's policy's business.
 
-    :param source: as whom we ask; needs roles/pubsub.subscriber on the subscription.
+    :param source: as whom we ask; needs roles/pubsub.subscriber on the subscription, and roles/pubsub.viewer where
+        `on_poison` is "auto".
     :param receivers: how many ask side by side, in each process.
     :param ack_deadline: how long a message is ours; when a process dies with it, it comes again after that or earlier.
     :param on_poison: what to do with a message that nobody can read; "auto" keeps it where the subscription has a

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from broker.checks.gcs.table import STEPS
-from broker.settings import GcsDestination
+from broker.settings import GcsDestination, PubsubPushSource, PubsubSource
 from tests.checks.world import load_from
 from tests.guides.test_guides import blocks
 
@@ -21,6 +21,21 @@ def test_the_configuration_loads(monkeypatch: pytest.MonkeyPatch) -> None:
     place = load_from(tomllib.loads(text)).destinations["scans"]
     assert isinstance(place, GcsDestination)
     assert place.writer == "uploads-writer@acme.iam.gserviceaccount.com"
+
+
+@pytest.mark.parametrize(("label", "kind"), [("push", PubsubPushSource), ("pull", PubsubSource)])
+def test_a_source_loads_and_what_is_said_to_be_its_default_is_one(label: str, kind: type) -> None:
+    ((_, text),) = [each for each in blocks(GUIDE, "toml") if each[0] == label]
+    ((_, place),) = [each for each in blocks(GUIDE, "toml") if not each[0]]
+    source = load_from(tomllib.loads(place + text)).sources["gcs"]
+    assert isinstance(source, kind)
+    if isinstance(source, PubsubSource):
+        for line in (
+            f"receivers = {source.receivers} ",
+            f'ack_deadline = "{source.ack_deadline.total_seconds():g}s"',
+            f'on_poison = "{source.on_poison}"',
+        ):
+            assert line in text
 
 
 def test_what_is_said_to_be_a_default_is_one() -> None:

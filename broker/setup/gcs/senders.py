@@ -14,6 +14,8 @@ from broker.setup.gcs.terms import BROKER, GcsTerms, Pull, Push, Subscription, m
 EVENT_TYPES: Final = ("OBJECT_FINALIZE", "OBJECT_DELETE", "OBJECT_ARCHIVE")
 SERVICE_AGENT: Final = "service-PROJECT_NUMBER@gs-project-accounts.iam.gserviceaccount.com"
 _PUSH_ACK_SECONDS: Final = 60  # ours: how long a door may take; it takes milliseconds
+# To pull and acknowledge; and to see whether there is a dead-letter topic, which decides what becomes of poison.
+_PULLING = ("roles/pubsub.subscriber", "roles/pubsub.viewer")
 
 
 class Topic(Struct, frozen=True, kw_only=True):
@@ -87,5 +89,5 @@ def _subscription(of_topic: str, terms: Subscription) -> SubscriptionDocument:
                 name=terms.subscription,
                 topic=of_topic,
                 ack_deadline_seconds=int(terms.ack_deadline.total_seconds()),
-                bindings=(Binding(role="roles/pubsub.subscriber", member=member(BROKER)),),
+                bindings=tuple(Binding(role=each, member=member(BROKER)) for each in _PULLING),
             )

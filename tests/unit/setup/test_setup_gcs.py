@@ -179,7 +179,7 @@ def test_the_bucket_tells_one_topic_and_both_subscriptions_hear_it() -> None:
         },
     }
     assert (pull["name"], pull["ackDeadlineSeconds"]) == ("projects/acme/subscriptions/uploads", 90)
-    assert [each["role"] for each in pull["bindings"]] == ["roles/pubsub.subscriber"]
+    assert [each["role"] for each in pull["bindings"]] == ["roles/pubsub.subscriber", "roles/pubsub.viewer"]
 
 
 def test_the_terraform_tells_the_same() -> None:
