@@ -45,13 +45,16 @@ async def refuse(http: web.BaseRequest, response: web.Response) -> web.Response:
 
 
 def hang_up(http: web.BaseRequest, how: Disconnect) -> web.StreamResponse:
-    """No answer. aiohttp wants a response object all the same; nothing of it reaches the wire."""
+    """No answer. aiohttp wants a response object all the same; nothing of it reaches the wire.
+
+    To raise instead would fill the log with tracebacks of what was asked for.
+    """
     if http.transport is not None:
         if isinstance(how, Reset):
             _reset(http.transport)
         else:
             http.transport.close()
-    raise ConnectionResetError
+    return web.Response()
 
 
 def _reset(transport: asyncio.Transport | asyncio.WriteTransport) -> None:

@@ -1,6 +1,5 @@
 """From a request on the wire to an answer on the wire: split, authenticate, route, refuse readably."""
 
-import asyncio
 import logging
 from collections.abc import Mapping
 from typing import Any, Final
@@ -40,8 +39,8 @@ class App:
             return await self._refuse(http, gcs, exc)
         except Disconnect as exc:
             return hang_up(http, exc)
-        except (ConnectionError, asyncio.CancelledError):
-            raise
+        except ConnectionError:
+            return hang_up(http, Disconnect())
         except Exception:
             log.exception("event=request.failed")
             return await self._refuse(http, gcs, GcsError("InternalError"))

@@ -4,7 +4,6 @@ One handler under aiohttp's low-level server, with no router between: a router w
 were signed, and would answer `Expect: 100-continue` before the headers were judged.
 """
 
-import asyncio
 import logging
 import secrets
 from collections.abc import Mapping
@@ -53,8 +52,8 @@ class App:
             return await self._refuse(http, s3, exc, request_id)
         except Disconnect as exc:
             return hang_up(http, exc)
-        except (ConnectionError, asyncio.CancelledError):
-            raise
+        except ConnectionError:
+            return hang_up(http, Disconnect())
         except Exception:
             log.exception("event=request.failed request_id=%s", request_id)
             return await self._refuse(http, s3, S3Error("InternalError"), request_id)
