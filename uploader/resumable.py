@@ -15,6 +15,7 @@ import msgspec
 from broker.contract import ResumableUpload, SignedRequest
 from uploader.errors import StoreRefused, Unreachable
 from uploader.events import Meter
+from uploader.orders import LOST
 from uploader.place import Place
 from uploader.reception import Heard, heard
 from uploader.retry import RetryPolicy
@@ -64,6 +65,8 @@ class ResumableTransfer:
             answer = await self._send_all()
         except Settled:
             answer = None
+            if self.place.standing.state not in LOST:
+                self._count(self.source.size_bytes)
         self.sent_at = time.monotonic()
         return answer
 
@@ -169,6 +172,7 @@ class ResumableTransfer:
         self._most_kept_bytes = 0
 
     async def _renew(self, why: str) -> None:
+        """Where the upload is gone because all of it is there, the broker has us ask until it has looked."""
         self.place.voice.reminted(why)
         await self.place.renew()
         if not self.place.is_pending:

@@ -162,6 +162,20 @@ async def test_what_was_committed_unheard_is_never_sent_again(
     assert (len(store.pieces), len(store.questions)) == (last, 1)
 
 
+@pytest.mark.parametrize("looks", [0, 1])
+@pytest.mark.parametrize("fault", ["404", "410"])
+async def test_an_upload_that_is_gone_because_it_is_complete_is_not_sent_again(
+    sender: Uploader, store: ResumableStandIn, make_file: MakeFile, fault: str, looks: int
+) -> None:
+    path = make_file(LARGE)
+    store.faults.extend([None] * 7 + ["lost-response"])
+    store.query_faults.append(fault)
+    store.looks_until_verified = looks
+    result = await put(sender, path)
+    assert (result.state, is_there(store, path), store.received_bytes.total()) == (State.VERIFIED, True, LARGE)
+    assert (result.sent_bytes, len(store.uploads)) == (LARGE, 1)
+
+
 @pytest.mark.parametrize("fault", ["busy", "lost-response", "garbled", "garbled-range", "silent"])
 async def test_the_question_itself_may_get_into_trouble(
     sender: Uploader, store: ResumableStandIn, make_file: MakeFile, fault: str
