@@ -17,10 +17,11 @@ NOTIFY: Operation[None] = Operation(
     path="/notifications/{source}",
     tag="notifications",
     summary="Events of a bucket",
-    text="Its door authenticates the sender: by a token (`s3_event`, `eventbridge`), or by the signature of SNS "
-    "(`sns`), whose subscriptions it confirms. The body is a message of S3's structure, the same in an SNS envelope, "
-    "or an event of EventBridge. What is authentic and cannot be read, or is about something else, is counted and "
-    "answered with 200.",
+    text="Its door authenticates the sender: by a token (`s3_event`, `eventbridge`), by the signature of SNS (`sns`), "
+    "whose subscriptions it confirms, or by an ID token that Google signed (`pubsub_push`). The body is a message of "
+    "S3's structure, the same in an SNS envelope, an event of EventBridge, or a message of Pub/Sub with the attributes "
+    "of Cloud Storage. What is authentic and cannot be read, or is about something else, is counted and answered with "
+    "200.",
     access=Everyone(),
     body=Body(example=examples.S3_EVENT),
     replies=(Reply(status=200, text="Recorded", kind=NotificationReceipt, example=examples.RECEIPT),),
