@@ -10,6 +10,7 @@ import pytest
 
 from emulators.gcs.process import GcsProcess, start_gcs
 from emulators.google_iam.process import GoogleIamProcess
+from emulators.pubsub.process import start_pubsub
 from tests.emulators.gcs.conftest import (
     ADMIN,
     EVERYTHING,
@@ -23,6 +24,7 @@ from tests.emulators.gcs.conftest import (
     until,
 )
 from tests.emulators.receiver import Receiver, receiving
+from tests.emulators.wire import exchange
 
 TOPIC = "/v1/projects/project-1/topics/uploads"
 GRANTS = (f"uploads:{ADMIN}={EVERYTHING}", f"versions:{ADMIN}={EVERYTHING}")
@@ -200,3 +202,16 @@ def test_configuration_that_a_client_made_is_obeyed(
         do("DELETE", object_path("in/k"))
         until(lambda: is_quiet(gcs))
         assert len(messages(topic, 1)) == 1
+
+
+def test_pubsub_hands_on_what_the_bucket_said(iam: GoogleIamProcess, token: Tokens) -> None:
+    topic, subscription = "projects/project-1/topics/uploads", "projects/project-1/subscriptions/pulled"
+    with (
+        start_pubsub(topics=(topic,), subscriptions=(f"{subscription}={topic}",)) as pubsub,
+        start_gcs(iam=iam.endpoint, grants=GRANTS[:1], notify={"uploads": f"{pubsub.endpoint}/v1/{topic}"}) as gcs,
+    ):
+        made = json.loads(api_of(gcs, token)("POST", insert_path("k"), ADMIN, b"12345").body)
+        pulled = exchange(pubsub.endpoint, "POST", f"/v1/{subscription}:pull", body=b'{"maxMessages": 1}')
+        (received,) = json.loads(pulled.body)["receivedMessages"]
+        assert received["message"]["attributes"]["objectGeneration"] == made["generation"]
+        assert json.loads(base64.b64decode(received["message"]["data"]))["crc32c"] == "GNEjNQ=="

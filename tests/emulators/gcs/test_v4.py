@@ -13,7 +13,7 @@ from google.cloud import storage
 
 from emulators.gcs.process import GcsProcess
 from emulators.google_iam.process import GoogleIamProcess
-from tests.emulators.gcs.conftest import ADMIN, READER, STRANGER, WRITER, Api, object_path, signer_of
+from tests.emulators.gcs.conftest import ADMIN, READER, STRANGER, WRITER, Api, Tokens, object_path, signer_of
 from tests.emulators.gcs.signing import Signer
 from tests.emulators.wire import Answer, exchange
 
@@ -272,3 +272,14 @@ def test_urls_of_googles_own_signer_are_accepted(
     sent = {**headers, "content-type": "text/plain"}
     assert send(gcs, url.removeprefix(gcs.endpoint), sent).status == 200
     assert json.loads(api("GET", object_path(f"google/{key}")).body)["name"] == f"google/{key}"
+
+
+def test_xml_api_takes_bearers_too(gcs: GcsProcess, token: Tokens, name: str) -> None:
+    bearer = {"authorization": f"Bearer {token(ADMIN)}"}
+    generation = exchange(gcs.endpoint, "PUT", f"/uploads/{name}", bearer, BODY).headers["x-goog-generation"]
+    assert exchange(gcs.endpoint, "GET", f"/uploads/{name}", bearer).body == BODY
+    stale = {**bearer, "x-goog-if-generation-match": "1"}
+    assert refused(exchange(gcs.endpoint, "DELETE", f"/uploads/{name}", stale)) == (412, "PreconditionFailed")
+    assert exchange(gcs.endpoint, "DELETE", f"/uploads/{name}?generation={generation}", bearer).status == 204
+    assert refused(exchange(gcs.endpoint, "GET", f"/uploads/{name}", bearer)) == (404, "NoSuchKey")
+    assert refused(exchange(gcs.endpoint, "GET", f"/uploads/{name}")) == (401, "AuthenticationRequired")
