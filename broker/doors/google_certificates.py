@@ -63,7 +63,8 @@ class GoogleCertificates:
         :raises SenderUnavailable: nobody can say.
         """
         now = self.clock.now()
-        if (now >= self._fresh_until or key_id not in self._held) and now >= self._ask_at:
+        is_wanted = key_id not in self._held or not now < self._fresh_until <= now + FRESH_AT_MOST
+        if is_wanted and not now < self._ask_at <= now + ASK_AGAIN_AFTER:  # what is further away, another clock said
             await self._asking.join(self.url, self._ask)
         found = self._held.get(key_id)
         if found is None and self._is_failing:

@@ -18,11 +18,14 @@ from google.auth.transport.requests import Request
 from google.oauth2 import service_account
 
 from broker.dev.children import Child
+from broker.doors.pubsub_pull import BATCH
+from broker.settings import PubsubSource
 from tests.gcs_world import AUDIENCE, BROKER, BUCKET, PULLED, PUSHER, TOPIC, GcsWorld, gcs_world
 from tests.pubsub_peer import PubsubPeer
 from tests.unit.doors.google_world import pushed, told
 
 SECONDS = 40
+RECEIVERS = PubsubSource(destinations=("default",), subscription=PULLED).receivers
 SMALL, LARGE = b"123456789", b"a" * 262_144 * 2
 
 
@@ -238,7 +241,7 @@ def test_killed_again_and_again_it_loses_nothing(client: Client) -> None:
     assert client.settled_once(*uploads)
 
 
-def test_while_the_ledger_is_away_messages_wait(client: Client) -> None:
+def test_while_the_ledger_is_away_messages_wait_and_few_are_in_hand(client: Client) -> None:
     with pulled(client) as subscription, polling(poller(client)) as said:
         session = client.broker("POST", "/upload-sessions", {"filename": "late", "size_bytes": len(SMALL)})
         client.world.redis.kill()
@@ -246,12 +249,17 @@ def test_while_the_ledger_is_away_messages_wait(client: Client) -> None:
             wanted = session["upload"]["request"]
             client.call("PUT", wanted["url"], SMALL, **wanted["headers"])
             eventually(lambda: client.pubsub.count(subscription) == 1, "it was told")
+            again = told(session["object"]["key"], bucket=BUCKET)
+            client.pubsub.publish(TOPIC, *[again] * 1_000)
             eventually(lambda: status_of("GET", f"{said['health']}/readyz") == 503, "it is not ready")
-            assert client.pubsub.count(subscription) == 1
+            backlog = client.pubsub.counters()["backlog"][subscription]
+            assert backlog["messages"] == 1_001
+            assert 0 < backlog["lent"] <= RECEIVERS * BATCH
         finally:
             client.world.redis.start()
         eventually(lambda: status_of("GET", f"{client.world.url}/readyz") == 200, "the API is back")
         eventually(lambda: client.is_verified((session["id"], "")), "it is verified after all")
+        assert client.settled_once((session["id"], ""))
         eventually(lambda: client.pubsub.count(subscription) == 0, "nothing is left to tell")
 
 

@@ -18,6 +18,7 @@ from broker.doors.google_certificates import (
     FRESH_FOR,
     MAX_PAGE_BYTES,
 )
+from tests.clock import FrozenClock
 from tests.unit.doors.google_world import CERTS, Google
 from tests.unit.doors.sns_world import certificate, rsa_key
 
@@ -142,6 +143,15 @@ async def test_with_nothing_to_go_on_it_asks_again_soon_and_lets_nobody_in(googl
         google.clock.advance(ASK_SOON_AFTER)
     google.publish("one")
     assert await found(google)
+
+
+async def test_a_clock_that_is_set_back_keeps_no_new_key_out(google: Google) -> None:
+    right = google.clock.now()
+    google.clock.advance(timedelta(hours=12))
+    assert await found(google)
+    google.publish("one", "two")
+    google.certificates.clock = FrozenClock(right)
+    assert await found(google, "two")
 
 
 @pytest.mark.parametrize(
