@@ -4,6 +4,7 @@ import click
 
 from uploader.commands.options import EXIT_CODES
 from uploader.commands.put import put
+from uploader.commands.sample import sample
 from uploader.commands.sessions import get, status
 
 
@@ -23,6 +24,7 @@ def main() -> None:
 main.add_command(put)
 main.add_command(get)
 main.add_command(status)
+main.add_command(sample)
 
 if __name__ == "__main__":
     main()
