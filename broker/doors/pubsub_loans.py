@@ -45,9 +45,8 @@ class Loans:
     def begin(self, receipts: Iterable[str]) -> None:
         """They were lent just now."""
         left = set(receipts)
-        is_short = self._whole > self._least
-        delay = self._least / 2 if is_short else self._whole
-        timer = asyncio.get_running_loop().call_later(delay.total_seconds(), self._half_over, left)
+        delay, then = (self._least / 2, self._half_over) if self._whole > self._least else (self._whole, self._over)
+        timer = asyncio.get_running_loop().call_later(delay.total_seconds(), then, left)
         self._batches.update(dict.fromkeys(left, _Batch(left=left, timer=timer)))
 
     def end(self, receipts: Iterable[str]) -> None:
@@ -69,11 +68,11 @@ class Loans:
             call.cancel()
         await asyncio.gather(*self._calling, return_exceptions=True)
 
+    def _over(self, left: set[str]) -> None:
+        """Somebody else may have them now."""
+        self.end(tuple(left))
+
     def _half_over(self, left: set[str]) -> None:
-        """Of what is in hand for longer than anybody meant, nothing is known any more once its loan is over."""
-        if self._whole <= self._least:
-            self.end(tuple(left))
-            return
         call = asyncio.create_task(self._hold(left))
         self._calling.add(call)
         call.add_done_callback(self._calling.discard)
@@ -81,13 +80,13 @@ class Loans:
     async def _hold(self, left: set[str]) -> None:
         rest = self._whole - self._least / 2
         for _ in range(TRIES):
+            if not left:
+                return
             try:
                 await self._prolong(tuple(left), rest)
                 break
             except BrokerError as trouble:
                 _log.warning("pubsub.not-prolonged", extra={"count": len(left), "code": trouble.code})
             await asyncio.sleep(PAUSE.total_seconds())
-            if not left:
-                return
         await asyncio.sleep(rest.total_seconds())
-        self.end(tuple(left))
+        self._over(left)
