@@ -130,6 +130,14 @@ async def test_a_bucket_that_takes_more_than_declared_is_judged_from_head_unless
     assert claimed.step("resumable-size").fix == 'take "size" out of destinations.scans.proved'
 
 
+async def test_a_store_that_hides_what_is_missing_is_understood(iam: GoogleIamProcess) -> None:
+    with place_with(iam, "--hide-missing") as place:
+        checked = await place.check()
+
+    assert checked.report.outcome is Outcome.PASSED, checked.report
+    assert checked.step("head-missing").said == "nothing is there"
+
+
 async def test_without_cors_rules_the_preflight_fails(iam: GoogleIamProcess) -> None:
     with place_with(iam, origin=None) as place:
         checked = await place.check()

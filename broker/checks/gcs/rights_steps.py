@@ -1,7 +1,7 @@
 """Each account's right by using it: `write` cannot read, `remove` lists, and removes exactly what it names."""
 
 from broker.checks.findings import Finding, failed, passed, skipped
-from broker.checks.gcs.site import LIST, REMOVE, GcsBench
+from broker.checks.gcs.site import LIST, MISSING, REMOVE, GcsBench
 from broker.checks.steps import Step
 from broker.domain.objects import Pin, pin_of
 from broker.storage.gcs.endpoint import object_path
@@ -19,6 +19,13 @@ async def write_cannot_read(bench: GcsBench) -> Finding:
         f"{answer.status}: the writer reads what was uploaded",
         f"take storage.objects.get from {site.accounts['write']}: `{site.setup}` prints its one permission",
     )
+
+
+async def head_missing(bench: GcsBench) -> Finding:
+    """Who may not list may be told 403 of what is not there: the broker must be able to tell that from a refusal."""
+    if await bench.head(bench.key("never-sent")) is None:
+        return passed("nothing is there")
+    return failed("there is something that nobody sent", "somebody else writes under the prefix: give us our own")
 
 
 async def list_objects(bench: GcsBench) -> Finding:
@@ -49,6 +56,8 @@ async def remove(bench: GcsBench) -> Finding:
 STEPS = (
     Step(code="write-cannot-read", tried="`write` cannot read what it wrote", attempt=write_cannot_read,
          after=("put",)),
+    Step(code="head-missing", tried="HEAD tells what is not there from a refusal", attempt=head_missing,
+         after=("head",), need=MISSING),
     Step(code="list", tried="`remove` lists objects", attempt=list_objects, need=LIST, is_vital=True),
     Step(code="remove", tried="`remove` removes exactly what it names", attempt=remove, after=("head",), need=REMOVE),
 )  # fmt: skip

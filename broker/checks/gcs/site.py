@@ -23,6 +23,7 @@ from broker.storage.gcs.tokens import AccessTokens
 PUT: Final = Need(right="write", actions=("storage.objects.create",))
 HEAD: Final = Need(right="read", actions=("storage.objects.get",))
 LIST: Final = Need(right="remove", actions=("storage.objects.list",), is_on_bucket=True)
+MISSING: Final = Need(right="read", actions=("storage.objects.list",), is_on_bucket=True)
 REMOVE: Final = Need(right="remove", actions=("storage.objects.delete",))
 
 
