@@ -98,9 +98,8 @@ async def test_a_get_that_was_pinned_to_another_state_reads_nothing(
     store: Store, place: Place, send: Send, key: str, etag: str
 ) -> None:
     await stored(place, send, key)
-    other = Pin(etag=etag, version=store.words.other_version if store.words.is_always_versioned else None)
 
-    reply = await send(as_signed(await sign(place, key, other)))
+    reply = await send(as_signed(await sign(place, key, store.words.other_pin(etag))))
 
     assert reply.status == store.words.stale
     assert BODY not in reply.body

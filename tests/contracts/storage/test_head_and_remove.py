@@ -30,13 +30,15 @@ async def test_head_sees_a_put_at_once(place: Place, send: Send, key: str) -> No
 
 
 @pytest.mark.parametrize("who", ["neighbour", "unknown", "impostor"])
-async def test_a_store_that_refuses_us_is_not_taken_for_an_empty_one(place_with: PlaceWith, key: str, who: Who) -> None:
+async def test_a_store_that_refuses_us_is_not_taken_for_an_empty_one(
+    store: Store, place_with: PlaceWith, key: str, who: Who
+) -> None:
     stranger = place_with(who)
 
     with pytest.raises(StoreRefused):
         await stranger.objects.head(key)
     with pytest.raises(StoreRefused):
-        await stranger.remover.remove(key, Pin(etag="abc"))
+        await stranger.remover.remove(key, store.words.other_pin("abc"))
 
 
 async def test_what_is_named_is_removed_once(place: Place, send: Send, key: str) -> None:
@@ -47,10 +49,11 @@ async def test_what_is_named_is_removed_once(place: Place, send: Send, key: str)
     assert not await place.remover.remove(key, pin_of(info))
 
 
-async def test_something_else_under_the_key_is_not_removed(place: Place, send: Send, key: str) -> None:
+async def test_something_else_under_the_key_is_not_removed(store: Store, place: Place, send: Send, key: str) -> None:
     info = await stored(place, send, key)
 
-    assert not await place.remover.remove(key, Pin(etag="0123456789abcdef0123456789abcdef"))
+    for other in (Pin(etag="0123456789abcdef0123456789abcdef"), store.words.other_pin(info.etag + "0")):
+        assert not await place.remover.remove(key, other)
     assert await place.objects.head(key) == info
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from broker.domain.objects import Pin
 from tests.contracts.storage.tampering import Change
 
 
@@ -45,6 +46,10 @@ class Words:
     stale: int
     pins: Mapping[str, Change]
     unsigned: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+    def other_pin(self, etag: str) -> Pin:
+        """A state that never was."""
+        return Pin(etag=etag, version=self.other_version if self.is_always_versioned else None)
 
     @property
     def metadata(self) -> str:

@@ -51,8 +51,8 @@ class S3Witness:
     def set_public_access(self, bucket: str, settings: dict[str, bool]) -> None:
         self.client.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=settings)
 
-    async def buckets(self) -> set[str]:
-        return {each["Name"] for each in (await self._call(self.client.list_buckets))["Buckets"]}
+    async def has_bucket(self, bucket: str) -> bool:
+        return bucket in {each["Name"] for each in (await self._call(self.client.list_buckets))["Buckets"]}
 
     async def keys(self, bucket: str, prefix: str = "") -> set[str]:
         listing = await self._call(self.client.list_objects_v2, Bucket=bucket, Prefix=prefix)
