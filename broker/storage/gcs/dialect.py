@@ -5,9 +5,11 @@
   is taken ("Request headers" of the XML API).
 - `x-goog-hash` may name crc32c and md5, and the upload is refused when either differs. Cloud Storage computes no other
   digest: what it cannot prove, the consumer does while reading.
-- A resumable upload is opened with size, type, `ifGenerationMatch=0` and the digests. The digests are compared when it
-  is whole. What becomes of bytes beyond the declared size, when the condition is evaluated and whether the last request
-  can change the type is not written anywhere: HEAD judges it, unless `upload-broker check` proved it on the bucket.
+- A resumable upload is opened with size, type, `ifGenerationMatch=0` and the digests. What becomes of bytes beyond the
+  declared size, when the condition is evaluated and whether the last request can change the type is not written
+  anywhere: HEAD judges it, unless `upload-broker check` proved it on the bucket.
+- The digests are compared when it is whole; but whoever holds the URI may bring a digest with the last bytes, too
+  ("Resumable uploads", "Integrity checks"), and which of two counts is not written either. HEAD shows both: `at_head`.
 """
 
 from collections.abc import Collection
@@ -42,7 +44,7 @@ def resumable_guarantees(checksum: Checksum, proved: Collection[str]) -> Guarant
         size=level("size"),
         content_type=level("content_type"),
         create_only=level("create_only"),
-        checksum=checksum_level(checksum),
+        checksum=Level.AT_HEAD if checksum_level(checksum) is Level.ENFORCED else checksum_level(checksum),
     )
 
 

@@ -230,6 +230,6 @@ async def test_only_what_was_proved_of_the_bucket_is_enforced() -> None:
         )
         spec = msgspec.structs.replace(SPEC, checksum=Checksum(crc32c="AAAAAA=="))
         assert proved.binds(spec) == Guarantees(
-            size=Level.ENFORCED, content_type=Level.AT_HEAD, create_only=Level.ENFORCED, checksum=Level.ENFORCED
+            size=Level.ENFORCED, content_type=Level.AT_HEAD, create_only=Level.ENFORCED, checksum=Level.AT_HEAD
         )
         assert proved.chunk_multiple_bytes == 256 * 1024
