@@ -6,11 +6,15 @@ from collections.abc import AsyncIterator, Iterator
 import aiohttp
 import pytest
 
+from broker.clock import SystemClock
+from tests.contracts.storage.gcs.stores import GcsStore, gcs_emulator
+from tests.contracts.storage.resumables import HttpHolder, MemoryHolder, ResumablePlace
 from tests.contracts.storage.rows import PROVED_ON, STORES
 from tests.contracts.storage.s3.stores import S3Store, lenient_emulator, real_ceph, strict_emulator
 from tests.contracts.storage.stores import Place, PlaceWith, Store
 from tests.contracts.storage.table import table
 from tests.contracts.storage.wire import Send
+from tests.memory_bucket import MemoryBucket
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +32,12 @@ def lenient_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Store]
 @pytest.fixture(scope="session")
 def ceph_store(request: pytest.FixtureRequest) -> Iterator[S3Store]:
     with real_ceph(request.getfixturevalue("ceph")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def gcs_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GcsStore]:
+    with gcs_emulator(tmp_path_factory.mktemp("gcs")) as running:
         yield running
 
 
@@ -68,6 +78,18 @@ def key() -> str:
 @pytest.fixture
 def send(http: aiohttp.ClientSession) -> Send:
     return Send(http)
+
+
+@pytest.fixture(params=["memory", "gcs"])
+def resumable_place(request: pytest.FixtureRequest, http: aiohttp.ClientSession) -> ResumablePlace:
+    """A store that holds uploads open, and the twin that the services' tests believe."""
+    if request.param == "memory":
+        twin = MemoryBucket(clock=SystemClock(), is_resumable=True)
+        holder = MemoryHolder(resumables=twin.resumables)
+        return ResumablePlace(uploads=twin.resumables, objects=twin, holder=holder)
+    gcs: GcsStore = request.getfixturevalue("gcs_store")
+    place = gcs.place(gcs.bucket, http)
+    return ResumablePlace(uploads=place.resumable, objects=place.objects, holder=HttpHolder(http=http))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -1,14 +1,15 @@
 """The README's table of guarantees: `python -m tests.contracts.storage.table` prints it from what the suite runs.
 
-A row is what a mint answers in its dialect (`Dialect.guarantees`), and the stores on which test_guarantees.py tries
-each of its claims. test_table.py compares the README with it.
+A row is what a mint answers in its dialect, and the stores on which test_guarantees.py and its neighbours try each of
+its claims. test_table.py compares the README with it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from broker.contract import Checksum, Guarantees, Level
-from broker.storage.s3.dialects import CHECKSUM_HEADERS, DIALECTS, Dialect
-from tests.contracts.storage.rows import PROVED_IN_PARTS_ON, PROVED_ON, STORES
+from broker.storage.gcs.dialect import put_guarantees, resumable_guarantees
+from broker.storage.s3.dialects import CHECKSUM_HEADERS, DIALECTS
+from tests.contracts.storage.rows import PROVED_IN_PARTS_ON, PROVED_ON, PROVED_RESUMABLE_ON, STORES
 
 HEAD = (
     "dialect",
@@ -19,23 +20,33 @@ HEAD = (
     "headers that nobody signed",
     "each claim tried on",
 )
-
-
-def table(proved_on: Mapping[str, Sequence[str]] = PROVED_ON) -> str:
-    """:param proved_on: a run prints what it has proved itself; the README, what CI proves."""
-    singles = (_row(name, DIALECTS[name].guarantees, DIALECTS[name], proved_on[name]) for name in DIALECTS)
-    parts = (
-        _row(f"{name}, parts", DIALECTS[name].guarantees_in_parts, DIALECTS[name], PROVED_IN_PARTS_ON[name])
-        for name in DIALECTS
-    )
-    rows = [HEAD, ("---",) * len(HEAD), *singles, *parts]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
+REFUSED, OBEYED = "refused", "may be obeyed: guard needed"
+ADDED = "add metadata, which proves nothing"
 
 Claims = Callable[[Checksum], Guarantees]
 
 
-def _row(name: str, claims: Claims, dialect: Dialect, stores: Sequence[str]) -> tuple[str, ...]:
+def table(proved_on: Mapping[str, Sequence[str]] = PROVED_ON) -> str:
+    """:param proved_on: a run prints what it has proved itself; the README, what CI proves."""
+    rows = [HEAD, ("---",) * len(HEAD), *_rows_of_s3(proved_on), *_rows_of_gcs(proved_on)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _rows_of_s3(proved_on: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, ...]]:
+    unsigned = {name: OBEYED if dialect.accepts_unsigned_headers else REFUSED for name, dialect in DIALECTS.items()}
+    for name, dialect in DIALECTS.items():
+        yield _row(name, dialect.guarantees, unsigned[name], proved_on[name])
+    for name, dialect in DIALECTS.items():
+        yield _row(f"{name}, parts", dialect.guarantees_in_parts, unsigned[name], PROVED_IN_PARTS_ON[name])
+
+
+def _rows_of_gcs(proved_on: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, ...]]:
+    """As a bucket is taken of which `check` has proved nothing yet."""
+    yield _row("gcs", put_guarantees, REFUSED, proved_on["gcs"])
+    yield _row("gcs, resumable", lambda checksum: resumable_guarantees(checksum, ()), ADDED, PROVED_RESUMABLE_ON["gcs"])
+
+
+def _row(name: str, claims: Claims, unsigned: str, stores: Sequence[str]) -> tuple[str, ...]:
     plain = claims(Checksum())
     return (
         f"`{name}`",
@@ -43,7 +54,7 @@ def _row(name: str, claims: Claims, dialect: Dialect, stores: Sequence[str]) -> 
         plain.content_type.value,
         plain.create_only.value,
         _checksums(claims),
-        "may be obeyed: guard needed" if dialect.accepts_unsigned_headers else "refused",
+        unsigned,
         ", ".join(STORES[store] for store in stores) or "nothing",
     )
 

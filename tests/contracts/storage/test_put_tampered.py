@@ -169,7 +169,7 @@ async def expired(place: Place, key: str) -> Wire:
 async def test_an_expired_put_is_refused(store: Store, place: Place, send: Send, key: str) -> None:
     reply = await send(await expired(place, key))
 
-    assert reply.status == 403
+    assert reply.status == store.words.expired
     await assert_nothing_is_stored(store, key)
 
 

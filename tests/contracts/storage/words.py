@@ -1,7 +1,7 @@
 """How a protocol spells what the suite says to every store, as data: what its headers and parameters are called."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from broker.domain.objects import Pin
 from tests.contracts.storage.tampering import Change
@@ -23,9 +23,12 @@ class Words:
     :param other_version: one that it could have given and never gave.
     :param is_always_versioned: also an object of a bucket that keeps no older versions has one.
     :param lists_newest_first: how the versions of one key follow each other; oldest first otherwise.
+    :param malformed: the answer where a header was signed and does not come, or comes and was not signed.
+    :param expired: the answer to a request whose time is over.
     :param stale: the answer to a read of what has gone since it was pinned.
     :param pins: what may be done to the pin of a signed read.
     :param unsigned: headers that it knows, by what they are about, with a value that it would take from the signer.
+    :param betrayed: headers that nobody has to sign, and that HEAD gives away.
     """
 
     header: str
@@ -43,9 +46,12 @@ class Words:
     other_version: str
     is_always_versioned: bool
     lists_newest_first: bool
+    malformed: int
+    expired: int
     stale: int
     pins: Mapping[str, Change]
-    unsigned: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    unsigned: Mapping[str, tuple[str, str]]
+    betrayed: frozenset[str] = frozenset()
 
     def other_pin(self, etag: str) -> Pin:
         """A state that never was."""

@@ -22,6 +22,8 @@ S3_WORDS: Final = Words(
     other_version="3sL4kqtJlcpXroDTDmJrmSpXd3dIbrHY",
     is_always_versioned=False,
     lists_newest_first=True,
+    malformed=403,
+    expired=403,
     stale=412,  # the pin is a condition
     pins={
         "no pin": without_header("if-match"),
