@@ -5,8 +5,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-import aiohttp
-
 from broker.api.app import UseCases
 from broker.clock import SystemClock
 from broker.domain.capsule import CapsuleSealer
@@ -52,6 +50,7 @@ from broker.wiring.keys import ConfiguredKeys, api_keys_of
 from broker.wiring.ledger import open_ledger
 from broker.wiring.looking import look_of
 from broker.wiring.minting import minting_of
+from broker.wiring.pool import open_pool
 from broker.wiring.providers import buckets_of, doors_of
 from broker.wiring.uris import uri_sealer_of
 from broker.wiring.webhooks import open_teller, webhooks_of
@@ -60,8 +59,6 @@ from broker.workers.looker import Looker
 from broker.workers.marker import Marker
 from broker.workers.relay import Relay
 from broker.workers.tail import FarBell, Tail
-
-POOL_CONNECTIONS = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,11 +92,7 @@ async def open_house(settings: Settings) -> AsyncIterator[House]:
     async with AsyncExitStack() as stack:
         news = Chime()
         ledger = await open_ledger(settings.ledger, stack, news=news.ring)
-        http = await stack.enter_async_context(
-            aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=POOL_CONNECTIONS), cookie_jar=aiohttp.DummyCookieJar()
-            )
-        )
+        http = await stack.enter_async_context(open_pool())
         metrics = Metrics(destinations=settings.destinations, sources=settings.sources, webhooks=settings.webhooks)
         counted = counted_by(CredentialMetrics(metrics))
         keyring = await stack.enter_async_context(open_keyring(clock, counted, ledger.rates))
@@ -120,7 +113,7 @@ async def open_revive(settings: Settings) -> AsyncIterator[tuple[RedisLedger, Re
     clock = SystemClock()
     async with AsyncExitStack() as stack:
         ledger = await open_ledger(settings.ledger, stack)
-        http = await stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
+        http = await stack.enter_async_context(open_pool())
         keyring = await stack.enter_async_context(open_keyring(clock, rates=ledger.rates))
         buckets = buckets_of(settings.destinations, http, clock, keyring)
         yield ledger, Revive(buckets=buckets, sessions=ledger, clock=clock)
