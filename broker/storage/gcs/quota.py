@@ -5,11 +5,12 @@ process takes a block of them; what is left of a block when the process ends is 
 """
 
 import asyncio
-from datetime import timedelta
+from collections.abc import Callable
+from functools import partial
 from math import ceil
 from typing import Final
 
-from broker.domain.errors import SigningQuotaExhausted
+from broker.domain.errors import LedgerUnavailable, SigningQuotaExhausted
 from broker.domain.principals import Rate
 from broker.ports import Rates
 
@@ -29,7 +30,7 @@ class SigningQuota:
         self._left = 0
         self._waiting = 0
         self._refusals = 0
-        self._next_after = timedelta()
+        self._why: Callable[[], SigningQuotaExhausted | LedgerUnavailable] = SigningQuotaExhausted
         self._asking = asyncio.Lock()
 
     async def take(self) -> None:
@@ -43,7 +44,7 @@ class SigningQuota:
         self._left -= 1
 
     async def _wait(self) -> None:
-        """Until there is a turn. Who waited for an answer does not ask again."""
+        """Until there is a turn. Who waited for an answer, or for none, does not ask again: he would wait once more."""
         refusals = self._refusals
         self._waiting += 1
         try:
@@ -53,11 +54,18 @@ class SigningQuota:
         finally:
             self._waiting -= 1
         if not self._left:
-            raise SigningQuotaExhausted(retry_after=self._next_after)
+            raise self._why()
 
     async def _ask(self) -> None:
-        taken = await self._rates.take(self._name, self._rate, max(self._block, self._waiting))
+        try:
+            taken = await self._rates.take(self._name, self._rate, max(self._block, self._waiting))
+        except LedgerUnavailable as trouble:
+            self._refuse(partial(LedgerUnavailable, trouble.detail))
+            return
         self._left += taken.count
         if not taken.count:
-            self._refusals += 1
-            self._next_after = taken.next_after
+            self._refuse(partial(SigningQuotaExhausted, retry_after=taken.next_after))
+
+    def _refuse(self, why: Callable[[], SigningQuotaExhausted | LedgerUnavailable]) -> None:
+        self._refusals += 1
+        self._why = why

@@ -123,6 +123,20 @@ async def test_without_a_ledger_nothing_is_signed_and_afterwards_it_is(rates: Co
     await one.take()
 
 
+async def test_who_waited_for_a_ledger_that_is_away_does_not_wait_for_it_again(rates: Counted) -> None:
+    """One after the other they would wait a timeout each: the last of a batch for minutes."""
+    one = quota(rates)
+    rates.trouble = True
+
+    ended = await asyncio.gather(*(one.take() for _ in range(200)), return_exceptions=True)
+
+    assert {type(each) for each in ended} == {LedgerUnavailable}
+    assert len({id(each) for each in ended}) == 200
+    assert len(rates.wanted) <= 2
+    rates.trouble = False
+    await one.take()
+
+
 async def test_without_a_turn_google_is_not_asked(rates: Counted) -> None:
     async with running_iam() as iam, aiohttp.ClientSession() as http:
         client = IamCredentials(http=http, source=Tokens(), clock=SystemClock(), endpoint=iam.endpoint)
