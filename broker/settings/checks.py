@@ -11,7 +11,7 @@ from broker.settings.credentials import RightSettings
 from broker.settings.destinations import DestinationSettings, GcsDestination, S3Destination
 from broker.settings.durations import LONGEST, spoken
 from broker.settings.google import project_of
-from broker.settings.sources import PubsubPushSource, PubsubSource, QueueSource, SourceSettings, SqsSource
+from broker.settings.sources import PubsubPushSource, PubsubSource, QueueSource, SqsSource
 from broker.settings.tree import Settings
 
 
@@ -22,7 +22,7 @@ def check(settings: Settings) -> None:
         if unknown:
             raise ConfigurationInvalid(f"sources.{name}.destinations: there is no destination {min(unknown)!r}")
     _check_queues({name: each for name, each in settings.sources.items() if isinstance(each, QueueSource)})
-    _check_google(settings.sources)
+    _check_google(settings)
     for key_id, key in settings.keys.items():
         check_key_id(key_id)
         if not (key.hash or key.hashes):
@@ -111,9 +111,13 @@ def _check_queue(name: str, source: QueueSource) -> tuple[str, str]:
             return "subscription", source.subscription
 
 
-def _check_google(sources: Mapping[str, SourceSettings]) -> None:
+def _check_google(settings: Settings) -> None:
     """What is believed, and to whom a token is shown, needs TLS – beyond this machine."""
-    for name, source in sources.items():
+    for name, place in settings.destinations.items():
+        if isinstance(place, GcsDestination):
+            _check_tls(f"destinations.{name}.endpoint", place.endpoint)
+            _check_tls(f"destinations.{name}.iam_endpoint", place.iam_endpoint)
+    for name, source in settings.sources.items():
         match source:
             case PubsubPushSource():
                 _check_tls(f"sources.{name}.certs_url", source.certs_url)

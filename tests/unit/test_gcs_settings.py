@@ -79,6 +79,13 @@ policy = {deadline = "2h", url_ttl = "12h"}
     assert destination.resumable.threshold_bytes == 8_388_608
 
 
+def test_what_is_on_this_machine_needs_no_tls_and_what_gets_no_token_says_it_by_itself(tmp_path: Path) -> None:
+    """As with S3: what a signed URL is worth beyond its host, whoever configures it decides."""
+    near = scans(tmp_path, 'iam_endpoint = "http://localhost:8080"\npublic_endpoint = "http://up.lab.example"')
+
+    assert (near.iam_endpoint, near.public_endpoint) == ("http://localhost:8080", "http://up.lab.example")
+
+
 def test_the_environment_makes_one_alone_and_overrides_the_file(tmp_path: Path) -> None:
     place = scans(
         tmp_path,
@@ -106,6 +113,8 @@ def test_the_environment_makes_one_alone_and_overrides_the_file(tmp_path: Path) 
         ('endpoint = "ftp://storage"', ".scans.endpoint"),
         ('endpoint = "https://storage.googleapis.com/upload"', ".scans.endpoint"),
         ('iam_endpoint = "https://user@iam.example"', ".scans.iam_endpoint"),
+        ('endpoint = "http://storage.example"', "destinations.scans.endpoint: it must begin with https://"),
+        ('iam_endpoint = "http://10.0.0.7"', "destinations.scans.iam_endpoint: it must begin with https://"),
         ('delegates = ["hub"]', ".scans.delegates"),
         ("signing_rate_per_second = 0", ".scans.signing_rate_per_second"),
         ('policy = {url_ttl = "13h"}', "destinations.scans.policy.url_ttl: at least 1s and at most 12h"),
