@@ -8,7 +8,7 @@ and the permission that is missing.
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Final
@@ -48,7 +48,8 @@ _REFUSALS: Final[Mapping[int, str]] = MappingProxyType(
 # "403 rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded": again later, whatever the status.
 _PATIENCE: Final = frozenset({"rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded", "resourceExhausted"})
 _WORD: Final = re.compile(r"[A-Za-z]{1,64}")
-_PERMISSION: Final = re.compile(r"\bstorage\.[a-z]{1,32}\.[A-Za-z]{1,32}\b")
+# As Google spells it, and not as a client may name his file.
+_PERMISSION: Final = re.compile(r"(?:\bdoes not have |\bPermission ')(storage\.[a-z]{1,32}\.[A-Za-z]{1,32})\b")
 _NO_BUCKET: Final = "bucket does not exist"
 _NO_ANSWER: Final = (aiohttp.ClientError, TimeoutError, OSError)
 
@@ -57,9 +58,11 @@ Query = Sequence[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GcsAnswer:
+    """Its headers may hold a session URI."""
+
     status: int
-    headers: CIMultiDictProxy[str]
-    body: bytes
+    headers: CIMultiDictProxy[str] = field(repr=False)
+    body: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +175,7 @@ def error_of(answer: GcsAnswer) -> GcsError:
     permission = _PERMISSION.search(error.message)
     return GcsError(
         reason=reason if _WORD.fullmatch(reason) else "",
-        permission=permission[0] if permission else "",
+        permission=permission[1] if permission else "",
         is_of_bucket=_NO_BUCKET in error.message,
     )
 

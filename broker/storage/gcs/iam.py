@@ -12,7 +12,7 @@ import asyncio
 import random
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
@@ -68,7 +68,7 @@ class Signature:
     """`key_id` names the account's key whose certificate proves it."""
 
     key_id: str
-    value: bytes
+    value: bytes = field(repr=False)
 
 
 class _TokenRequest(Struct, frozen=True, kw_only=True):
@@ -81,6 +81,9 @@ class _Token(Struct, frozen=True, kw_only=True, rename="camel"):
     access_token: str
     expire_time: datetime
 
+    def __repr__(self) -> str:
+        return "_Token(***)"
+
 
 class _BlobRequest(Struct, frozen=True, kw_only=True):
     payload: bytes  # base64, by msgspec, in both directions
@@ -90,6 +93,9 @@ class _BlobRequest(Struct, frozen=True, kw_only=True):
 class _Blob(Struct, frozen=True, kw_only=True, rename="camel"):
     key_id: str
     signed_blob: bytes
+
+    def __repr__(self) -> str:
+        return "_Blob(***)"
 
 
 class _Error(Struct, frozen=True, kw_only=True):
@@ -102,8 +108,10 @@ class _Trouble(Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Said:
+    """Its body may be a token."""
+
     status: int
-    body: bytes
+    body: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -62,7 +62,8 @@ def is_absent(answer: GcsAnswer) -> bool:
     """Whether a reader is told that there is no such object.
 
     Who may get objects and may not list them is told 403 of one that is not there, since else he would learn names
-    ("Permission 'storage.objects.list' denied on resource"). Of an object that is there, nobody asks for that.
+    ("Permission 'storage.objects.list' denied on resource"). Of an object that is there, nobody asks for that; and who
+    may not even get it is told so, whether it is there or not: that is a refusal, and decides nothing.
     """
     if answer.status not in {403, 404}:
         return False

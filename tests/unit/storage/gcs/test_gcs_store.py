@@ -120,6 +120,18 @@ async def test_what_an_operator_must_mend_is_a_refusal(status: int) -> None:
     assert f"{status} required" in trouble.detail
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Request for acme/uploads/ID/storage.objects.list is prohibited by organization's policy",
+        "writer@acme does not have storage.objects.get access to acme/uploads/ID/Permission 'storage.objects.list'",
+    ],
+)
+async def test_a_file_name_does_not_make_a_refusal_an_absence(message: str) -> None:
+    """Older texts name the object, and its name is the client's."""
+    assert isinstance(await trouble_of(error(403, "forbidden", message)), StoreRefused)
+
+
 async def test_a_bucket_that_is_not_there_is_no_missing_object() -> None:
     trouble = await trouble_of(error(404, "notFound", "The specified bucket does not exist."))
 
@@ -200,6 +212,15 @@ async def test_tokens_that_are_never_taken_are_a_refusal_after_two() -> None:
             await head_at(store).head(KEY)
 
     assert len(store.sent) == 2
+
+
+async def test_an_answer_shows_nothing_that_may_be_a_secret() -> None:
+    """Where a session opens, its Location is one."""
+    async with scripted(answer(200, b"ya29.secret", location="https://storage.example/secret")) as store:
+        shown = repr(await store.caller.send("POST", "/"))
+
+    assert "status=200" in shown
+    assert "secret" not in shown
 
 
 async def test_a_redirect_is_not_followed() -> None:

@@ -45,6 +45,7 @@ async def test_a_blob_is_signed_by_the_key_of_the_account(client: IamCredentials
 
     rsa_key().public_key().verify(signature.value, b"what is signed", PKCS1v15(), SHA256())
     assert signature.key_id == "k1"
+    assert repr(signature) == "Signature(key_id='k1')"
     assert iam.asked == [
         (
             f"/v1/projects/-/serviceAccounts/{WRITER}:signBlob",
