@@ -135,7 +135,7 @@ async def test_a_resumable_upload_goes_on_where_it_broke_off_and_becomes_one_job
         "size": "at_head",
         "content_type": "at_head",
         "create_only": "at_head",
-        "checksum": "enforced",
+        "checksum": "at_head",
     }
     assert upload["request"]["url"].startswith(f"{client.world.public}/upload/storage/v1/b/{BUCKET}/o?")
     assert await client.piece(upload["request"], 0) == 308
