@@ -59,7 +59,11 @@ class PubsubPeer:
 
     def count(self, subscription: str) -> int:
         """Messages that are there, lent or not; of our emulator alone."""
-        return int(self.counters()["backlog"][subscription]["messages"])
+        return self.backlog(subscription)["messages"]
+
+    def backlog(self, subscription: str) -> dict[str, int]:
+        """`messages`, of which some are `lent`; of our emulator alone."""
+        return dict(self.counters()["backlog"][subscription])
 
 
 class SteadyBearer:

@@ -20,7 +20,7 @@ import msgspec
 from msgspec import Raw, Struct
 from yarl import URL
 
-from broker.domain.errors import SourceUnavailable
+from broker.domain.errors import BrokerError, SourceUnavailable
 from broker.doors.pubsub_errors import fates_in, understood
 from broker.doors.pubsub_loans import LEAST, Loans
 from broker.ports import Deletion, Message
@@ -107,15 +107,22 @@ class PubsubMailbox:
         self._http, self._bearer = http, bearer
         self._loan, self._long_poll = loan, long_poll
         self._loans = Loans(whole=loan, least=lent_for, prolong=self._prolong)
+        self._is_doubted = False
 
     @property
     def loan(self) -> timedelta:
         return self._loan
 
     async def receive(self) -> Sequence[Message]:
+        """After trouble it does not wait for a message: whoever must know whether it is over would wait as long."""
         loop = asyncio.get_running_loop()
         began = loop.time()
-        messages = await self._pull()
+        try:
+            messages = await self._pull(waits=not self._is_doubted)
+        except BrokerError:
+            self._is_doubted = True
+            raise
+        self._is_doubted = False
         if messages:
             self._loans.begin(message.receipt for message in messages)
         else:
@@ -151,9 +158,10 @@ class PubsubMailbox:
     async def close(self) -> None:
         await self._loans.close()
 
-    async def _pull(self) -> Sequence[Message]:
+    async def _pull(self, *, waits: bool) -> Sequence[Message]:
+        wish = {"maxMessages": BATCH, "returnImmediately": not waits}
         try:
-            answer = await self._call(":pull", {"maxMessages": BATCH}, within=self._long_poll)
+            answer = await self._call(":pull", wish, within=self._long_poll)
         except TimeoutError:
             return ()
         if answer.status == 504:  # DEADLINE_EXCEEDED: nothing came

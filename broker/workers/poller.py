@@ -47,6 +47,7 @@ class Poller:
     _backoff: Backoff = field(default_factory=lambda: Backoff(first=FIRST_PAUSE, longest=LONGEST_PAUSE))
     _paused_until: float = 0.0
     _is_ledger_doubted: bool = False
+    _is_scouting: bool = False
     _troubles: dict[str, BrokerError] = field(default_factory=dict)
 
     @property
@@ -62,17 +63,27 @@ class Poller:
             await self._running.drain(DRAIN)
 
     async def _round(self) -> None:
-        """One receiver more, or none for a while. In trouble one goes ahead, and others follow when it came through."""
+        """One receiver more, or none for a while."""
         now = asyncio.get_running_loop().time()
         if now < self._paused_until:
             await asyncio.sleep(self._paused_until - now)
         elif self._is_ledger_doubted:
             self._is_ledger_doubted = bool((await self.schedule.check()).faults)
             await asyncio.sleep(LEDGER_PAUSE.total_seconds() if self._is_ledger_doubted else 0)
-        elif len(self._running) < (1 if self._backoff.is_rising else self.receivers):
-            self._running.start(self._turn())
-        else:
+        elif len(self._running) == self.receivers or (self._backoff.is_rising and self._is_scouting):
             await self._running.one_ends()
+        elif self._backoff.is_rising:
+            self._is_scouting = True
+            self._running.start(self._scout())
+        else:
+            self._running.start(self._turn())
+
+    async def _scout(self) -> None:
+        """In trouble one goes ahead – beside those who wait since before –, and others follow when it came through."""
+        try:
+            await self._turn()
+        finally:
+            self._is_scouting = False
 
     async def _turn(self) -> None:
         try:

@@ -309,6 +309,25 @@ async def test_a_queue_in_trouble_is_asked_by_one_and_seldom_until_it_answers(
     assert said[0] == "sources.queue: no such queue"
 
 
+async def test_while_others_wait_one_goes_ahead_and_tells_that_the_trouble_is_over() -> None:
+    never, receives = asyncio.Event(), iter(range(1_000))
+
+    async def before(call: str) -> None:
+        number = next(receives) if call == "receive" else 4
+        if number < 3:
+            await never.wait()
+        if number == 3:
+            raise SourceUnavailable
+
+    async with polling(MemoryMailbox(before=before), receivers=4) as world:
+        await until(lambda: "receive" in world.poller.troubles)
+        session_id, key = await world.upload()
+        world.mailbox.send(json.dumps({"Records": [senders.aws(key)]}))
+        await until(lambda: not len(world.mailbox))
+        assert not world.poller.troubles
+        assert await world.heard(session_id)
+
+
 async def test_pauses_grow_while_a_queue_is_in_trouble() -> None:
     at: list[float] = []
 

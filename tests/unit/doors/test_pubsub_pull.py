@@ -93,7 +93,20 @@ async def test_it_asks_in_its_own_name_for_a_full_batch(server: Server) -> None:
     assert not await server.mailbox.receive()
     (had,) = server.had
     assert (had.method, had.path, had.token) == ("POST", f"{PATH}:pull", f"Bearer {TOKEN}-0")
-    assert server.asked == {"maxMessages": 100}
+    assert server.asked == {"maxMessages": 100, "returnImmediately": False}
+
+
+async def test_after_trouble_it_does_not_wait_to_know_whether_it_is_over(server: Server) -> None:
+    asked: list[bool] = []
+    for status in (503, 403, 200, 200):
+        server.says(":pull", status)
+        if status == 200:
+            assert not await server.mailbox.receive()
+        else:
+            with pytest.raises(BrokerError):
+                await server.mailbox.receive()
+        asked.append(server.asked["returnImmediately"])
+    assert asked == [False, True, True, False]
 
 
 async def test_a_message_is_lent_as_it_was_published(server: Server) -> None:
