@@ -6,7 +6,6 @@ import re
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import aiohttp
 import msgspec
@@ -16,7 +15,8 @@ from broker.contract import SessionPage, State, UploadSession
 from broker.dev.stack import Stack, bucket_of
 from broker.domain.sessions import Session
 from broker.ledger.records import decode
-from tests.chaos.fan_outs import SPOILED, ZONES, FanOut, FanOuts, witness
+from tests.chaos.fan_outs import SPOILED, ZONES, FanOut, FanOuts
+from tests.chaos.providers import owner_of
 
 LISTED_WITHIN = 40.0
 _ALL_KEYS = re.compile(
@@ -127,15 +127,10 @@ async def _stored(stack: Stack) -> dict[tuple[str, str], str]:
     """Destination and key → MD5, without the broker's own marks."""
     found: dict[tuple[str, str], str] = {}
     for destination in stack.endpoints:
-        async with witness(stack, destination) as other:
-            entries = await asyncio.to_thread(_objects, other.client, bucket_of(destination))
-        found |= {(destination, each["Key"]): each["ETag"].strip('"') for each in entries}
+        async with owner_of(stack, destination) as owner:
+            digests = await owner.digests(bucket_of(destination), "uploads/")
+        found |= {(destination, key): digest for key, digest in digests.items()}
     return {place: digest for place, digest in found.items() if not place[1].endswith("/.broker")}
-
-
-def _objects(client: Any, bucket: str) -> list[dict[str, Any]]:
-    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix="uploads/")
-    return [each for page in pages for each in page.get("Contents", ())]
 
 
 async def _listed(stack: Stack) -> list[UploadSession]:

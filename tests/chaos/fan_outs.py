@@ -18,10 +18,10 @@ import aiohttp
 from yarl import URL
 
 from broker.contract import Checksum, Copy, CreateUploadSession, PutUpload, State, UploadSession
-from broker.dev.stack import REGION, Stack, bucket_of
-from broker.storage.s3.sigv4 import Credential
-from tests.contracts.storage.s3.witness import S3Witness
+from broker.dev.stack import Stack, bucket_of
+from tests.chaos.providers import owner_of
 from uploader import RetryPolicy, Uploader
+from uploader.checksums import Choice
 from uploader.client import BrokerClient
 from uploader.errors import BrokerRefused
 
@@ -76,14 +76,20 @@ class Sender:
     client: BrokerClient
     http: aiohttp.ClientSession
     done: FanOuts
+    digest: Choice
 
     async def send(self, number: int, plan: tuple[Kind, tuple[str, ...]], body: bytes) -> str:
         """Its session."""
         kind, places = plan
-        wish = _wish(number, places, body)
+        wish = _wish(number, places, body, self.digest)
         if kind == "sent":
             result = await self.uploader.put(
-                body, filename=wish.filename, destinations=places, wait="none", keep_session=True
+                body,
+                filename=wish.filename,
+                destinations=places,
+                wait="none",
+                keep_session=True,
+                checksum=self.digest,
             )
             session_id = result.session_id
         else:
@@ -97,8 +103,8 @@ class Sender:
     async def _send_by_hand(self, kind: Kind, session: UploadSession, body: bytes) -> None:
         copies = list(session.copies or [])
         if kind == "spoiled":
-            async with witness(self.stack, copies[-1].destination) as other:
-                await other.put(copies[-1].object.bucket, copies[-1].object.key, SPOILED)
+            async with owner_of(self.stack, copies[-1].destination) as owner:
+                await owner.put(copies[-1].object.bucket, copies[-1].object.key, SPOILED)
             self.done.foreign.add((copies[-1].destination, copies[-1].object.key))
         await asyncio.gather(*(self._bring(session.id, copy.destination, body) for copy in copies[:-1]))
         if kind == "brief":
@@ -134,25 +140,15 @@ class Sender:
 
 
 @asynccontextmanager
-async def sending(stack: Stack, uploader: Uploader, retry: RetryPolicy, done: FanOuts) -> AsyncIterator[Sender]:
+async def sending(
+    stack: Stack, uploader: Uploader, retry: RetryPolicy, done: FanOuts, digest: Choice
+) -> AsyncIterator[Sender]:
     async with AsyncExitStack() as opened:
         timeout = aiohttp.ClientTimeout(total=10)
         http = await opened.enter_async_context(aiohttp.ClientSession(timeout=timeout))
         headers = {"Authorization": f"Bearer {stack.about.api_key}"}
         client = BrokerClient(session=http, url=URL(stack.about.broker), headers=headers, retry=retry)
-        yield Sender(stack=stack, uploader=uploader, client=client, http=http, done=done)
-
-
-@asynccontextmanager
-async def witness(stack: Stack, destination: str) -> AsyncIterator[S3Witness]:
-    """The owner of a bucket, with a client that is not ours."""
-    about = stack.about
-    credential = Credential(access_key=about.access_key, secret_key=about.secret_key)
-    other = await asyncio.to_thread(S3Witness.of, stack.endpoints[destination], REGION, credential)
-    try:
-        yield other
-    finally:
-        other.close()
+        yield Sender(stack=stack, uploader=uploader, client=client, http=http, done=done, digest=digest)
 
 
 def lie(done: FanOuts, dice: random.Random) -> tuple[str, str]:
@@ -161,10 +157,13 @@ def lie(done: FanOuts, dice: random.Random) -> tuple[str, str]:
     return bucket_of(dice.choice([destination, "default", *MORE, *AWAY])), key
 
 
-def _wish(number: int, places: tuple[str, ...], body: bytes) -> CreateUploadSession:
-    digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
+def _wish(number: int, places: tuple[str, ...], body: bytes, digest: Choice) -> CreateUploadSession:
+    value = base64.b64encode(hashlib.new(digest, body, usedforsecurity=False).digest()).decode()
     return CreateUploadSession(
-        filename=f"{number}.bin", size_bytes=len(body), destinations=list(places), checksum=Checksum(sha256=digest)
+        filename=f"{number}.bin",
+        size_bytes=len(body),
+        destinations=list(places),
+        checksum=Checksum(**{digest: value}),
     )
 
 

@@ -1,7 +1,8 @@
 """300 uploads while events are lost, doubled, shuffled and forged, answers are lost, and everything is killed.
 
 Each is processed, with exactly one accepted result, and a webhook is told of each state in order. Some are fan-outs, to
-buckets of two stores of which one goes down now and then (`fan_outs.py`). The seed is printed;
+buckets of two stores of which one goes down now and then (`fan_outs.py`). On Cloud Storage fewer, and all die: store,
+topic, identities and Redis, too (`providers.py`). The seed is printed;
 `CHAOS_SEED` repeats it, `CHAOS_UPLOADS` makes it longer (`make chaos`: 5,000).
 """
 
@@ -15,7 +16,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +30,7 @@ from broker.dev.stack import BUCKET, Stack, StackOptions, start_stack
 from broker.domain.sessions import ENDINGS
 from tests.chaos.fan_out_proof import events_of, prove_copies, prove_hidden, prove_ledger, prove_stored, prove_zones
 from tests.chaos.fan_outs import AWAY, BRIEF, MORE, ZONES, FanOuts, lie, plan_of, sending
+from tests.chaos.providers import GCS, S3, Liar, Weather
 from tests.chaos.receiver import Told, receiving
 from uploader import RetryPolicy, Uploader, UploaderError
 
@@ -37,13 +39,6 @@ SEED = int(os.environ.get("CHAOS_SEED", "0")) or random.SystemRandom().randrange
 UPLOADS_PER_SECOND = 9
 SETTLED_WITHIN = timedelta(seconds=90)
 TOLD_WITHIN = timedelta(seconds=60)
-FAULTS = {
-    "seed": SEED,
-    "events_lost": 0.20,
-    "events_doubled": 0.30,
-    "events_reordered": 1.0,
-    "response_lost": 0.05,
-}
 PATIENT = RetryPolicy(attempts=40, first_delay=timedelta(milliseconds=100), longest_delay=timedelta(seconds=1))
 
 Required = Literal["all", 1]
@@ -66,20 +61,28 @@ class Uploads:
         return {each.session_id for each in self.fan_outs.made if each.kind == "half"}
 
 
-@pytest.mark.parametrize("redis_dies", [False, True], ids=["redis-lives", "redis-dies-too"])
+@pytest.mark.parametrize(
+    "weather",
+    [
+        pytest.param(S3, id="redis-lives"),
+        pytest.param(replace(S3, redis_dies=True, share=1 / 2), id="redis-dies-too"),
+        pytest.param(GCS, id="gcs"),
+    ],
+)
 async def test_every_upload_is_processed_with_one_accepted_result(
-    tmp_path: Path, redis_dies: bool, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, weather: Weather, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    count = UPLOADS // 2 if redis_dies else UPLOADS
+    count = int(UPLOADS * weather.share)
     with capsys.disabled():
-        print(f"\nchaos: seed {SEED}, {count} uploads, {'Redis killed too' if redis_dies else 'Redis lives'}", end=" ")
+        redis = "Redis killed too" if weather.redis_dies else "Redis lives"
+        print(f"\nchaos: {weather.provider}, seed {SEED}, {count} uploads, {redis}", end=" ")
     dice = random.Random(SEED)
     uploads, kills = Uploads(), Counter[str]()
     async with receiving(random.Random(SEED)) as told:
-        options = _options(tmp_path, told.url, required=1 if redis_dies else "all")
+        options = _options(tmp_path, told.url, weather)
         stack = await asyncio.to_thread(start_stack, options)
         told.secret = _known(stack)["webhook_secret"]
-        await _storm(stack, count, dice, uploads, kills, told, redis_dies=redis_dies)
+        await _storm(stack, count, dice, uploads, kills, told, weather)
     with capsys.disabled():
         refused, unanswered, calls = len(told.refused), len(told.unanswered), told.times.total()
         print(f"kills {dict(kills)}; {calls} webhooks, {refused} refused, {unanswered} unanswered", end=" ")
@@ -93,24 +96,23 @@ async def _storm(
     uploads: Uploads,
     kills: Counter[str],
     told: Told,
-    *,
-    redis_dies: bool,
+    weather: Weather,
 ) -> None:
     try:
         async with asyncio.timeout(100 + UPLOADS // 2):
             calm = asyncio.Event()
-            rage = asyncio.create_task(_kill_at_random(stack, dice, kills, calm, redis_dies=redis_dies))
+            rage = asyncio.create_task(_kill_at_random(stack, dice, kills, calm, weather))
             outage = asyncio.create_task(_kill_store(stack.away, random.Random(SEED + 1), kills, calm))
             forge = asyncio.create_task(_forge(stack, dice, calm, uploads))
-            await _send_all(stack, count, dice, uploads)
+            await _send_all(stack, count, dice, uploads, weather)
             calm.set()
             await asyncio.gather(rage, outage, forge)
             sessions = await _settled(stack, uploads)
             waiting = {i: sessions.pop(i) for i in uploads.halves} if stack.options.required == "all" else {}
             await _all_told(told, sessions)
-        assert kills.keys() == {"broker", "looker", "consumer", "away"} | ({"redis"} if redis_dies else set())
+        assert kills.keys() == {"broker", "looker", "consumer", "away", *_more_that_die(stack, weather)}
         events = events_of(stack)
-        _prove(uploads, sessions, waiting, events, count)
+        _prove(uploads, sessions, waiting, events, count, weather)
         _prove_told(told, sessions, uploads)
         prove_copies(uploads.fan_outs.made, sessions | waiting)
         prove_zones(stack, sessions)
@@ -121,8 +123,14 @@ async def _storm(
         await asyncio.to_thread(stack.stop)
 
 
-def _options(tmp_path: Path, webhook_url: str, *, required: Required) -> StackOptions:
+def _more_that_die(stack: Stack, weather: Weather) -> set[str]:
+    return {child.name for child in weather.fragile(stack)} | ({"redis"} if weather.redis_dies else set())
+
+
+def _options(tmp_path: Path, webhook_url: str, weather: Weather) -> StackOptions:
+    required: Required = 1 if weather.redis_dies else "all"
     return StackOptions(
+        provider=weather.provider,
         directory=tmp_path / "dev",
         shards=4,
         durability="strict",
@@ -133,8 +141,8 @@ def _options(tmp_path: Path, webhook_url: str, *, required: Required) -> StackOp
         multipart={"part_size_bytes": 5 * 2**20},
         lease="4s",
         log_level="debug",
-        faults=FAULTS,
-        faults_away=FAULTS | {"seed": SEED + 1, "events_lost": 0.5},
+        faults={**weather.faults, "seed": SEED},
+        faults_away={**weather.faults, "seed": SEED + 1, "events_lost": 0.5},
         more_destinations=MORE,
         away=AWAY,
         policies={"brief": BRIEF},
@@ -152,12 +160,12 @@ def _known(stack: Stack) -> dict[str, str]:
 # --- the load ---------------------------------------------------------------------------------------------
 
 
-async def _send_all(stack: Stack, count: int, dice: random.Random, uploads: Uploads) -> None:
-    bodies = [_body(dice, number) for number in range(count)]
+async def _send_all(stack: Stack, count: int, dice: random.Random, uploads: Uploads, weather: Weather) -> None:
+    bodies = [_body(dice, number, weather) for number in range(count)]
     starts = [dice.uniform(0, count / UPLOADS_PER_SECOND) for _ in range(count)]
     async with (
         Uploader(stack.about.broker, stack.about.api_key, retry=PATIENT) as uploader,
-        sending(stack, uploader, PATIENT, uploads.fan_outs) as fan_outs,
+        sending(stack, uploader, PATIENT, uploads.fan_outs, weather.digest) as fan_outs,
     ):
 
         async def send_one(number: int, body: bytes) -> str:
@@ -166,7 +174,7 @@ async def _send_all(stack: Stack, count: int, dice: random.Random, uploads: Uplo
                 filename=f"{number}.bin",
                 wait="none",
                 keep_session=True,
-                strategy="multipart" if _is_in_parts(number) else "put",
+                strategy=weather.large if _is_large(number, weather) else "put",
             )
             return result.session_id
 
@@ -182,17 +190,17 @@ async def _send_all(stack: Stack, count: int, dice: random.Random, uploads: Uplo
         await asyncio.gather(*(send(number, body) for number, body in enumerate(bodies)))
 
 
-def _is_in_parts(number: int) -> bool:
-    return number % 25 == 0 and plan_of(number) is None
+def _is_large(number: int, weather: Weather) -> bool:
+    return number % weather.large_every == 0 and plan_of(number) is None
 
 
-def _body(dice: random.Random, number: int) -> bytes:
-    """Mostly small; some of more parts than one, the smallest that a store takes."""
-    return dice.randbytes(5 * 2**20 + 1 if _is_in_parts(number) else dice.randrange(0, 20_000))
+def _body(dice: random.Random, number: int, weather: Weather) -> bytes:
+    """Mostly small."""
+    return dice.randbytes(weather.large_bytes if _is_large(number, weather) else dice.randrange(0, 20_000))
 
 
 async def _kill_at_random(
-    stack: Stack, dice: random.Random, kills: Counter[str], calm: asyncio.Event, *, redis_dies: bool
+    stack: Stack, dice: random.Random, kills: Counter[str], calm: asyncio.Event, weather: Weather
 ) -> None:
     """kill -9, then start again: one part at a time, so that the load keeps moving."""
     parts: list[tuple[str, Callable[[], Any], Callable[[], Any]]] = [
@@ -200,7 +208,8 @@ async def _kill_at_random(
         *(("looker", looker.kill, looker.start) for looker in stack.lookers),
         *(("consumer", consumer.kill, consumer.start) for consumer in stack.consumers),
     ]
-    if redis_dies:
+    parts += [(child.name, child.kill, child.start) for child in weather.fragile(stack)]
+    if weather.redis_dies:
         parts.append(("redis", stack.redis.kill, stack.redis.start))
     order = parts.copy()  # each at least once, then at random
     while not await _pause(calm, dice.uniform(0.2, 1.0)):
@@ -223,22 +232,16 @@ async def _kill_store(store: Child | None, dice: random.Random, kills: Counter[s
 
 async def _forge(stack: Stack, dice: random.Random, calm: asyncio.Event, uploads: Uploads) -> None:
     """Events with a guessed token, and authentic ones about objects that nobody uploaded, or another's bucket holds."""
-    token = _known(stack)["event_token"]
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as http:
+        liar = Liar(stack=stack, http=http, dice=dice, token=_known(stack)["event_token"])
         while not await _pause(calm, dice.uniform(0.05, 0.3)):
             session_id = f"{dice.randrange(4):02x}{''.join(dice.choices('abcdefghijklmnopqrstuvwxyz234567', k=26))}"
             bucket, key = BUCKET, f"uploads/{session_id}/forged.bin"
             if uploads.fan_outs.keys and dice.random() < 0.5:
                 bucket, key = lie(uploads.fan_outs, dice)
-            record = {
-                "eventName": "ObjectCreated:Put",
-                "s3": {"bucket": {"name": bucket}, "object": {"key": key}},
-            }
-            url = f"{stack.about.broker}/notifications/dev?token={dice.choice([token, 'guessed'])}"
-            with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-                async with http.post(url, json={"Records": [record]}) as answer:
-                    assert answer.status in {200, 202, 401, 403, 503}
-                    uploads.answers.append(await answer.read())
+            answer = await liar.tell(bucket, key)
+            if answer is not None:
+                uploads.answers.append(answer)
 
 
 async def _pause(calm: asyncio.Event, seconds: float) -> bool:
@@ -280,10 +283,12 @@ def _prove(
     waiting: dict[str, UploadSession],
     events: Counter[tuple[str, str]],
     count: int,
+    weather: Weather,
 ) -> None:
     assert uploads.problems == []
     assert len(uploads.digests) == count
-    assert sum(session.size_bytes > 5 * 2**20 for session in sessions.values()) == sum(map(_is_in_parts, range(count)))
+    large = [number for number in range(count) if _is_large(number, weather)]
+    assert sum(session.size_bytes == weather.large_bytes for session in sessions.values()) == len(large)
     assert {session.state for session in waiting.values()} <= {State.PENDING}
     states = Counter(session.state for session in sessions.values())
     assert states == {State.PROCESSED: count - len(waiting)}
@@ -324,7 +329,8 @@ def _prove_told(told: Told, sessions: dict[str, UploadSession], uploads: Uploads
 
 
 _SIGNED = re.compile(
-    rb"X-Amz-Signature=|X-Amz-Credential=|AWS4-HMAC-SHA256|[?&]token=|\bus_[0-9a-f]{6,}_|\bul_[\w-]{20,}|Bearer "
+    rb"X-(Amz|Goog)-(Signature|Credential)=|AWS4-HMAC-SHA256|GOOG4-RSA-SHA256|upload_id=|[?&]token=|"
+    rb"\bus_[0-9a-f]{6,}_|\bul_[\w-]{20,}|Bearer "
 )
 
 

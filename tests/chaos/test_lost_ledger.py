@@ -19,8 +19,10 @@ from broker.dev.children import Child
 from broker.dev.stack import Stack, StackOptions, start_stack
 from tests.chaos.fan_out_proof import events_of, prove_copies, prove_hidden, prove_ledger, prove_stored, prove_zones
 from tests.chaos.fan_outs import MORE, PLACES, ZONES, FanOut, FanOuts
+from tests.chaos.providers import GCS, S3, Weather
 from uploader import Uploader
 from uploader.orders import Wait
+from uploader.sdk import Strategy
 
 SEED = int(os.environ.get("CHAOS_SEED", "0")) or random.SystemRandom().randrange(1, 2**31)
 UPLOADS = 48
@@ -30,11 +32,13 @@ ALL_BACK_WITHIN = 60
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(120)]
 
 
+@pytest.mark.parametrize("weather", [pytest.param(S3, id="s3"), pytest.param(GCS, id="gcs")])
 async def test_a_ledger_that_was_lost_comes_back_as_one_session_for_each_upload(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, weather: Weather, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = StackOptions(
         directory=tmp_path / "dev",
+        provider=weather.provider,
         shards=4,
         consumers=2,
         lookers=1,
@@ -50,7 +54,7 @@ async def test_a_ledger_that_was_lost_comes_back_as_one_session_for_each_upload(
     try:
         done, sent = FanOuts(), dict[str, str]()
         async with Uploader(stack.about.broker, stack.about.api_key) as uploader:
-            await _send(stack, uploader, random.Random(SEED), done, sent)
+            await _send(stack, uploader, random.Random(SEED), done, sent, weather)
             before = events_of(stack)
             await asyncio.to_thread(_lose, stack)
             await asyncio.gather(*(_recovered(stack, name) for name in stack.endpoints))
@@ -60,7 +64,8 @@ async def test_a_ledger_that_was_lost_comes_back_as_one_session_for_each_upload(
         after = events_of(stack)
         twice = sum(before[each, "processed"] for each in sent)
         with capsys.disabled():
-            print(f"\nlost ledger: seed {SEED}, {UPLOADS} uploads, {twice} were processed twice", end=" ")
+            told = f"{weather.provider}, seed {SEED}, {UPLOADS} uploads, {twice} were processed twice"
+            print(f"\nlost ledger: {told}", end=" ")
         assert 0 < twice < UPLOADS
         assert max(before[each, "processed"] for each in sent) == 1
         assert {each: after[each, "processed"] for each in sent} == dict.fromkeys(sent, 1)
@@ -74,14 +79,24 @@ async def test_a_ledger_that_was_lost_comes_back_as_one_session_for_each_upload(
         await asyncio.to_thread(stack.stop)
 
 
-async def _send(stack: Stack, uploader: Uploader, dice: random.Random, done: FanOuts, sent: dict[str, str]) -> None:
+async def _send(
+    stack: Stack, uploader: Uploader, dice: random.Random, done: FanOuts, sent: dict[str, str], weather: Weather
+) -> None:
     """A third is processed; of the rest consumers see half, and the looker all but the last: it is where it is."""
     bodies, turns = [dice.randbytes(dice.randrange(1, 20_000)) for _ in range(UPLOADS)], asyncio.Semaphore(AT_A_TIME)
 
     async def send(number: int, body: bytes, wait: Wait) -> None:
         places = () if number % 4 == 3 else PLACES["sent"][number % 2]
+        strategy: Strategy = weather.large if number % 8 == 3 and weather.large == "resumable" else "auto"
         async with turns:
-            result = await uploader.put(body, filename=f"{number}.bin", destinations=places, wait=wait)
+            result = await uploader.put(
+                body,
+                filename=f"{number}.bin",
+                destinations=places,
+                wait=wait,
+                checksum=weather.digest,
+                strategy=strategy,
+            )
         sent[result.session_id] = hashlib.sha256(body).hexdigest()
         if places:
             done.made.append(FanOut(kind="sent", session_id=result.session_id, places=places, body=body))

@@ -1,12 +1,16 @@
 """google-cloud-storage, unmodified and with an account of its own, says what is really stored."""
 
 import asyncio
+import base64
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
 from google.auth.credentials import AnonymousCredentials
+from google.auth.transport.urllib3 import Request
 from google.cloud.storage import Client  # type: ignore[import-untyped]
+from google.oauth2 import service_account
+from urllib3 import PoolManager
 
 
 class _Bearing(AnonymousCredentials):
@@ -28,6 +32,15 @@ class GcsWitness:
     def of(cls, url: str, token: str) -> Self:
         return cls(client=Client(project="emulated", credentials=_Bearing(token), client_options={"api_endpoint": url}))
 
+    @classmethod
+    def by_key_file(cls, url: str, path: str) -> Self:
+        """As the service account whose key that is."""
+        scope = "https://www.googleapis.com/auth/devstorage.full_control"
+        account = service_account.Credentials.from_service_account_file(path, scopes=[scope])  # type: ignore[no-untyped-call]
+        with PoolManager() as pool:
+            account.refresh(Request(pool))  # type: ignore[no-untyped-call]
+        return cls.of(url, str(account.token))
+
     def close(self) -> None:
         self.client.close()
 
@@ -36,6 +49,11 @@ class GcsWitness:
 
     async def keys(self, bucket: str, prefix: str = "") -> set[str]:
         return {each.name for each in await self._call(lambda: [*self.client.list_blobs(bucket, prefix=prefix)])}
+
+    async def digests(self, bucket: str, prefix: str) -> dict[str, str]:
+        """MD5 in hex, by key, of all there are."""
+        listed = await self._call(lambda: [*self.client.list_blobs(bucket, prefix=prefix)])
+        return {each.name: base64.b64decode(each.md5_hash).hex() for each in listed}
 
     async def unfinished(self, bucket: str, prefix: str) -> set[str]:  # noqa: ARG002
         """Cloud Storage tells of a resumable upload to nobody but who holds its URI."""

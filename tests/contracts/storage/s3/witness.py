@@ -71,6 +71,12 @@ class S3Witness:
         body: bytes = await asyncio.to_thread(answer["Body"].read)
         return body
 
+    async def digests(self, bucket: str, prefix: str) -> dict[str, str]:
+        """MD5 in hex, by key, of all there are."""
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        listed = await self._call(lambda: [each for page in pages for each in page.get("Contents", ())])
+        return {each["Key"]: each["ETag"].strip('"') for each in listed}
+
     async def delete(self, bucket: str, key: str) -> None:
         await self._call(self.client.delete_object, Bucket=bucket, Key=key)
 
