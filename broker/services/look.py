@@ -82,7 +82,14 @@ class Look:
             await self.looks.postpone(due, None)
             return None
         asked_at = self.clock.now()  # what came while the answer travelled is not in it
-        closed = await self.close_uri(session, bucket, asked_at)
+        try:
+            closed = await self.close_uri(session, bucket, asked_at)
+        except (StoreUnavailable, StoreRefused, CredentialsUnavailable):
+            # While it may live, nobody can say that nothing came, or comes again. What is there is whole all the same.
+            info = await bucket.objects.head(session.facts.key) if session.state is State.PENDING else None
+            if info is None:
+                raise
+            return await self._settle(due, session, bucket, info, asked_at)
         if closed is None:
             await self.looks.postpone(due, asked_at + CLEARED_BY)
             return session

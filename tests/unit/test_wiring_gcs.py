@@ -10,6 +10,7 @@ from broker.storage.gcs.resumable import GcsResumableUploads
 from broker.storage.gcs.signer import GcsGetSigner, GcsPutSigner
 from broker.storage.gcs.store import GcsObjectHead, GcsObjectRemover
 from broker.wiring.providers import buckets_of
+from broker.workers.looker import HOLD
 from tests.still_keyring import still_keyring
 
 SCANS = msgspec.convert(
@@ -69,6 +70,14 @@ async def test_each_account_does_what_is_its_own_and_no_more() -> None:
     assert (put.signatory.email, get.signatory.email) == (SCANS.writer, SCANS.reader)
     assert len({id(each) for each in (head.tokens, remover.tokens, bucket.resumable.tokens)}) == 3
     assert bucket.multipart is None
+
+
+async def test_a_look_at_a_store_that_hangs_ends_before_its_claim() -> None:
+    """Cancel, the status where that says nothing, HEAD, removal, HEAD again: each to the end of its patience."""
+    head = (await opened(scans=SCANS))["scans"].objects
+    assert isinstance(head, GcsObjectHead)
+
+    assert 5 * head.caller.timeout < HOLD
 
 
 async def test_destinations_of_the_same_accounts_share_their_tokens() -> None:

@@ -16,6 +16,7 @@ from broker.domain.errors import (
     NotMultipart,
     OriginNotAllowed,
     SessionSettled,
+    StoreRefused,
     StoreUnavailable,
     StrategyTooWeak,
 )
@@ -610,6 +611,31 @@ async def test_without_its_key_an_object_that_came_is_verified_all_the_same() ->
     await without_its_key(house)
     await house.pass_time(MINUTE)
     assert await state_of(house, session.id) is State.VERIFIED
+
+
+async def test_without_its_key_what_came_in_time_is_verified_after_the_deadline_too() -> None:
+    """Nobody looked in time: that its URI cannot be cancelled is no reason to leave a whole object for a week."""
+    house = house_of()
+    session, _ = await begun(house)
+    await without_its_key(house)
+    await at_deadline(house)
+    assert await state_of(house, session.id) is State.VERIFIED
+
+
+@pytest.mark.parametrize("size", [SIZE, SIZE + 1])
+async def test_a_store_that_refuses_to_cancel_hides_nothing_that_came(size: int) -> None:
+    house = house_of(guarantees=JUDGED)
+    session, uri = await begun(house, MULTIPLE)
+    house.bucket.resumables.finish(uri, size)
+
+    async def refuse() -> None:
+        raise StoreRefused
+
+    house.bucket.resumables.before_cancel = refuse
+    await at_deadline(house)
+    assert await state_of(house, session.id) is (State.VERIFIED if size == SIZE else State.REJECTED)
+    await house.pass_time(MINUTE)
+    assert (await house.session(session.id)).facts.is_removed is False  # while it may live, nothing is removed
 
 
 async def test_a_destination_that_opens_none_any_more_waits_until_it_is_dead() -> None:
