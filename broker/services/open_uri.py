@@ -6,6 +6,7 @@ nobody holds; and whoever is given one is given the one that the ledger knows, a
 
 import logging
 from dataclasses import dataclass
+from datetime import timedelta
 
 from broker.contract import State
 from broker.domain.capsule import CapsuleSealer, capsule_of
@@ -17,6 +18,7 @@ from broker.ports import Bucket, Clock, ResumableUploads, Sessions
 from broker.services.again import read_again
 
 _log = logging.getLogger("broker.resumable")
+_KEY_MISSES_FOR = timedelta(minutes=1)  # ours: until an operator has put it back, all its sessions ask in vain
 _TRIES = 20  # a lost race means that somebody else moved the session on
 
 
@@ -103,7 +105,9 @@ def uri_of(session: Session, uris: UriSealer) -> str:
     uri = uris.open(sealed, session_id=session.id, key=facts.key)
     if uri is None:
         _log.error("resumable.unreadable", extra={"session_id": session.id})
-        raise CredentialsUnavailable("none of secrets.encryption_keys opens the upload URI of this session")
+        trouble = CredentialsUnavailable("none of secrets.encryption_keys opens the upload URI of this session")
+        trouble.retry_after = _KEY_MISSES_FOR
+        raise trouble
     return uri
 
 

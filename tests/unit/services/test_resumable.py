@@ -599,6 +599,8 @@ async def test_without_its_key_nobody_is_given_it_and_nothing_is_decided_before_
     await at_deadline(house)
     assert await state_of(house, session.id) is State.PENDING
     assert house.bucket.resumables.lives(uri)
+    # Thousands of them, for a week: whoever puts the key back waits a minute.
+    assert await house.ledger.next_due() == house.clock.now() + MINUTE
     house.clock.advance(LIVES_AT_MOST)
     await house.looks()
     assert await state_of(house, session.id) is State.EXPIRED
