@@ -193,13 +193,15 @@ def test_nobody_else_pushes(client: Client) -> None:
 
 def test_what_was_uploaded_is_pulled_and_verified(client: Client) -> None:
     with pulled(client) as subscription:
-        client.faults(client.world.pubsub.endpoint, events_doubled=0.5, unavailable=0.2, seed=3)
+        client.faults(client.world.pubsub.endpoint, events_doubled=1.0)
         uploads = [client.uploaded(), client.uploaded(LARGE), client.uploaded()]
         client.pubsub.send(TOPIC, "hello")
-        client.pubsub.publish(TOPIC, {"attributes": {"eventType": "OBJECT_FINALIZE"}})
+        eventually(lambda: client.pubsub.count(subscription) >= 8, "all was told twice")
+        client.faults(client.world.pubsub.endpoint, unavailable=0.3)
         with polling(poller(client)) as said:
             eventually(lambda: client.is_verified(*uploads), "all are verified")
             client.faults(client.world.pubsub.endpoint)
+            client.pubsub.publish(TOPIC, {"attributes": {"eventType": "OBJECT_FINALIZE"}})  # of what, it does not say
             eventually(lambda: client.pubsub.count(subscription) == 0, "nothing is left to tell")
             eventually(lambda: status_of("GET", f"{said['health']}/readyz") == 200, "it is ready")
     assert client.settled_once(*uploads)
@@ -248,13 +250,13 @@ def test_while_the_ledger_is_away_messages_wait_and_few_are_in_hand(client: Clie
         try:
             wanted = session["upload"]["request"]
             client.call("PUT", wanted["url"], SMALL, **wanted["headers"])
-            eventually(lambda: client.pubsub.count(subscription) == 1, "it was told")
+            eventually(lambda: client.pubsub.count(subscription) >= 1, "it was told")
             again = told(session["object"]["key"], bucket=BUCKET)
             client.pubsub.publish(TOPIC, *[again] * 1_000)
             eventually(lambda: client.pubsub.backlog(subscription)["lent"] > 0, "some are in hand")
             eventually(lambda: status_of("GET", f"{said['health']}/readyz") == 503, "it is not ready")
             backlog = client.pubsub.backlog(subscription)
-            assert backlog["messages"] == 1_001
+            assert backlog["messages"] >= 1_001
             assert backlog["lent"] <= RECEIVERS * BATCH  # none, when all that was in hand was let go
         finally:
             client.world.redis.start()
