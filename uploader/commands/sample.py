@@ -8,7 +8,7 @@ import msgspec
 
 from uploader.errors import UploaderError
 from uploader.remarks import size_text
-from uploader.tree.sample import Sample
+from uploader.tree.sample import MAX_LINKS, Sample
 from uploader.tree.sizes import Sizes, parse_size
 
 MAX_DEPTH = 200  # ours: deeper paths than the 4,096 bytes that a system call takes are of no use as a sample
@@ -54,7 +54,14 @@ Exit codes:
 @click.option("--odd", is_flag=True, help="And DIR/odd: names that have broken programs.")
 @click.option("--empty", type=click.IntRange(0), default=0, metavar="N", help="And DIR/empty: files of 0 bytes.")
 @click.option("--sparse", default="0", callback=_size, metavar="SIZE", help="And DIR/sparse: one file that is a hole.")
-@click.option("--link", is_flag=True, help="Hard links, 60,000 to a file: quick, but they share their bytes.")
+@click.option(
+    "--links",
+    type=click.IntRange(1, MAX_LINKS),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Names for each file: hard links are quick to make, but share their bytes.",
+)
 @click.option("--json", "is_json", is_flag=True, help="One JSON object on stdout.")
 def sample(
     directory: Path,
@@ -65,7 +72,7 @@ def sample(
     odd: bool,
     empty: int,
     sparse: int,
-    link: bool,
+    links: int,
     is_json: bool,
 ) -> None:
     """Make a tree of files in DIR to try things on. The same options make the same names, sizes, bytes and times.
@@ -73,14 +80,14 @@ def sample(
     \b
     Example:
       uploader sample tree --files 10000 --depth 3 --size 1KiB-1MiB --odd
-      uploader sample million --files 1000000 --size 0 --link
+      uploader sample million --files 1000000 --size 0 --links 1000
     """
     order = Sample(
         files=files,
         depth=depth,
         sizes=sizes,
         seed=seed,
-        is_linked=link,
+        links=links,
         has_odd_names=odd,
         empty=empty,
         sparse_bytes=sparse,

@@ -159,9 +159,9 @@ def _note_vanished(connection: sqlite3.Connection, before: _Known, now: int) -> 
     if before.state == FileState.SKIPPED and before.session_id is None:
         connection.execute("DELETE FROM file WHERE id = ?", (before.id,))
         return False
-    if before.gone_ms is not None:
-        return False
     state = FileState.VANISHED if before.state in RESTING else before.state
+    if before.gone_ms is not None and state == before.state:
+        return False
     connection.execute(
         "UPDATE file SET state = ?, gone_ms = ?, updated_ms = ? WHERE id = ?", (state, now, now, before.id)
     )

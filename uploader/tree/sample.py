@@ -1,8 +1,8 @@
 """Trees to try things on: the same options make the same names, sizes, bytes and modification times everywhere.
 
 File number n has a head that names its number and then one pseudo-random MiB over and over, begun at a place of its
-own, so that no two files are equal unless they are too short to differ. With `is_linked` one file in 60,000 is written
-and the others are hard links to it, which share its bytes, size and time: for benches that count files, not bytes.
+own, so that no two files are equal unless they are too short to differ. With `links` above 1 only one file in so many
+is written and the others are hard links to it, which share its bytes, size and time: for benches that count files.
 """
 
 import errno
@@ -19,7 +19,7 @@ from uploader.errors import FileUnusable
 from uploader.tree.sizes import Sizes
 
 FILES_A_DIRECTORY = 1_000  # ours: what a person or a camera leaves in one place
-MAX_LINKS = 60_000  # ext4(5): at most 65,000 hard links to a file
+MAX_LINKS = 60_000  # ours; ext4(5): at most 65,000 hard links to a file
 BLOCK_BYTES = 1 << 20
 PAGE = Sizes(least_bytes=4096, most_bytes=4096)
 FIRST_MTIME = 1_577_836_800  # 2020-01-01T00:00:00Z; file n is n seconds younger
@@ -70,7 +70,7 @@ class Sample:
     """The order for one tree.
 
     :ivar depth: directories above each file.
-    :ivar is_linked: hard links instead of files of their own; see above.
+    :ivar links: how many names each file has; see above.
     :ivar has_odd_names: in `odd/`, besides the files: one for each name that has broken a program somewhere.
     :ivar empty: so many files of 0 bytes in `empty/`, besides the others.
     :ivar sparse_bytes: one file of that size in `sparse/`, of a byte at either end and a hole between.
@@ -80,7 +80,7 @@ class Sample:
     depth: int = 2
     sizes: Sizes = PAGE
     seed: int = 0
-    is_linked: bool = False
+    links: int = 1
     has_odd_names: bool = False
     empty: int = 0
     sparse_bytes: int = 0
@@ -118,7 +118,7 @@ class Sample:
             with _opened(folder, press.tally) as place:
                 for number in range(first, min(first + FILES_A_DIRECTORY, self.files)):
                     name = b"f%08d.bin" % number
-                    if self.is_linked and number % MAX_LINKS:
+                    if number % self.links:
                         press.link(place, name)
                     else:
                         size_bytes = self.sizes.draw(sizes)

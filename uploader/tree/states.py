@@ -35,7 +35,7 @@ UNSETTLED = frozenset({FileState.CLAIMED, FileState.MINTED, FileState.SENT})
 """Somebody is at work on it, or was when its process ended."""
 
 BEFORE: dict[FileState, frozenset[FileState]] = {
-    FileState.PENDING: UNSETTLED | {FileState.FAILED},
+    FileState.PENDING: UNSETTLED,
     FileState.CLAIMED: frozenset({FileState.PENDING}),
     FileState.MINTED: frozenset({FileState.CLAIMED, FileState.MINTED, FileState.SENT}),
     FileState.SENT: frozenset({FileState.MINTED}),

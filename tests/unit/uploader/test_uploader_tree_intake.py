@@ -173,7 +173,7 @@ def test_names_survive_whatever_their_bytes(path: Path, tmp_path: Path) -> None:
 
 
 def test_more_files_than_a_batch_are_all_there_once(path: Path, tmp_path: Path) -> None:
-    Sample(files=5_003, depth=1, sizes=Sizes.parse("0"), is_linked=True).make(tmp_path / "tree")
+    Sample(files=5_003, depth=1, sizes=Sizes.parse("0"), links=1_000).make(tmp_path / "tree")
     with opened(path, tmp_path / "tree") as manifest:
         assert scan(manifest).new == 5_003
         assert (tally := scan(manifest)).unchanged == 5_003

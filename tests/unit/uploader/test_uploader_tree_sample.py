@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from uploader import UploaderError
 from uploader.__main__ import main
-from uploader.tree import sample as samples
 from uploader.tree.sample import ODD_NAMES, Sample
 from uploader.tree.sizes import MAX_BYTES, UNITS, Sizes, parse_size
 
@@ -68,16 +67,15 @@ def test_odd_names_are_all_there_and_so_are_empty_and_sparse_files(tmp_path: Pat
     assert (hole.st_size, hole.st_blocks < 1_000) == (1 << 40, True)
 
 
-def test_links_share_one_file_until_it_has_enough_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(samples, "MAX_LINKS", 1_500)
-    made = Sample(files=4_000, depth=2, sizes=KIB, is_linked=True).make(tmp_path / "t")
+def test_links_share_one_file_until_it_has_enough_of_them(tmp_path: Path) -> None:
+    made = Sample(files=4_000, depth=2, sizes=KIB, links=1_500).make(tmp_path / "t")
     seen = [path.stat() for path in (tmp_path / "t").rglob("*.bin")]
     assert (len(seen), len({each.st_ino for each in seen})) == (4_000, 3)
     assert sum(each.st_size for each in seen) == made.size_bytes
 
 
 def test_files_are_spread_over_the_depth(tmp_path: Path) -> None:
-    made = Sample(files=9_000, depth=2, sizes=Sizes.parse("0"), is_linked=True).make(tmp_path / "t")
+    made = Sample(files=9_000, depth=2, sizes=Sizes.parse("0"), links=1_000).make(tmp_path / "t")
     assert made.directories == 3 + 9
     assert {len(list(leaf.iterdir())) for leaf in (tmp_path / "t").glob("*/*")} == {1_000}
 
