@@ -1,0 +1,176 @@
+"""`uploader status | failures | retry | export` over a manifest.
+
+Not in the command line yet: `put` fills no manifest today. `BATCH_COMMANDS` is what to add once it does; `status` then
+is what `uploader status` does without a session id.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import update_wrapper
+from pathlib import Path
+from typing import Any, TextIO
+
+import click
+import msgspec
+
+from uploader.errors import EXIT_FAILED, EXIT_UNREACHABLE, UploaderError
+from uploader.resume import state_directory
+from uploader.tree.identity import Identity
+from uploader.tree.manifest import Manifest
+from uploader.tree.reader import Reader
+from uploader.tree.rows import Row
+from uploader.tree.states import FileState
+from uploader.tree.words import Status, failure_line, status_lines, write_csv, write_json
+
+EXIT_CODES = """\b
+Exit codes:
+  0    every file is verified, or was passed over
+  1    some have failed; or the manifest cannot be read, or another process is at work on it
+  2    wrong usage
+  4    nothing has failed, but some are not verified yet
+"""
+EXIT_CODES_READ = """\b
+Exit codes:
+  0    done
+  1    the manifest cannot be used, or another process is at work on it
+  2    wrong usage
+"""
+EXIT_CODES_FAILURES = """\b
+Exit codes:
+  0    nothing has failed
+  1    what is listed has; or the manifest cannot be read
+  2    wrong usage
+"""
+REASONS = (FileState.FAILED, FileState.SKIPPED, FileState.VANISHED)
+
+
+def manifest_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Which manifest: by its file, or by the words that `put` was given. The command gets its `manifest`."""
+
+    def find(
+        paths: tuple[Path, ...],
+        manifest: Path | None,
+        broker: str | None,
+        destinations: tuple[str, ...],
+        batch: str | None,
+        **rest: Any,
+    ) -> None:
+        command(manifest=manifest or _manifest(paths, broker, destinations, batch or ""), **rest)
+
+    named = click.option("--manifest", type=click.Path(path_type=Path, dir_okay=False), help="Instead of all these.")
+    labelled = click.option("--batch", help="As it was given to put.")
+    destined = click.option(
+        "--destination", "destinations", multiple=True, metavar="NAME", help="As it was given to put."
+    )
+    addressed = click.option("--broker", envvar="BROKER_URL", metavar="URL", help="Or BROKER_URL.")
+    located = click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="[PATH]...")
+    found: Callable[..., None] = update_wrapper(find, command)  # with the options that it has already
+    return located(addressed(destined(labelled(named(found)))))
+
+
+def _manifest(paths: tuple[Path, ...], broker: str | None, destinations: tuple[str, ...], batch: str) -> Path:
+    if not paths or broker is None:
+        raise click.UsageError("name the manifest, or the broker and the paths that were given to put")
+    try:
+        return Identity.of(broker, destinations, batch, paths).manifest(state_directory(os.environ))
+    except (ValueError, RuntimeError) as exc:  # RuntimeError: a user without a home directory
+        raise click.UsageError(str(exc)) from exc
+
+
+@contextmanager
+def _said() -> Iterator[None]:
+    """Errors of ours as one sentence and an exit code."""
+    try:
+        yield
+    except UploaderError as exc:
+        click.echo(f"error: {exc.message}", err=True)
+        sys.exit(exc.exit_code)
+
+
+@click.command(epilog=EXIT_CODES)
+@manifest_options
+@click.option("--json", "is_json", is_flag=True, help="One JSON object on stdout.")
+def status(manifest: Path, is_json: bool) -> None:
+    """Print how many files and bytes are in which state. It may be asked while put is at work.
+
+    \b
+    Example:
+      uploader status photos --batch 2026-11-20
+      uploader status --manifest photos.sqlite --json
+    """
+    with _said(), Reader.open(manifest) as reader:
+        found = Status.of(reader.about(), reader.counts(), reader.gone())
+    click.echo(msgspec.json.encode(found) if is_json else "\n".join(status_lines(found)))
+    if found.failed:
+        sys.exit(EXIT_FAILED)
+    if not found.is_finished:
+        sys.exit(EXIT_UNREACHABLE)
+
+
+@click.command(epilog=EXIT_CODES_FAILURES)
+@manifest_options
+@click.option("--all", "is_all", is_flag=True, help="And what was skipped or has vanished.")
+@click.option("--json", "is_json", is_flag=True, help="One JSON object a file and line.")
+def failures(manifest: Path, is_all: bool, is_json: bool) -> None:
+    """List the files that failed, each with its reason.
+
+    \b
+    Example:
+      uploader failures photos --batch 2026-11-20
+    """
+    with _said(), Reader.open(manifest) as reader:
+        rows = reader.rows(REASONS if is_all else (FileState.FAILED,))
+        if is_json:
+            write_json(rows, sys.stdout)
+        else:
+            for row in rows:
+                click.echo(failure_line(row))
+        if reader.counts()[FileState.FAILED].files:
+            sys.exit(EXIT_FAILED)
+
+
+@click.command(epilog=EXIT_CODES_READ)
+@manifest_options
+@click.option("--code", "codes", multiple=True, metavar="CODE", help="Only what failed for this reason; repeatable.")
+@click.option("--json", "is_json", is_flag=True, help="One JSON object on stdout.")
+def retry(manifest: Path, codes: tuple[str, ...], is_json: bool) -> None:
+    """Put what failed among the files to send, with new sessions. The same put then sends them.
+
+    \b
+    Example:
+      uploader retry photos --batch 2026-11-20 --code store-refused
+    """
+    with _said(), Manifest.open(manifest) as opened:
+        number = opened.retry(codes).result()
+    if is_json:
+        click.echo(msgspec.json.encode({"files": number}))
+    else:
+        click.echo(f"{number:,} {'file is' if number == 1 else 'files are'} to be sent again")
+
+
+@click.command(epilog=EXIT_CODES_READ)
+@manifest_options
+@click.option(
+    "--state",
+    "states",
+    multiple=True,
+    type=click.Choice([state.value for state in FileState]),
+    help="Only files in this state; repeatable.",
+)
+@click.option("--json/--csv", "is_json", default=True, show_default=True, help="JSON lines, or CSV with a header.")
+@click.option("-o", "--output", type=click.File("w", encoding="utf-8", atomic=True), default="-", help="Not stdout.")
+def export(manifest: Path, states: tuple[str, ...], is_json: bool, output: TextIO) -> None:
+    """Print all that is known of every file, by path.
+
+    \b
+    Example:
+      uploader export photos --batch 2026-11-20 --state verified --csv -o photos.csv
+    """
+    write: Callable[[Iterator[Row], TextIO], None] = write_json if is_json else write_csv
+    with _said(), Reader.open(manifest) as reader:
+        write(reader.rows([FileState(each) for each in states]), output)
+
+
+BATCH_COMMANDS = (status, failures, retry, export)
