@@ -6,6 +6,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 
 import aiohttp
 import msgspec
@@ -16,7 +17,7 @@ from broker.dev.stack import Stack, bucket_of
 from broker.domain.sessions import Session
 from broker.ledger.records import decode
 from tests.chaos.fan_outs import SPOILED, ZONES, FanOut, FanOuts
-from tests.chaos.providers import owner_of
+from tests.owners import owner_of
 
 LISTED_WITHIN = 40.0
 _ALL_KEYS = re.compile(
@@ -127,7 +128,7 @@ async def _stored(stack: Stack) -> dict[tuple[str, str], str]:
     """Destination and key → MD5, without the broker's own marks."""
     found: dict[tuple[str, str], str] = {}
     for destination in stack.endpoints:
-        async with owner_of(stack, destination) as owner:
+        with closing(await asyncio.to_thread(owner_of, stack, destination)) as owner:
             digests = await owner.digests(bucket_of(destination), "uploads/")
         found |= {(destination, key): digest for key, digest in digests.items()}
     return {place: digest for place, digest in found.items() if not place[1].endswith("/.broker")}

@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import random
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -19,7 +19,7 @@ from yarl import URL
 
 from broker.contract import Checksum, Copy, CreateUploadSession, PutUpload, State, UploadSession
 from broker.dev.stack import Stack, bucket_of
-from tests.chaos.providers import owner_of
+from tests.owners import owner_of
 from uploader import RetryPolicy, Uploader
 from uploader.checksums import Choice
 from uploader.client import BrokerClient
@@ -103,7 +103,7 @@ class Sender:
     async def _send_by_hand(self, kind: Kind, session: UploadSession, body: bytes) -> None:
         copies = list(session.copies or [])
         if kind == "spoiled":
-            async with owner_of(self.stack, copies[-1].destination) as owner:
+            with closing(await asyncio.to_thread(owner_of, self.stack, copies[-1].destination)) as owner:
                 await owner.put(copies[-1].object.bucket, copies[-1].object.key, SPOILED)
             self.done.foreign.add((copies[-1].destination, copies[-1].object.key))
         await asyncio.gather(*(self._bring(session.id, copy.destination, body) for copy in copies[:-1]))

@@ -1,36 +1,22 @@
-"""What a provider brings to the storm: what else can go wrong and die, how somebody lies, who says what is stored."""
+"""What a provider brings to the storm: what else can go wrong and die, and how somebody lies."""
 
-import asyncio
 import base64
 import contextlib
 import json
 import random
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import aiohttp
 from aiohttp import ClientSession
 
 from broker.dev.children import Child
 from broker.dev.gcs_cloud import AUDIENCE, PUSHER, SUBSCRIPTION
-from broker.dev.stack import REGION, Stack
-from broker.storage.s3.sigv4 import Credential
-from tests.contracts.storage.gcs.witness import GcsWitness
-from tests.contracts.storage.s3.witness import S3Witness
+from broker.dev.stack import Stack
 from uploader.checksums import Choice
 
 EVENTS: Mapping[str, float] = {"events_lost": 0.20, "events_doubled": 0.30, "events_reordered": 1.0}
-
-
-class Stored(Protocol):
-    """The owner of a bucket, with a client that is not ours."""
-
-    async def put(self, bucket: str, key: str, body: bytes) -> None: ...
-
-    async def digests(self, bucket: str, prefix: str) -> dict[str, str]:
-        """MD5 in hex, by key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,21 +72,6 @@ GCS = Weather(
     large_bytes=7 * 2**18 + 1,
     digest="md5",
 )
-
-
-@asynccontextmanager
-async def owner_of(stack: Stack, destination: str) -> AsyncIterator[Stored]:
-    """Whose the bucket of a destination is."""
-    about, url = stack.about, stack.endpoints[destination]
-    if stack.options.provider == "gcs":
-        opened: S3Witness | GcsWitness = await asyncio.to_thread(GcsWitness.by_key_file, url, str(about.owner_key_file))
-    else:
-        credential = Credential(access_key=str(about.access_key), secret_key=str(about.secret_key))
-        opened = await asyncio.to_thread(S3Witness.of, url, REGION, credential)
-    try:
-        yield opened
-    finally:
-        opened.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

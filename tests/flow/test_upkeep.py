@@ -10,50 +10,43 @@ import time
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
 
 from broker.dev.stack import Stack, StackOptions, start_stack
 from broker.ledger.wire import Wire
+from tests.owners import Owner, owner_of
 
 SECONDS = 60
 POLICY = {"first_look": "1s", "url_ttl": "2s", "grace": "1s"}
 BODY = b"123456789"
 
 
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+@pytest.fixture(scope="module", params=["s3", "gcs"])
+def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Its signed requests end soon: what comes later is late."""
-    running = start_stack(StackOptions(directory=tmp_path_factory.mktemp("upkeep") / "dev", policy=POLICY))
+    directory = tmp_path_factory.mktemp("upkeep") / "dev"
+    running = start_stack(StackOptions(directory=directory, provider=request.param, policy=POLICY))
     yield running
     running.stop()
 
 
 @pytest.fixture
-def site(stack: Stack) -> "Site":
-    found = Site(stack)
-    found.eventually(lambda: "uploads/.broker" in found.stored())
-    return found
+def site(stack: Stack) -> Iterator["Site"]:
+    with closing(owner_of(stack)) as owner:
+        found = Site(stack, owner)
+        found.eventually(lambda: "uploads/.broker" in found.stored())
+        yield found
 
 
 class Site:
     """What clients, neighbours and operators do."""
 
-    def __init__(self, stack: Stack) -> None:
-        self.stack, self.about = stack, stack.about
-        self.s3: Any = boto3.client(
-            "s3",
-            endpoint_url=self.about.store,
-            region_name="us-east-1",
-            aws_access_key_id=self.about.access_key,
-            aws_secret_access_key=self.about.secret_key,
-            config=Config(s3={"addressing_style": "path"}, max_pool_connections=16),
-        )
+    def __init__(self, stack: Stack, owner: Owner) -> None:
+        self.stack, self.about, self.owner = stack, stack.about, owner
 
     # --- clients
 
@@ -84,12 +77,14 @@ class Site:
 
     def sent_late(self, session: Any) -> str:
         """What a slow PUT would have left, long after it began: a signed request cannot be sent any more."""
-        headers = session["upload"]["request"]["headers"]
-        metadata = {"upload-session": headers["x-amz-meta-upload-session"]}
+        headers: dict[str, str] = session["upload"]["request"]["headers"]
+        (capsule,) = (value for name, value in headers.items() if name.endswith("-meta-upload-session"))
         key: str = session["object"]["key"]
-        place = {"Bucket": self.about.bucket, "Key": key}
-        self.s3.put_object(**place, Body=BODY, ContentType=headers["content-type"], Metadata=metadata)
+        self.put(key, BODY, content_type=headers["content-type"], metadata={"upload-session": capsule})
         return key
+
+    def put(self, key: str, body: bytes, **how: Any) -> None:
+        asyncio.run(self.owner.put(self.about.bucket, key, body, **how))
 
     def aborted(self) -> Any:
         session = self.minted()
@@ -135,8 +130,7 @@ class Site:
     # --- what there is to see
 
     def stored(self) -> set[str]:
-        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.about.bucket)
-        return {each["Key"] for page in pages for each in page.get("Contents", ())}
+        return {*asyncio.run(self.owner.digests(self.about.bucket, ""))}
 
     def is_at_rest(self) -> bool:
         """No signed request lives any more, and nobody will look again."""
@@ -170,7 +164,7 @@ async def restored(wire: Wire, backup: dict[bytes, tuple[bytes, int]]) -> None:
 
 def test_a_dry_run_is_read_by_people_and_changes_nothing(site: Site) -> None:
     session = site.processed(site.sent(site.minted()))
-    site.s3.put_object(Bucket=site.about.bucket, Key="uploads/readme.txt", Body=b"")
+    site.put("uploads/readme.txt", b"")
     before = site.stored()
 
     done = site.run("sweep")

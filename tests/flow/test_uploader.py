@@ -14,11 +14,20 @@ from pathlib import Path
 import pytest
 
 from broker.contract import State
-from broker.dev.stack import Stack
+from broker.dev.stack import Stack, StackOptions, start_stack
 from uploader import BrokerRefused, RetryPolicy, Uploader, upload_file
 
 MIB = 1 << 20
 MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture(scope="module", params=["s3", "gcs"])
+def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    directory = tmp_path_factory.mktemp("stack") / "dev"
+    policy = {"first_look": "1s"}
+    running = start_stack(StackOptions(directory=directory, provider=request.param, policy=policy, log_level="debug"))
+    yield running
+    running.stop()
 
 
 @pytest.fixture
@@ -30,7 +39,7 @@ async def uploader(stack: Stack) -> AsyncIterator[Uploader]:
 
 @pytest.fixture
 def misbehave(stack: Stack) -> Iterator["Misbehave"]:
-    control = Misbehave(stack.about.store)
+    control = Misbehave(stack)
     yield control
     control()
 
@@ -38,11 +47,14 @@ def misbehave(stack: Stack) -> Iterator["Misbehave"]:
 class Misbehave:
     """Tells the emulator what to do wrong from now on; without words, nothing."""
 
-    def __init__(self, store: str) -> None:
-        self._url = f"{store}/_emulator/faults"
+    def __init__(self, stack: Stack) -> None:
+        self._url = f"{stack.about.store}/_emulator/faults"
+        self._names = {"slow_down": "unavailable"} if stack.options.provider == "gcs" else {}
 
     def __call__(self, **faults: float) -> None:
-        request = urllib.request.Request(self._url, json.dumps(faults).encode(), method="PUT")
+        """Each is called as S3's emulator calls it."""
+        named = {self._names.get(name, name): value for name, value in faults.items()}
+        request = urllib.request.Request(self._url, json.dumps(named).encode(), method="PUT")
         with urllib.request.urlopen(request, timeout=10) as response:
             assert response.status == 200
 

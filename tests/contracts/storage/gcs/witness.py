@@ -2,8 +2,9 @@
 
 import asyncio
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Self
 
 from google.auth.credentials import AnonymousCredentials
@@ -59,8 +60,18 @@ class GcsWitness:
         """Cloud Storage tells of a resumable upload to nobody but who holds its URI."""
         return set()
 
-    async def put(self, bucket: str, key: str, body: bytes) -> None:
-        await self._call(self._blob(bucket, key).upload_from_string, body, content_type="text/plain")
+    async def put(
+        self,
+        bucket: str,
+        key: str,
+        body: bytes,
+        *,
+        content_type: str = "text/plain",
+        metadata: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        blob = self._blob(bucket, key)
+        blob.metadata = dict(metadata)
+        await self._call(blob.upload_from_string, body, content_type=content_type)
 
     async def get(self, bucket: str, key: str) -> bytes:
         body: bytes = await self._call(self._blob(bucket, key).download_as_bytes, raw_download=True)

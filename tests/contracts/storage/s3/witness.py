@@ -1,8 +1,9 @@
 """boto3, with a signer of its own and the owner's credential, says what is really stored."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Self
 
 import boto3
@@ -63,8 +64,17 @@ class S3Witness:
         listing = await self._call(self.client.list_multipart_uploads, Bucket=bucket, Prefix=prefix)
         return {each["Key"] for each in listing.get("Uploads", ())}
 
-    async def put(self, bucket: str, key: str, body: bytes) -> None:
-        await self._call(self.client.put_object, Bucket=bucket, Key=key, Body=body, ContentType="text/plain")
+    async def put(
+        self,
+        bucket: str,
+        key: str,
+        body: bytes,
+        *,
+        content_type: str = "text/plain",
+        metadata: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        what = {"Body": body, "ContentType": content_type, "Metadata": dict(metadata)}
+        await self._call(self.client.put_object, Bucket=bucket, Key=key, **what)
 
     async def get(self, bucket: str, key: str) -> bytes:
         answer = await self._call(self.client.get_object, Bucket=bucket, Key=key)
