@@ -53,17 +53,18 @@ class GcsObjectRemover:
         answer = await self.caller.call("DELETE", path, self.tokens, query=[("generation", pin.version)])
         if answer.status in {200, 204}:
             return True
-        if answer.status == 404 and not error_of(answer).is_of_bucket:
+        if is_absent(answer):
             return False
         raise trouble(answer)
 
 
 def is_absent(answer: GcsAnswer) -> bool:
-    """Whether a reader is told that there is no such object.
+    """Whether whoever asks is told that there is no such object.
 
-    Who may get objects and may not list them is told 403 of one that is not there, since else he would learn names
-    ("Permission 'storage.objects.list' denied on resource"). Of an object that is there, nobody asks for that; and who
-    may not even get it is told so, whether it is there or not: that is a refusal, and decides nothing.
+    Who may get or delete objects and may not list them – or not without a prefix – is told 403 of one that is not
+    there, since else he would learn names ("Permission 'storage.objects.list' denied on resource"). Of an object that
+    is there, nobody asks for that; and who may not even get it is told so, whether it is there or not: that is a
+    refusal, and decides nothing.
     """
     if answer.status not in {403, 404}:
         return False
