@@ -81,6 +81,7 @@ class Attempt:
                 tenure=tenure,
                 size_bytes=leased.size_bytes,
                 etag=leased.etag,
+                version=leased.version,
                 patience=self.patience,
             )
             reader = _reader(leased, source, self.spool)

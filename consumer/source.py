@@ -48,6 +48,7 @@ class Source:
     tenure: Tenure
     size_bytes: int
     etag: str
+    version: str | None = None
     patience: Patience = field(default_factory=Patience)
 
     async def stream(self, start: int, end: int) -> AsyncGenerator[bytes, None]:
@@ -107,8 +108,7 @@ class Source:
             yield answer
 
     def _check_identity(self, answer: aiohttp.ClientResponse, start: int, end: int, *, is_part: bool) -> None:
-        if _bare(answer.headers.get("etag", "")) != _bare(self.etag):
-            raise ObjectChanged("the store answers with another ETag than was verified")
+        self._check_version(answer)
         if not is_part:
             if answer.status != 200 or answer.headers.get("content-length", str(end)) != str(end):
                 raise ObjectChanged("the store answers with another length than was verified")
@@ -123,6 +123,16 @@ class Source:
             raise ObjectChanged("the store answers with another length than was verified")
         if (first, last) != (start, end - 1):
             raise _Broken("another range than was asked for")
+
+    def _check_version(self, answer: aiohttp.ClientResponse) -> None:
+        """By the generation where the store says one: its ETag need not be the one that was verified, then ("Hashes and
+        ETags" of Cloud Storage: under a key of the customer's it is no MD5)."""
+        generation = answer.headers.get("x-goog-generation")
+        if self.version is not None and generation is not None:
+            if generation != self.version:
+                raise ObjectChanged("the store answers with another generation than was verified")
+        elif _bare(answer.headers.get("etag", "")) != _bare(self.etag):
+            raise ObjectChanged("the store answers with another ETag than was verified")
 
 
 def _check_status(status: int) -> None:

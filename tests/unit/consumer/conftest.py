@@ -179,7 +179,14 @@ def open_reader(lend: Lend, http: aiohttp.ClientSession, patience: Patience, tmp
     async def opened() -> RemoteReader:
         granted, tenure = await lend()
         job = granted.job
-        source = Source(http=http, tenure=tenure, size_bytes=job.size_bytes, etag=job.etag, patience=patience)
+        source = Source(
+            http=http,
+            tenure=tenure,
+            size_bytes=job.size_bytes,
+            etag=job.etag,
+            version=job.version,
+            patience=patience,
+        )
         return RemoteReader(source, lambda: Prover(job.prove, job.checksum), tmp_path)
 
     return opened

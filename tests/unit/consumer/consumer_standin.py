@@ -35,6 +35,7 @@ class Fault:
 class Stored:
     body: bytes
     etag: str = ETAG
+    generation: str | None = None  # what the store calls it, if it numbers what it has
     faults: list[Fault] = field(default_factory=list)
     gets: list[tuple[int, int]] = field(default_factory=list)  # (first byte, grant) of every GET that was let in
 
@@ -74,6 +75,7 @@ class Standin:
         checksum: contract.Checksum | None = None,
         faults: list[Fault] | None = None,
         size_bytes: int | None = None,
+        version: str | None = None,
     ) -> str:
         job_id = f"00job{len(self.held)}"
         self.objects[job_id] = Stored(body, faults=faults or [])
@@ -85,7 +87,7 @@ class Standin:
                 content_type=content_type,
                 destination="default",
                 etag=ETAG,
-                version=None,
+                version=version,
                 checksum=checksum or contract.Checksum(),
                 prove=prove or [],
                 metadata={"case": "17"},
@@ -217,6 +219,8 @@ class Standin:
         is_part = "range" in request.headers and not (fault and fault.kind == "ignore-range")
         answer = web.StreamResponse(status=206 if is_part else 200)
         answer.headers["etag"] = '"other"' if fault and fault.kind == "etag" else stored.etag
+        if stored.generation is not None:
+            answer.headers["x-goog-generation"] = stored.generation
         body = stored.body[first : last + 1] if is_part else stored.body
         size = len(stored.body) + (1 if fault and fault.kind == "longer" else 0)
         if is_part:

@@ -205,6 +205,24 @@ async def test_what_is_not_what_was_verified_ends_the_read_at_once(
     assert isinstance(reader.fault, error)
 
 
+async def test_a_store_that_numbers_what_it_has_is_asked_for_the_number_and_for_no_etag(
+    standin: Any, open_reader: Open, fault: Any
+) -> None:
+    """Cloud Storage shows no MD5 as ETag of what is encrypted under a key of the customer's, also in between."""
+    job = standin.add(BODY, version="17", faults=[fault(kind="truncate", after=1000), fault(kind="etag")])
+    standin.objects[job].etag, standin.objects[job].generation = '"CKih16GjycICEAE="', "17"
+
+    assert await (await open_reader()).read() == BODY
+
+
+async def test_another_number_is_another_object_whatever_its_etag_is(standin: Any, open_reader: Open) -> None:
+    job = standin.add(BODY, version="17")
+    standin.objects[job].generation = "18"
+
+    with pytest.raises(errors.ObjectChanged, match="generation"):
+        await (await open_reader()).read()
+
+
 @pytest.mark.parametrize("kind", ["etag", "longer"])
 async def test_an_object_that_changes_between_two_gets_is_found_out(
     standin: Any, open_reader: Open, fault: Any, kind: str

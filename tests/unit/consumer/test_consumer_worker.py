@@ -47,6 +47,14 @@ async def test_the_builtin_processor_counts_a_last_line_without_an_end(
     assert msgspec.json.decode(report.result)["lines"] == count
 
 
+async def test_what_a_store_numbers_is_read_by_its_number(standin: Standin, start: Start) -> None:
+    job = standin.add(b"one\n", version="17")
+    standin.objects[job].etag, standin.objects[job].generation = '"no digest"', "17"
+    start(arrange(collect(builtin)))
+    (report,) = await standin.until_heard("result")
+    assert report.outcome == "processed"
+
+
 async def test_jobs_are_leased_in_batches_no_larger_than_the_free_slots(
     standin: Standin, start: Start, processes: Any
 ) -> None:
