@@ -57,7 +57,7 @@ class Manifest:
         with ExitStack() as stack:
             if identity is not None:
                 _make_room(path)
-            elif not path.exists():
+            elif not path.exists() or not path.stat().st_size:
                 raise ManifestUnusable(f"{path}: there is no such manifest")
             stack.enter_context(locked(path))
             connection = connect(path)

@@ -16,7 +16,9 @@ from uploader.tree.identity import Identity
 from uploader.tree.manifest import Manifest
 from uploader.tree.reader import Reader
 from uploader.tree.rows import SORTED, Mark, Order
+from uploader.tree.sample import Sample
 from uploader.tree.schema import MIGRATIONS
+from uploader.tree.sizes import Sizes
 from uploader.tree.states import FileState
 
 
@@ -197,6 +199,18 @@ def test_a_statement_that_fails_is_an_error_and_the_writer_lives(manifest: Manif
     assert scan(manifest).new == 4
 
 
+def test_a_full_disk_is_said_and_loses_nothing_that_was_acknowledged(path: Path, tmp_path: Path) -> None:
+    Sample(files=3_000, depth=1, sizes=Sizes.parse("0"), links=1_000).make(tmp_path / "many")
+    with opened(path, tmp_path / "many") as manifest:
+        manifest.write(lambda connection: connection.execute("PRAGMA max_page_count = 80").fetchone()).result()
+        with pytest.raises(ManifestUnusable, match="full"):
+            scan(manifest)
+        kept = len(rows(path))
+        manifest.write(lambda connection: connection.execute("PRAGMA max_page_count = 100000").fetchone()).result()
+        tally = scan(manifest)
+    assert (tally.new + kept, tally.unchanged, len(rows(path))) == (3_000, kept, 3_000)
+
+
 def test_a_closed_manifest_says_so(path: Path, tree: Path) -> None:
     with opened(path, tree) as manifest:
         pass
@@ -255,6 +269,10 @@ def test_a_newer_manifest_is_refused_and_a_missing_one_is_not_made(path: Path, t
     with pytest.raises(ManifestUnusable, match="no such manifest"), Manifest.open(path):
         pass
     assert not path.exists()
+    empty = write(tree / "empty", 0)
+    with pytest.raises(ManifestUnusable, match="no such manifest"), Manifest.open(empty):
+        pass
+    assert empty.stat().st_size == 0
     with opened(path, tree) as manifest:
         manifest.write(lambda connection: connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")).result()
     with pytest.raises(ManifestUnusable, match="newer uploader"), opened(path, tree):

@@ -126,6 +126,17 @@ class ManifestMachine(RuleBasedStateMachine):
         expected = self._step(marks, {"claimed", "minted", "sent"}, state="pending")
         assert self.manifest.released(marks).result() == expected
 
+    @rule(marks=held)
+    def renew(self, marks: list[Mark]) -> None:
+        expected = 0
+        for mark in marks:
+            name = self.names[mark.id]
+            before = self.known[name]
+            if self._step([mark], {"claimed", "minted", "sent"}, state="pending", session=None):
+                self.known[name] = replace(self.known[name], revision=before.revision + 1)
+                expected += 1
+        assert self.manifest.renewed(marks).result() == expected
+
     @rule()
     def retry(self) -> None:
         failures = {name: each for name, each in self.known.items() if each.state == "failed"}
