@@ -32,6 +32,8 @@ def _shown(letter: str) -> str:
         return letter
     if "\udc80" <= letter <= "\udcff":  # PEP 383: a byte that is no UTF-8
         return f"\\x{ord(letter) - 0xDC00:02x}"
+    if "\x80" <= letter <= "\xff":  # `\x` of these are the bytes above
+        return f"\\u{ord(letter):04x}"
     return letter.encode("unicode_escape").decode()
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import click
 import pytest
 from click.testing import CliRunner, Result
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tree_manifests import BROKER, failed, identity, mark, minted, opened, scan, verify, write
 
@@ -174,7 +174,10 @@ def test_help_has_an_example_and_the_exit_codes(command: click.Command) -> None:
     assert "Exit codes:" in text
 
 
+@example(b"\xc2\x80")
+@example(b"\x80")
 @given(st.binary(min_size=1, max_size=12).filter(lambda name: b"\0" not in name))
+@settings(max_examples=500)
 def test_a_shown_name_is_printable_and_no_other_name_is_shown_so(name: bytes) -> None:
     text = shown(name)
     assert text.isprintable()
