@@ -52,3 +52,11 @@ def test_each_line_of_the_open_facts_is_one_of_the_check() -> None:
     assert set(told) <= codes
     opened = {code for code in codes if code.startswith("resumable-")} - {"resumable-cancel", "resumable-digest"}
     assert opened <= set(told)
+
+
+def test_each_line_of_the_log_that_is_named_is_written_somewhere() -> None:
+    section = GUIDE.read_text().partition("## 6. ")[2]
+    told = {word for word in re.findall(r"`([a-z-]+\.[a-z-]+)`", section) if not word.startswith("secrets.")}
+    code = "".join(path.read_text() for path in (GUIDE.parents[2] / "broker").rglob("*.py"))
+    assert len(told) >= 5
+    assert [event for event in told if f'"{event}"' not in code] == []
