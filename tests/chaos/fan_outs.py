@@ -93,7 +93,7 @@ class Sender:
             )
             session_id = result.session_id
         else:
-            session, _ = await self.client.mint(wish, f"chaos-{number}", _unheard)
+            session, _ = await self.client.mint(wish, f"chaos-{number}", unheard)
             session_id = session.id
             self.done.keys += [(copy.destination, copy.object.key) for copy in session.copies or []]
             await self._send_by_hand(kind, session, body)
@@ -116,14 +116,14 @@ class Sender:
         """Mint it again and send it, until it is there: whatever became of the last request."""
         while (copy := await self._copy(session_id, destination)).state is not State.VERIFIED:
             with contextlib.suppress(aiohttp.ClientError, TimeoutError, BrokerRefused):
-                session = await self.client.remint(session_id, _unheard, destination)
+                session = await self.client.remint(session_id, unheard, destination)
                 (copy,) = [copy for copy in session.copies or [] if copy.destination == destination]
                 self.done.keys.append((destination, copy.object.key))
                 assert isinstance(copy.upload, PutUpload)
                 request = copy.upload.request
                 async with self.http.put(URL(request.url, encoded=True), data=body, headers=request.headers):
                     pass
-                await self.client.complete(session_id, _unheard, destination)
+                await self.client.complete(session_id, unheard, destination)
             await asyncio.sleep(0.3)
 
     async def _over(self, session_id: str, destination: str) -> None:
@@ -134,7 +134,7 @@ class Sender:
             await asyncio.sleep(0.2)  # polling is what a client of this API does
 
     async def _copy(self, session_id: str, destination: str) -> Copy:
-        session = await self.client.get(session_id, _unheard)
+        session = await self.client.get(session_id, unheard)
         (copy,) = [copy for copy in session.copies or [] if copy.destination == destination]
         return copy
 
@@ -167,5 +167,5 @@ def _wish(number: int, places: tuple[str, ...], body: bytes, digest: Choice) -> 
     )
 
 
-def _unheard(*_: object) -> None:
+def unheard(*_: object) -> None:
     pass

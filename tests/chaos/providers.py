@@ -36,6 +36,7 @@ class Weather:
     large_every: int
     large_bytes: int
     digest: Choice
+    abandoned_every: int = 0  # beside one upload in so many, one is begun that nobody ends
 
     def fragile(self, stack: Stack) -> Sequence[Child]:
         """What is killed beside the broker's own, one at a time."""
@@ -71,6 +72,7 @@ GCS = Weather(
     large_every=4,
     large_bytes=7 * 2**18 + 1,
     digest="md5",
+    abandoned_every=8,
 )
 
 

@@ -28,6 +28,7 @@ from broker.contract import State, UploadSession
 from broker.dev.children import Child
 from broker.dev.stack import BUCKET, Stack, StackOptions, start_stack
 from broker.domain.sessions import ENDINGS
+from tests.chaos.abandoned import Abandoned, prove_abandoned
 from tests.chaos.fan_out_proof import events_of, prove_copies, prove_hidden, prove_ledger, prove_stored, prove_zones
 from tests.chaos.fan_outs import AWAY, BRIEF, MORE, ZONES, FanOuts, lie, plan_of, sending
 from tests.chaos.providers import GCS, S3, Liar, Weather
@@ -54,6 +55,7 @@ class Uploads:
     problems: list[str] = field(default_factory=list)
     answers: list[bytes] = field(default_factory=list)  # to those who had no right
     fan_outs: FanOuts = field(default_factory=FanOuts)
+    abandoned: dict[str, str] = field(default_factory=dict)  # URIs, by session id
 
     @property
     def halves(self) -> set[str]:
@@ -110,10 +112,12 @@ async def _storm(
             sessions = await _settled(stack, uploads)
             waiting = {i: sessions.pop(i) for i in uploads.halves} if stack.options.required == "all" else {}
             await _all_told(told, sessions)
+            await _all_ended(stack, uploads, weather)
         assert kills.keys() == {"broker", "looker", "consumer", "away", *_more_that_die(stack, weather)}
         events = events_of(stack)
         _prove(uploads, sessions, waiting, events, count, weather)
         _prove_told(told, sessions, uploads)
+        prove_abandoned(uploads.abandoned, events)
         prove_copies(uploads.fan_outs.made, sessions | waiting)
         prove_zones(stack, sessions)
         await prove_stored(stack, uploads.fan_outs, sessions | waiting)
@@ -178,8 +182,12 @@ async def _send_all(stack: Stack, count: int, dice: random.Random, uploads: Uplo
             )
             return result.session_id
 
+        abandoned = Abandoned(client=fan_outs.client, http=fan_outs.http, uris=uploads.abandoned)
+
         async def send(number: int, body: bytes) -> None:
             await asyncio.sleep(starts[number])
+            if weather.abandoned_every and number % weather.abandoned_every == 0:
+                await abandoned.begin(number, is_aborted=number % (2 * weather.abandoned_every) == 0)
             plan = plan_of(number)
             try:
                 session_id = await (fan_outs.send(number, plan, body) if plan else send_one(number, body))
@@ -188,6 +196,14 @@ async def _send_all(stack: Stack, count: int, dice: random.Random, uploads: Uplo
                 uploads.problems.append(f"{number}: {exc!r}")
 
         await asyncio.gather(*(send(number, body) for number, body in enumerate(bodies)))
+
+
+async def _all_ended(stack: Stack, uploads: Uploads, weather: Weather) -> None:
+    async with (
+        Uploader(stack.about.broker, stack.about.api_key, retry=PATIENT) as uploader,
+        sending(stack, uploader, PATIENT, FanOuts(), weather.digest) as sender,
+    ):
+        await Abandoned(client=sender.client, http=sender.http, uris=uploads.abandoned).ended()
 
 
 def _is_large(number: int, weather: Weather) -> bool:
@@ -212,7 +228,7 @@ async def _kill_at_random(
     if weather.redis_dies:
         parts.append(("redis", stack.redis.kill, stack.redis.start))
     order = parts.copy()  # each at least once, then at random
-    while not await _pause(calm, dice.uniform(0.2, 1.0)):
+    while not await _pause(calm, dice.uniform(0.2, 1.0)) or order:
         name, kill, start = order.pop() if order else dice.choice(parts)
         await asyncio.to_thread(kill)
         kills[name] += 1
@@ -223,7 +239,7 @@ async def _kill_at_random(
 async def _kill_store(store: Child | None, dice: random.Random, kills: Counter[str], calm: asyncio.Event) -> None:
     """The one of two that is away, beside everything else."""
     assert store is not None
-    while not await _pause(calm, dice.uniform(1.0, 4.0)):
+    while not await _pause(calm, dice.uniform(1.0, 4.0)) or not kills[store.name]:
         await asyncio.to_thread(store.kill)
         kills[store.name] += 1
         await asyncio.sleep(dice.uniform(0.5, 2.0))
