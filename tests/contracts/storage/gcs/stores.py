@@ -186,12 +186,12 @@ class GcsStore(Store):
 
 
 @contextmanager
-def gcs_emulator(data: Path) -> Iterator[GcsStore]:
-    """As strict as what is known of Cloud Storage."""
+def gcs_emulator(data: Path, *flags: str) -> Iterator[GcsStore]:
+    """As strict as what is known of Cloud Storage, but where `flags` say otherwise."""
     bucket, versioned = (f"contract-{uuid.uuid4().hex[:12]}" for _ in range(2))
     with ExitStack() as stack:
         iam = stack.enter_context(start_google_iam(accounts=(BROKER,), impersonate={BROKER: (*GRANTED, NEIGHBOUR)}))
-        gcs = stack.enter_context(_started(data, iam, bucket, versioned))
+        gcs = stack.enter_context(_started(data, iam, bucket, versioned, flags))
         tokens = asyncio.run(_tokens(iam))
         witness = GcsWitness.of(gcs.endpoint, tokens[WITNESS].text)
         stack.callback(witness.close)
@@ -207,7 +207,7 @@ def gcs_emulator(data: Path) -> Iterator[GcsStore]:
         )
 
 
-def _started(data: Path, iam: GoogleIamProcess, bucket: str, versioned: str) -> GcsProcess:
+def _started(data: Path, iam: GoogleIamProcess, bucket: str, versioned: str, flags: tuple[str, ...]) -> GcsProcess:
     permissions = {email: ",".join(f"storage.objects.{verb}" for verb in verbs) for email, verbs in GRANTED.items()}
     permissions[WITNESS] += ",storage.buckets.get"
     return start_gcs(
@@ -215,7 +215,7 @@ def _started(data: Path, iam: GoogleIamProcess, bucket: str, versioned: str) -> 
         data=data,
         buckets=(bucket, f"{versioned}@versioned"),
         grants=[f"{name}:{email}={given}" for name in (bucket, versioned) for email, given in permissions.items()],
-        arguments=("--hide-missing",),
+        arguments=("--hide-missing", *flags),
     )
 
 

@@ -75,6 +75,21 @@ async def test_another_size_is_refused_or_given_away_by_head(
     assert info is None or judge(SPEC, info) is not None
 
 
+@pytest.mark.parametrize("body", [BODY + b"0", BODY[:-1], b""], ids=["a byte more", "a byte less", "nothing"])
+async def test_a_size_that_such_a_store_takes_is_given_away_by_head_as_the_mint_said(
+    lax_store: GcsStore, http: aiohttp.ClientSession, holder: HttpHolder, key: str, body: bytes
+) -> None:
+    place = lax_store.place(lax_store.bucket, http)
+    assert place.resumable.binds(SPEC).size is Level.AT_HEAD
+    uri = await place.resumable.open(key, SPEC, "sealed", origin=None)
+
+    assert (await holder.whole(uri, body)).status == 200
+
+    info = await place.objects.head(key)
+    assert info is not None
+    assert judge(SPEC, info) is not None
+
+
 async def test_another_type_is_refused_ignored_or_given_away_by_head(
     place: GcsPlace, holder: HttpHolder, key: str, uri: str
 ) -> None:
