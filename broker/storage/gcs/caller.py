@@ -21,6 +21,7 @@ from multidict import CIMultiDictProxy
 
 from broker.domain.errors import StoreRefused, StoreUnavailable, Unavailable
 from broker.ports import Clock
+from broker.storage.answers import whole
 from broker.storage.gcs.endpoint import Endpoint
 from broker.storage.gcs.tokens import AccessToken, AccessTokens
 from broker.storage.signing import encode
@@ -130,17 +131,8 @@ class GcsCaller:
             skip_auto_headers=("content-type",),
             timeout=aiohttp.ClientTimeout(total=self.timeout.total_seconds()),
         ) as response:
-            # To its end, so that the connection can be used again.
-            return GcsAnswer(status=response.status, headers=response.headers, body=await _whole(response))
-
-
-async def _whole(response: aiohttp.ClientResponse) -> bytes:
-    body = bytearray()
-    async for piece in response.content.iter_any():
-        body += piece
-        if len(body) > MAX_ANSWER_BYTES:
-            raise StoreUnavailable("the store answers more than anybody asked for")
-    return bytes(body)
+            body = await whole(response, at_most_bytes=MAX_ANSWER_BYTES)
+            return GcsAnswer(status=response.status, headers=response.headers, body=body)
 
 
 class _Detail(Struct, frozen=True, kw_only=True):

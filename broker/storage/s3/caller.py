@@ -19,6 +19,7 @@ from multidict import CIMultiDictProxy
 
 from broker.domain.errors import StoreRefused, StoreUnavailable, Unavailable
 from broker.ports import Clock
+from broker.storage.answers import whole
 from broker.storage.s3.credentials import Credentials
 from broker.storage.s3.endpoint import Endpoint
 from broker.storage.s3.sigv4 import EMPTY_SHA256, SigV4
@@ -111,17 +112,8 @@ class S3Caller:
             allow_redirects=False,  # a redirected signature is void, and must not travel
             timeout=aiohttp.ClientTimeout(total=timeout.total_seconds()),
         ) as response:
-            # To its end, so that the connection can be used again.
-            return S3Answer(status=response.status, headers=response.headers, body=await _whole(response))
-
-
-async def _whole(response: aiohttp.ClientResponse) -> bytes:
-    body = bytearray()
-    async for piece in response.content.iter_any():
-        body += piece
-        if len(body) > MAX_ANSWER_BYTES:
-            raise StoreUnavailable("the store answers more than anybody asked for")
-    return bytes(body)
+            body = await whole(response, at_most_bytes=MAX_ANSWER_BYTES)
+            return S3Answer(status=response.status, headers=response.headers, body=body)
 
 
 def trouble(status: int, code: str = "") -> Unavailable:

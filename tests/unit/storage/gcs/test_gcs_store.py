@@ -9,7 +9,7 @@ import pytest
 from broker.contract import Checksum
 from broker.domain.errors import StoreRefused, StoreUnavailable, Unavailable
 from broker.domain.objects import ObjectInfo, Pin
-from broker.storage.gcs.caller import LONGEST_WAIT
+from broker.storage.gcs.caller import LONGEST_WAIT, MAX_ANSWER_BYTES
 from broker.storage.gcs.store import GcsObjectHead, GcsObjectRemover
 from tests.unit.storage.gcs.scripted import Answers, Scripted, Sent, answer, error, scripted
 
@@ -221,6 +221,13 @@ async def test_an_answer_shows_nothing_that_may_be_a_secret() -> None:
 
     assert "status=200" in shown
     assert "secret" not in shown
+
+
+async def test_no_more_is_read_than_anybody_asked_for() -> None:
+    trouble = await trouble_of(answer(200, b" " * (MAX_ANSWER_BYTES + 1)))
+
+    assert isinstance(trouble, StoreUnavailable)
+    assert "more than anybody asked for" in trouble.detail
 
 
 async def test_a_redirect_is_not_followed() -> None:
