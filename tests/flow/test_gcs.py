@@ -157,6 +157,21 @@ async def test_what_readers_would_get_decompressed_is_never_a_job(client: Client
     assert (await client.status(session))["reason"]["code"] == "content-type-mismatch"
 
 
+@pytest.mark.parametrize("name", ["x_goog_meta_upload_session", "x_goog_hash"])
+async def test_what_comes_with_the_last_bytes_is_not_believed(client: Client, name: str) -> None:
+    """The holder of the URI may bring metadata and a digest of his own: a capsule that is none, another's checksum."""
+    session = await client.mint(LARGE, strategy="resumable", checksum={"md5": md5_of(LARGE)})
+    other = LARGE[::-1]
+    body, word = (LARGE, "forged") if "meta" in name else (other, f"md5={md5_of(other)}")
+    span = f"bytes 0-{len(body) - 1}/{len(body)}"
+
+    await client.send(session["upload"]["request"], body, content_range=span, **{name: word})
+
+    await eventually(lambda: _hinted(client, session, "rejected"))
+    expected = "foreign-object" if "meta" in name else "checksum-mismatch"
+    assert (await client.status(session))["reason"]["code"] == expected
+
+
 async def test_a_strategy_that_the_store_has_not_is_refused(client: Client) -> None:
     wish = {"filename": "x", "size_bytes": 1, "strategy": "multipart"}
     refused = await client.call("POST", "/upload-sessions", wish, wants=422)
