@@ -20,7 +20,7 @@ async def test_everything_passes_and_nothing_is_left(s3: S3Process, witness: S3W
     assert checked.of(Outcome.PASSED) | checked.of(Outcome.SKIPPED) == CODES
     assert not checked.report.left_behind
     assert await witness.keys("uploads") == set()
-    assert await witness.parts("uploads", "") == set()
+    assert await witness.unfinished("uploads", "") == set()
 
 
 async def test_no_report_holds_a_signature_or_a_secret(s3: S3Process) -> None:
