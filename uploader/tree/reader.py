@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 
@@ -87,7 +87,28 @@ def roots_of(connection: sqlite3.Connection) -> dict[int, bytes]:
     return dict(connection.execute("SELECT id, path FROM root"))
 
 
-def row(values: tuple[object, ...], roots: dict[int, bytes]) -> Row:
+def row(values: tuple[Any, ...], roots: dict[int, bytes]) -> Row:
     """From the columns in `COLUMNS`."""
-    named = dict(zip(Row.__struct_fields__, values, strict=True))
-    return msgspec.convert(named | {"root": roots[values[1]]}, Row)  # type: ignore[index]
+    identifier, root, path, size, mtime, mode, state, revision, checksum, session, attempts, code, why, gone, at = (
+        values
+    )
+    return Row(
+        id=identifier,
+        root=roots[root],
+        path=path,
+        size_bytes=size,
+        mtime_ns=mtime,
+        mode=mode,
+        state=_STATES[state],
+        revision=revision,
+        checksum=checksum,
+        session_id=session,
+        attempts=attempts,
+        error_code=code,
+        error_message=why,
+        gone_ms=gone,
+        updated_ms=at,
+    )
+
+
+_STATES = {state.value: state for state in FileState}
