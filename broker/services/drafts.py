@@ -31,6 +31,12 @@ class Draft(Struct, frozen=True, kw_only=True):
     origin: str | None = None
 
     @property
+    def is_put(self) -> bool:
+        """Whether one signature is all that it takes."""
+        facts = self.new.session.facts
+        return not (self.copies or facts.multipart or facts.resumable)
+
+    @property
     def is_signed_afar(self) -> bool:
         """Whether to sign it takes calls to a provider."""
         buckets = [copy.bucket for copy in self.copies] or [self.bucket]

@@ -12,7 +12,7 @@ from functools import partial
 from typing import NamedTuple
 
 from broker.contract import CreateUploadSession
-from broker.domain.errors import BrokerError
+from broker.domain.errors import BrokerError, CredentialsUnavailable
 from broker.domain.keys import shard_of
 from broker.domain.multipart import MAX_PARTS_PER_CALL, PAGE_OF_PARTS
 from broker.domain.principals import ApiKey
@@ -83,6 +83,7 @@ class _Rest:
         self._page = page
         self._recording = asyncio.Lock()  # fair, so the first stretch is the first to be recorded
         self._room = asyncio.Semaphore(CALLS_AT_ONCE)
+        self._silent: dict[str, str] = {}  # where nothing can be signed now, and why
 
     async def of(self, drafts: Mapping[int, Draft]) -> None:
         async with self._recording:
@@ -101,7 +102,7 @@ class _Rest:
         afar = [place for place, draft in drafts.items() if draft.is_signed_afar]
         if not afar:
             return drafts
-        signed = await at_once(SIGNED_AT_ONCE, [partial(self._mint.signed, drafts[place]) for place in afar])
+        signed = await at_once(SIGNED_AT_ONCE, [partial(self._signed_afar, drafts[place]) for place in afar])
         drafts = {**drafts}
         for place, done in zip(afar, signed, strict=True):
             if isinstance(done, BrokerError):
@@ -110,6 +111,19 @@ class _Rest:
             else:
                 drafts[place] = done
         return drafts
+
+    async def _signed_afar(self, draft: Draft) -> Draft:
+        """Who cannot sign for one item keeps no later one waiting: each would cost all of a patience, for the same."""
+        name = draft.bucket.destination.name
+        if not draft.is_put:
+            return await self._mint.signed(draft)
+        if name in self._silent:
+            raise CredentialsUnavailable(self._silent[name])
+        try:
+            return await self._mint.signed(draft)
+        except CredentialsUnavailable as trouble:
+            self._silent[name] = trouble.detail
+            raise
 
     async def _created(self, drafts: Mapping[int, Draft]) -> dict[int, Created | BrokerError]:
         """Shard by shard, so that a step is full; on a shard in order, so that of twins the first one stands."""

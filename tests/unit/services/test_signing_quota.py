@@ -7,12 +7,12 @@ import pytest
 from msgspec.structs import replace
 
 from broker.contract import Level, ResumableUpload, State
-from broker.domain.errors import BrokerError, SigningQuotaExhausted
+from broker.domain.errors import BrokerError, CredentialsUnavailable, SigningQuotaExhausted
 from broker.services.drafts import Minted
 from broker.services.mint_batch import SIGNED_AT_ONCE, Wish
 from tests.memory_bucket import ENFORCED
 from tests.unit.services.house import APP, ORIGIN, PLACE, WISH, House, request_of
-from tests.unit.services.resumables import house_of, uri_of
+from tests.unit.services.resumables import BY_URI, house_of, uri_of
 
 LATER = timedelta(seconds=7)
 
@@ -137,6 +137,29 @@ async def test_a_batch_signs_side_by_side_where_each_signature_is_a_call() -> No
     for answer in answers:
         assert isinstance(answer, Minted)
         house.bucket.send(request_of(answer.upload))
+
+
+async def test_a_batch_waits_once_for_a_provider_that_does_not_answer() -> None:
+    """Each question costs all of a patience: a thousand items would wait for minutes, and their client for nothing."""
+    house = house_of(signs_afar=True)
+    house.bucket.sign_trouble = CredentialsUnavailable("IAM does not answer")
+    asked = 0
+
+    async def hang() -> None:
+        nonlocal asked
+        asked += 1
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+    house.bucket.before_sign = hang
+    wishes = [Wish(WISH, str(number)) for number in range(600)]
+    wishes[590:] = [Wish(replace(BY_URI, strategy="resumable"), f"uri-{number}") for number in range(10)]
+    answers = await house.mint_batch(APP, wishes)
+    assert [*map(strategy_of, answers)] == ["credentials-unavailable"] * 590 + ["resumable"] * 10
+    assert asked <= SIGNED_AT_ONCE
+    house.bucket.sign_trouble = None
+    again = await house.mint_batch(APP, wishes)
+    assert {*map(strategy_of, again)} == {"put", "resumable"}
 
 
 async def test_of_twins_in_a_batch_that_is_signed_afar_the_first_one_stands() -> None:
