@@ -46,6 +46,15 @@ def hcl(blocks: Sequence[Block]) -> str:
     return "\n\n".join(_block(block, "") for block in blocks) + "\n"
 
 
+def resource(kind: str, label: str, attributes: Mapping[str, Value | None], blocks: tuple[Block, ...] = ()) -> Block:
+    return Block("resource", (kind, label), attributes, blocks)
+
+
+def slug(name: str) -> str:
+    """As a label may be spelled."""
+    return re.sub(r"[^A-Za-z0-9_]", "_", name)
+
+
 def variables_in(body: str) -> list[Block]:
     """A declaration of each variable that stands there for what nobody has told us."""
     return [

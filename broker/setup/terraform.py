@@ -14,7 +14,7 @@ import msgspec
 
 from broker.domain.errors import ConfigurationInvalid
 from broker.setup.documents import Documents
-from broker.setup.hcl import Block, Encoded, Expression, Value, hcl, variables_in
+from broker.setup.hcl import Block, Encoded, Expression, Value, hcl, resource, slug, variables_in
 from broker.setup.rights import RIGHTS
 from broker.setup.senders import BusDocuments, QueueDocuments, TopicDocuments
 from broker.setup.terms import Terms
@@ -49,14 +49,14 @@ def _once(resources: Iterable[Block]) -> list[Block]:
 
 
 def _resources(terms: Terms, documents: Documents) -> Iterator[Block]:
-    label = _slug(terms.name)
+    label = slug(terms.name)
     if terms.dialect_name == "aws":
         yield from _identities(terms, documents, label)
     yield from _bucket(terms, documents, label)
     for queue in documents.queues:
-        yield from _queue(queue, _slug(queue.name))
+        yield from _queue(queue, slug(queue.name))
     for topic in documents.topics:
-        yield from _topic(topic, _slug(topic.name))
+        yield from _topic(topic, slug(topic.name))
     for bus in documents.buses:
         yield from _bus(bus, label)
 
@@ -65,9 +65,9 @@ def _identities(terms: Terms, documents: Documents, label: str) -> Iterator[Bloc
     """A role for each that the configuration names; for the other rights a policy to attach."""
     by_name = {role.name: role for role in terms.roles.values()}
     for name, role in by_name.items():
-        yield _resource(
+        yield resource(
             "aws_iam_role",
-            _slug(name),
+            slug(name),
             {
                 "name": name,
                 "max_session_duration": max(3_600, int(role.duration.total_seconds())),
@@ -78,31 +78,31 @@ def _identities(terms: Terms, documents: Documents, label: str) -> Iterator[Bloc
         policy, role_of = _encoded(getattr(documents, right)), terms.roles.get(right)
         name = f"upload-broker-{terms.name}-{right}"
         if role_of is None:
-            yield _resource("aws_iam_policy", f"{label}_{right}", {"name": name, "policy": policy})
+            yield resource("aws_iam_policy", f"{label}_{right}", {"name": name, "policy": policy})
             continue
-        role_id = Expression(f"aws_iam_role.{_slug(role_of.name)}.id")
-        yield _resource("aws_iam_role_policy", f"{label}_{right}", {"name": name, "role": role_id, "policy": policy})
+        role_id = Expression(f"aws_iam_role.{slug(role_of.name)}.id")
+        yield resource("aws_iam_role_policy", f"{label}_{right}", {"name": name, "role": role_id, "policy": policy})
 
 
 def _bucket(terms: Terms, documents: Documents, label: str) -> Iterator[Block]:
     of: dict[str, Value | None] = {"bucket": terms.bucket}
     if documents.bucket_policy is not None:
         policy = _encoded(documents.bucket_policy)
-        yield _resource("aws_s3_bucket_policy", label, {**of, "policy": policy})
+        yield resource("aws_s3_bucket_policy", label, {**of, "policy": policy})
     if documents.cors:
         rules = tuple(Block("cors_rule", attributes=_snake(msgspec.to_builtins(rule))) for rule in documents.cors)
-        yield _resource("aws_s3_bucket_cors_configuration", label, of, rules)
+        yield resource("aws_s3_bucket_cors_configuration", label, of, rules)
     rules = tuple(_lifecycle_rule(rule) for rule in msgspec.to_builtins(documents.lifecycle)["Rules"])
-    yield _resource("aws_s3_bucket_lifecycle_configuration", label, of, rules)
+    yield resource("aws_s3_bucket_lifecycle_configuration", label, of, rules)
     if documents.public_access_block is not None:
         block = _snake(msgspec.to_builtins(documents.public_access_block))
-        yield _resource("aws_s3_bucket_public_access_block", label, {**of, **block})
+        yield resource("aws_s3_bucket_public_access_block", label, {**of, **block})
     if documents.ownership_controls is not None:
         rules = tuple(
             Block("rule", attributes={"object_ownership": rule.object_ownership})
             for rule in documents.ownership_controls.rules
         )
-        yield _resource("aws_s3_bucket_ownership_controls", label, of, rules)
+        yield resource("aws_s3_bucket_ownership_controls", label, of, rules)
     yield from _notification(terms, documents, label)
 
 
@@ -131,14 +131,14 @@ def _notification(terms: Terms, documents: Documents, label: str) -> Iterator[Bl
     bus = True if told.event_bridge_configuration is not None else None
     if queues or topics or bus:
         # S3 tries the policy of queue or topic at once.
-        after = [Expression(f"aws_sqs_queue_policy.{_slug(each.name)}") for each in documents.queues]
-        after += [Expression(f"aws_sns_topic_policy.{_slug(each.name)}") for each in documents.topics if each.policy]
+        after = [Expression(f"aws_sqs_queue_policy.{slug(each.name)}") for each in documents.queues]
+        after += [Expression(f"aws_sns_topic_policy.{slug(each.name)}") for each in documents.topics if each.policy]
         attributes = {"bucket": terms.bucket, "eventbridge": bus, "depends_on": after or None}
-        yield _resource("aws_s3_bucket_notification", label, attributes, (*queues, *topics))
+        yield resource("aws_s3_bucket_notification", label, attributes, (*queues, *topics))
 
 
 def _queue(queue: QueueDocuments, label: str) -> Iterator[Block]:
-    yield _resource(
+    yield resource(
         "aws_sqs_queue",
         label,
         {
@@ -148,9 +148,9 @@ def _queue(queue: QueueDocuments, label: str) -> Iterator[Block]:
         },
     )
     url = Expression(f"aws_sqs_queue.{label}.id")
-    yield _resource("aws_sqs_queue_policy", label, {"queue_url": url, "policy": _encoded(queue.policy)})
+    yield resource("aws_sqs_queue_policy", label, {"queue_url": url, "policy": _encoded(queue.policy)})
     name = f"upload-broker-{queue.name}-receive"
-    yield _resource("aws_iam_policy", f"{label}_receive", {"name": name, "policy": _encoded(queue.receiver)})
+    yield resource("aws_iam_policy", f"{label}_receive", {"name": name, "policy": _encoded(queue.receiver)})
 
 
 def _topic(topic: TopicDocuments, label: str) -> Iterator[Block]:
@@ -158,10 +158,10 @@ def _topic(topic: TopicDocuments, label: str) -> Iterator[Block]:
     if topic.policy is None:
         return
     version = int(topic.attributes["SignatureVersion"])
-    yield _resource("aws_sns_topic", label, {"name": topic.name, "signature_version": version})
+    yield resource("aws_sns_topic", label, {"name": topic.name, "signature_version": version})
     arn = Expression(f"aws_sns_topic.{label}.arn")
-    yield _resource("aws_sns_topic_policy", label, {"arn": arn, "policy": _encoded(topic.policy)})
-    yield _resource(
+    yield resource("aws_sns_topic_policy", label, {"arn": arn, "policy": _encoded(topic.policy)})
+    yield resource(
         "aws_sns_topic_subscription",
         label,
         {"topic_arn": arn, "protocol": "https", "endpoint": topic.endpoint, "endpoint_auto_confirms": True},
@@ -169,14 +169,14 @@ def _topic(topic: TopicDocuments, label: str) -> Iterator[Block]:
 
 
 def _bus(bus: BusDocuments, label: str) -> Iterator[Block]:
-    yield _resource("aws_cloudwatch_event_rule", label, {"name": bus.name, "event_pattern": Encoded(dict(bus.pattern))})
-    yield _resource(
+    yield resource("aws_cloudwatch_event_rule", label, {"name": bus.name, "event_pattern": Encoded(dict(bus.pattern))})
+    yield resource(
         "aws_cloudwatch_event_connection",
         label,
         {"name": bus.name, "authorization_type": "API_KEY"},
         (Block("auth_parameters", blocks=(Block("api_key", attributes={"key": bus.key_header, "value": bus.key}),)),),
     )
-    yield _resource(
+    yield resource(
         "aws_cloudwatch_event_api_destination",
         label,
         {
@@ -188,13 +188,13 @@ def _bus(bus: BusDocuments, label: str) -> Iterator[Block]:
         },
     )
     role, arn = f"{label}_events", Expression(f"aws_iam_role.{label}_events.arn")
-    yield _resource("aws_iam_role", role, {"name": f"{bus.name}-events", "assume_role_policy": _encoded(bus.trust)})
-    yield _resource(
+    yield resource("aws_iam_role", role, {"name": f"{bus.name}-events", "assume_role_policy": _encoded(bus.trust)})
+    yield resource(
         "aws_iam_role_policy",
         role,
         {"name": bus.name, "role": Expression(f"aws_iam_role.{role}.id"), "policy": _encoded(bus.policy)},
     )
-    yield _resource(
+    yield resource(
         "aws_cloudwatch_event_target",
         label,
         {
@@ -203,10 +203,6 @@ def _bus(bus: BusDocuments, label: str) -> Iterator[Block]:
             "role_arn": arn,
         },
     )
-
-
-def _resource(kind: str, label: str, attributes: Mapping[str, Value | None], blocks: tuple[Block, ...] = ()) -> Block:
-    return Block("resource", (kind, label), attributes, blocks)
 
 
 def _encoded(document: object) -> Encoded:
@@ -220,7 +216,3 @@ def _snake(members: Mapping[str, Value]) -> dict[str, Value | None]:
 def _snaked(name: str) -> str:
     """`MaxAgeSeconds` as the provider spells it."""
     return "id" if name == "ID" else re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
-
-
-def _slug(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_]", "_", name)

@@ -1,13 +1,12 @@
 """The site of a destination in Google Cloud Storage, as `check` tries it."""
 
-from collections.abc import Mapping
 from typing import Final
 
 import aiohttp
 
 from broker.checks.gcs.operator import Operator, looker
 from broker.checks.gcs.site import GcsSite
-from broker.checks.needs import Right
+from broker.checks.gcs.troubles import ACCOUNTS
 from broker.domain.errors import ConfigurationInvalid
 from broker.ports import Bucket, Clock
 from broker.settings import GcsDestination
@@ -15,12 +14,10 @@ from broker.storage.gcs.caller import GcsCaller
 from broker.storage.gcs.endpoint import Endpoint
 from broker.wiring.gcs import CALL_TIMEOUT
 from broker.wiring.google import GoogleKeyring
-from broker.wiring.google import Right as Account
 
 # OAuth 2.0 Scopes for Google APIs: what the broker itself may do in the store, were it allowed to.
 _STORAGE: Final = ("https://www.googleapis.com/auth/devstorage.full_control",)
 _CREDENTIALS, _IAM = "iamcredentials.googleapis.com", "iam.googleapis.com"
-_RIGHTS: Final[Mapping[Right, Account]] = {"write": "writer", "read": "reader", "remove": "janitor"}
 _NOBODY: Final = "none of our accounts may look"
 
 
@@ -44,7 +41,7 @@ def gcs_site(
         iam=GcsCaller(http=http, endpoint=iam, clock=clock, timeout=CALL_TIMEOUT),
         source=google.source(place.source, at),
         in_storage=google.source(place.source, at, _STORAGE),
-        unscoped={right: google.tokens(name, of, place, http, _STORAGE) for right, of in _RIGHTS.items()},
+        unscoped={right: google.tokens(name, of, place, http, _STORAGE) for right, of in ACCOUNTS.items()},
         accounts=place,
         origins=origins,
         operator=_operator(place) if is_operator else _NOBODY,

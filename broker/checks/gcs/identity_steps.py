@@ -16,17 +16,15 @@ from broker.checks.needs import Right
 from broker.checks.steps import Step
 from broker.domain.errors import CredentialsUnavailable, SigningQuotaExhausted
 from broker.storage.gcs.endpoint import bucket_path
+from broker.storage.gcs.permissions import CREATE, DELEGATION, DELETE, GET, IMPERSONATION, LIST
 from broker.storage.gcs.tokens import AccessTokens
 
-_TOKEN, _SIGN = "iam.serviceAccounts.getAccessToken", "iam.serviceAccounts.signBlob"
-_LINK: Final = "iam.serviceAccounts.implicitDelegation"
-_USES: Final[dict[Right, tuple[str, ...]]] = {"write": (_TOKEN, _SIGN), "read": (_TOKEN, _SIGN), "remove": (_TOKEN,)}
-_PROBED: Final = ("storage.objects.create", "storage.objects.delete", "storage.objects.get", "storage.objects.list",
-                  "storage.objects.update", "storage.buckets.update", "storage.buckets.setIamPolicy")  # fmt: skip
+_PROBED: Final = (CREATE, DELETE, GET, LIST, "storage.objects.update", "storage.buckets.update",
+                  "storage.buckets.setIamPolicy")  # fmt: skip
 _MAY: Final[dict[Right, frozenset[str]]] = {
-    "write": frozenset({"storage.objects.create"}),
-    "read": frozenset({"storage.objects.get"}),
-    "remove": frozenset({"storage.objects.list", "storage.objects.delete"}),
+    "write": frozenset({CREATE}),
+    "read": frozenset({GET}),
+    "remove": frozenset({LIST, DELETE}),
 }
 
 
@@ -46,8 +44,8 @@ async def source(bench: GcsBench) -> Finding:
 async def impersonation(bench: GcsBench) -> Finding:
     """What IAM itself says that we may do with each account, or with the first delegate."""
     site = bench.site
-    asked = {site.delegates[0]: (_LINK,)} if site.delegates else {
-        site.accounts[right]: uses for right, uses in _USES.items()
+    asked = {site.delegates[0]: DELEGATION} if site.delegates else {
+        account: IMPERSONATION[ACCOUNTS[right]] for right, account in site.accounts.items()
     }  # fmt: skip
     for account, uses in asked.items():
         path = f"/v1/projects/-/serviceAccounts/{account}:testIamPermissions"

@@ -12,6 +12,7 @@ from broker.checks.needs import Need, Right
 from broker.domain.errors import BrokerError, ConfigurationInvalid
 from broker.domain.objects import CAPSULE_FIELD
 from broker.ports import Bucket
+from broker.storage.gcs import permissions
 from broker.storage.gcs.caller import GcsCaller
 from broker.storage.gcs.dialect import VERIFIED
 from broker.storage.gcs.endpoint import Endpoint, object_path, xml_path
@@ -20,11 +21,11 @@ from broker.storage.gcs.signer import METADATA_PREFIX, GcsGetSigner, GcsPutSigne
 from broker.storage.gcs.store import GcsObjectHead, GcsObjectRemover
 from broker.storage.gcs.tokens import AccessTokens
 
-PUT: Final = Need(right="write", actions=("storage.objects.create",))
-HEAD: Final = Need(right="read", actions=("storage.objects.get",))
-LIST: Final = Need(right="remove", actions=("storage.objects.list",), is_on_bucket=True)
-MISSING: Final = Need(right="read", actions=("storage.objects.list",), is_on_bucket=True)
-REMOVE: Final = Need(right="remove", actions=("storage.objects.delete",))
+PUT: Final = Need(right="write", actions=(permissions.CREATE,))
+HEAD: Final = Need(right="read", actions=(permissions.GET,))
+LIST: Final = Need(right="remove", actions=(permissions.LIST,), is_on_bucket=True)
+MISSING: Final = Need(right="read", actions=(permissions.LIST,), is_on_bucket=True)
+REMOVE: Final = Need(right="remove", actions=(permissions.DELETE,))
 
 
 class GcsAccounts(Protocol):

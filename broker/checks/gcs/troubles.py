@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Final
 
 from broker.checks.findings import Finding, failed
 from broker.checks.needs import Need, Right
+from broker.storage.gcs.permissions import Account
 
 if TYPE_CHECKING:
     from broker.checks.gcs.site import GcsSite
 
-ACCOUNTS: Final[Mapping[Right, str]] = {"write": "writer", "read": "reader", "remove": "janitor"}
+ACCOUNTS: Final[Mapping[Right, Account]] = {"write": "writer", "read": "reader", "remove": "janitor"}
 
 _STATUS: Final = re.compile(r"answers (\d{3})(?: ([A-Za-z0-9.]+))?")  # as `broker.storage.gcs.caller.trouble` spells it
 _FIXES: Final[Mapping[str, str]] = {

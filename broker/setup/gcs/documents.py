@@ -13,7 +13,7 @@ from broker.setup.gcs.rights import (
 )
 from broker.setup.gcs.safeguards import BucketSettings, bucket_settings
 from broker.setup.gcs.senders import Notification, SubscriptionDocument, Topic, notification, subscriptions, topic
-from broker.setup.gcs.terms import GcsTerms
+from broker.setup.gcs.terms import GcsTerms, Push
 
 
 class GcsDocuments(Struct, frozen=True, kw_only=True):
@@ -57,6 +57,6 @@ def _notes(terms: GcsTerms) -> tuple[str, ...]:
     notes += [
         f"The project of {each.subscription} must let Pub/Sub make tokens as {each.caller}."
         for each in terms.subscriptions
-        if hasattr(each, "caller")
+        if isinstance(each, Push)
     ]
     return tuple(notes)

@@ -13,20 +13,14 @@ from typing import Final
 from msgspec import Struct
 
 from broker.setup.gcs.terms import BROKER, GcsTerms, member, project_of
+from broker.storage.gcs.permissions import CREATE, DELEGATION, DELETE, GET, IMPERSONATION, LIST
 
 PERMISSIONS: Final[Mapping[str, tuple[str, ...]]] = {
-    "writer": ("storage.objects.create",),
-    "reader": ("storage.objects.get",),
-    "janitor": ("storage.objects.delete",),
-    "lister": ("storage.objects.list",),
+    "writer": (CREATE,),
+    "reader": (GET,),
+    "janitor": (DELETE,),
+    "lister": (LIST,),
 }
-# What the broker itself may do with each: the janitor signs nothing.
-IMPERSONATION: Final[Mapping[str, tuple[str, ...]]] = {
-    "writer": ("iam.serviceAccounts.getAccessToken", "iam.serviceAccounts.signBlob"),
-    "reader": ("iam.serviceAccounts.getAccessToken", "iam.serviceAccounts.signBlob"),
-    "janitor": ("iam.serviceAccounts.getAccessToken",),
-}
-DELEGATION: Final = ("iam.serviceAccounts.implicitDelegation",)
 
 
 class Role(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -98,8 +92,8 @@ def account_bindings(terms: GcsTerms) -> tuple[AccountBinding, ...]:
 
 
 def _uses(terms: GcsTerms) -> Iterator[tuple[str, Role]]:
-    for right, account in terms.accounts.items():
-        permissions = IMPERSONATION[right]
+    for right, permissions in IMPERSONATION.items():
+        account = terms.accounts[right]
         yield account, _role(project_of(account), "signer" if len(permissions) > 1 else "impersonator", permissions)
 
 

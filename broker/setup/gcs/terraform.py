@@ -8,7 +8,6 @@ access of a bucket in the bucket's own resource, where they stand here as a comm
 Google by the makers of this; tests parse it and compare it with JSON.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
@@ -17,7 +16,7 @@ from broker.setup.gcs.documents import GcsDocuments
 from broker.setup.gcs.rights import Binding, Condition, Role
 from broker.setup.gcs.senders import SubscriptionDocument
 from broker.setup.gcs.terms import GcsTerms
-from broker.setup.hcl import Block, Expression, Value, hcl, variables_in
+from broker.setup.hcl import Block, Expression, Value, hcl, resource, slug, variables_in
 
 _SOURCE = {"source": "hashicorp/google", "version": ">= 6.0, < 8.0"}
 _PROVIDER = Block("terraform", blocks=(Block("required_providers", attributes={"google": _SOURCE}),))
@@ -82,16 +81,16 @@ def _role(role: Role) -> Block:
         "title": role.title,
         "permissions": role.included_permissions,
     }
-    return _resource("google_project_iam_custom_role", _slug(f"{role.project}_{role.role_id}"), attributes)
+    return resource("google_project_iam_custom_role", slug(f"{role.project}_{role.role_id}"), attributes)
 
 
 def _resources(terms: GcsTerms, documents: GcsDocuments, roles: Sequence[Role]) -> Iterator[Block]:
-    made = {role.name: Expression(f"google_project_iam_custom_role.{_slug(f'{role.project}_{role.role_id}')}.name")
+    made = {role.name: Expression(f"google_project_iam_custom_role.{slug(f'{role.project}_{role.role_id}')}.name")
             for role in roles}  # fmt: skip
     for binding in documents.bindings:
         of: Attributes = {"bucket": terms.bucket, "role": made[binding.role], "member": binding.member}
-        label = _slug(f"{terms.name}_{binding.role.rpartition('/')[2]}")
-        yield _resource("google_storage_bucket_iam_member", label, of, _condition(binding.condition))
+        label = slug(f"{terms.name}_{binding.role.rpartition('/')[2]}")
+        yield resource("google_storage_bucket_iam_member", label, of, _condition(binding.condition))
     for each in documents.account_bindings:
         project = each.service_account.partition("@")[2].partition(".")[0]
         to: Attributes = {
@@ -99,8 +98,8 @@ def _resources(terms: GcsTerms, documents: GcsDocuments, roles: Sequence[Role]) 
             "role": made[each.role],
             "member": each.member,
         }
-        label = _slug(f"{each.service_account}_{each.role.rpartition('/')[2]}_{each.member.partition(':')[2]}")
-        yield _resource("google_service_account_iam_member", label, to)
+        label = slug(f"{each.service_account}_{each.role.rpartition('/')[2]}_{each.member.partition(':')[2]}")
+        yield resource("google_service_account_iam_member", label, to)
     yield from _senders(terms, documents)
 
 
@@ -109,11 +108,11 @@ def _senders(terms: GcsTerms, documents: GcsDocuments) -> Iterator[Block]:
     if topic is None or told is None:
         return
     _, project, _, name = topic.name.split("/")
-    label = _slug(name)
-    yield _resource("google_pubsub_topic", label, {"project": project, "name": name})
+    label = slug(name)
+    yield resource("google_pubsub_topic", label, {"project": project, "name": name})
     topic_id = Expression(f"google_pubsub_topic.{label}.id")
     for binding in topic.bindings:
-        yield _resource("google_pubsub_topic_iam_member", label, {"topic": topic_id, **_granted(binding)})
+        yield resource("google_pubsub_topic_iam_member", label, {"topic": topic_id, **_granted(binding)})
     attributes: Attributes = {
         "bucket": terms.bucket,
         "topic": topic_id,
@@ -122,14 +121,14 @@ def _senders(terms: GcsTerms, documents: GcsDocuments) -> Iterator[Block]:
         "payload_format": told.payload_format,
         "depends_on": [Expression(f"google_pubsub_topic_iam_member.{label}")],
     }
-    yield _resource("google_storage_notification", _slug(terms.name), attributes)
+    yield resource("google_storage_notification", slug(terms.name), attributes)
     for each in documents.subscriptions:
         yield from _subscription(each, topic_id)
 
 
 def _subscription(given: SubscriptionDocument, topic_id: Expression) -> Iterator[Block]:
     _, project, _, name = given.name.split("/")
-    label = _slug(name)
+    label = slug(name)
     push = given.push_config
     blocks: tuple[Block, ...] = ()
     if push is not None:
@@ -141,11 +140,11 @@ def _subscription(given: SubscriptionDocument, topic_id: Expression) -> Iterator
         "topic": topic_id,
         "ack_deadline_seconds": given.ack_deadline_seconds,
     }
-    yield _resource("google_pubsub_subscription", label, attributes, blocks)
+    yield resource("google_pubsub_subscription", label, attributes, blocks)
     for binding in given.bindings:
         of = Expression(f"google_pubsub_subscription.{label}.name")
         attributes = {"project": project, "subscription": of, **_granted(binding)}
-        yield _resource("google_pubsub_subscription_iam_member", label, attributes)
+        yield resource("google_pubsub_subscription_iam_member", label, attributes)
 
 
 def _granted(binding: Binding) -> dict[str, Value]:
@@ -154,11 +153,3 @@ def _granted(binding: Binding) -> dict[str, Value]:
 
 def _condition(condition: Condition | None) -> tuple[Block, ...]:
     return () if condition is None else (Block("condition", attributes=msgspec.structs.asdict(condition)),)
-
-
-def _resource(kind: str, label: str, attributes: Attributes, blocks: tuple[Block, ...] = ()) -> Block:
-    return Block("resource", (kind, label), attributes, blocks)
-
-
-def _slug(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_]", "_", name)
