@@ -6,9 +6,12 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from msgspec import Struct
+
+if TYPE_CHECKING:
+    from uploader.transfer.meter import TreeMeter
 
 Phase = Literal["hashing", "sending", "waiting", "reading"]
 
@@ -217,3 +220,114 @@ class Silent:
 
     def on_meter(self, meter: Meter) -> None:
         pass
+
+
+class TreeEvent(Struct, frozen=True, kw_only=True, tag_field="event", omit_defaults=True):
+    """Something happened to an upload of trees, or to one file in it. Names are as `words.shown` shows them."""
+
+
+class TreeBegan(TreeEvent, frozen=True, kw_only=True, tag="tree.began"):
+    """`nice` says which priority of CPU and I/O it runs at; `mode`, `wait` and `jobs` are as they were ordered."""
+
+    roots: list[str]
+    manifest: str
+    broker: str
+    destinations: list[str]
+    batch: str = ""
+    nice: str = ""
+    mode: str = "concurrent"
+    wait: str = "verified"
+    jobs: int = 0
+
+
+class TreeScanned(TreeEvent, frozen=True, kw_only=True, tag="tree.scanned"):
+    files: int
+    size_bytes: int
+    unchanged: int
+    skipped: int
+    vanished: int
+    seconds: float
+
+
+class TreeProgressed(TreeEvent, frozen=True, kw_only=True, omit_defaults=False, tag="tree.progressed"):
+    """The numbers of `transfer.meter.TreeMeter`, and what a view makes of them. `sent_bytes` counts what is under way,
+    too; `eta_seconds` is null while nobody can know."""
+
+    is_scanned: bool
+    found_files: int
+    found_bytes: int
+    unchanged_files: int
+    todo_files: int
+    todo_bytes: int
+    sent_files: int
+    sent_bytes: int
+    resent_bytes: int
+    verified_files: int
+    verified_bytes: int
+    failed_files: int
+    skipped_files: int
+    vanished_files: int
+    concurrency: int
+    limit: int
+    seconds: float
+    files_per_second: float
+    bytes_per_second: float
+    eta_seconds: float | None
+
+
+class TreeSlowed(TreeEvent, frozen=True, kw_only=True, tag="tree.slowed"):
+    """There are fewer requests at a time now, because of `why`."""
+
+    why: str
+    concurrency: int
+
+
+class FileVerified(TreeEvent, frozen=True, kw_only=True, tag="file.verified"):
+    path: str
+    session_id: str
+    size_bytes: int
+
+
+class FileFailed(TreeEvent, frozen=True, kw_only=True, tag="file.failed"):
+    path: str
+    code: str
+    message: str
+    session_id: str | None = None
+
+
+class TreeFinished(TreeEvent, frozen=True, kw_only=True, omit_defaults=False, tag="tree.finished"):
+    """How the run ended. `unsettled_files` were sent, but nobody has looked at them yet; `pending_files` were not.
+
+    :ivar failures: the first of them; the manifest has all.
+    """
+
+    exit_code: int
+    manifest: str
+    seconds: float
+    sending_seconds: float
+    unchanged_files: int
+    sent_files: int
+    sent_bytes: int
+    resent_bytes: int
+    verified_files: int
+    verified_bytes: int
+    unsettled_files: int
+    pending_files: int
+    failed_files: int
+    skipped_files: int
+    vanished_files: int
+    failures: list[FileFailed] = []
+
+
+class TreeObserver(Protocol):
+    """Somebody who looks on an upload of trees. Called on the event loop, so an answer is quick.
+
+    :ivar wants_files: tell of each file that is verified, too; it costs something.
+    """
+
+    wants_files: bool
+
+    def on_event(self, event: TreeEvent) -> None: ...
+
+    def on_tree(self, meter: "TreeMeter") -> None:
+        """It begins; the meter is alive until its `tree.finished`, or until the run ends with an error."""

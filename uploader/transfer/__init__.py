@@ -1,0 +1,1 @@
+"""A manifest's files to the bucket."""
