@@ -1,12 +1,8 @@
-"""`uploader status | failures | retry | export` over a manifest.
-
-Not in the command line yet: `put` fills no manifest today. `BATCH_COMMANDS` is what to add once it does; `status` then
-is what `uploader status` does without a session id.
-"""
+"""`uploader failures | retry | export` over a manifest; `status` has a room of its own."""
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import update_wrapper
 from pathlib import Path
@@ -15,22 +11,17 @@ from typing import Any, TextIO
 import click
 import msgspec
 
-from uploader.errors import EXIT_FAILED, EXIT_UNREACHABLE, UploaderError
+from uploader.commands.options import BrokerOption
+from uploader.errors import EXIT_FAILED, UploaderError
 from uploader.resume import state_directory
+from uploader.tree.errors import ManifestUnusable
 from uploader.tree.identity import Identity
 from uploader.tree.manifest import Manifest
 from uploader.tree.reader import Reader
 from uploader.tree.rows import Row
 from uploader.tree.states import FileState
-from uploader.tree.words import Status, failure_line, status_lines, write_csv, write_json
+from uploader.tree.words import failure_line, shown, write_csv, write_json
 
-EXIT_CODES = """\b
-Exit codes:
-  0    every file is verified, or was passed over
-  1    some have failed; or the manifest cannot be read, or another process is at work on it
-  2    wrong usage
-  4    nothing has failed, but some are not verified yet
-"""
 EXIT_CODES_READ = """\b
 Exit codes:
   0    done
@@ -57,56 +48,57 @@ def manifest_options(command: Callable[..., None]) -> Callable[..., None]:
         batch: str | None,
         **rest: Any,
     ) -> None:
-        command(manifest=manifest or _manifest(paths, broker, destinations, batch or ""), **rest)
+        command(manifest=manifest or manifest_of(paths, broker, destinations, batch or ""), **rest)
 
-    named = click.option("--manifest", type=click.Path(path_type=Path, dir_okay=False), help="Instead of all these.")
-    labelled = click.option("--batch", help="As it was given to put.")
-    destined = click.option(
-        "--destination", "destinations", multiple=True, metavar="NAME", help="As it was given to put."
-    )
-    addressed = click.option("--broker", envvar="BROKER_URL", metavar="URL", help="Or BROKER_URL.")
+    addressed = click.option("--broker", cls=BrokerOption, envvar="BROKER_URL", metavar="URL", help="Or BROKER_URL.")
     located = click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="[PATH]...")
     found: Callable[..., None] = update_wrapper(find, command)  # with the options that it has already
-    return located(addressed(destined(labelled(named(found)))))
+    return located(addressed(identity_options(found)))
 
 
-def _manifest(paths: tuple[Path, ...], broker: str | None, destinations: tuple[str, ...], batch: str) -> Path:
+def identity_options(command: Callable[..., None]) -> Callable[..., None]:
+    """What was said to put beside its paths; what the configuration says to put counts here, too."""
+    named = click.option("--manifest", type=click.Path(path_type=Path, dir_okay=False), help="Instead of all these.")
+    labelled = click.option("--batch", envvar="UPLOADER_PUT_BATCH", help="As it was given to put.")
+    destined = click.option(
+        "--destination",
+        "destinations",
+        multiple=True,
+        envvar="UPLOADER_PUT_DESTINATION",
+        metavar="NAME",
+        help="As it was given to put.",
+    )
+    return destined(labelled(named(command)))
+
+
+def manifest_of(paths: Sequence[Path], broker: str | None, destinations: tuple[str, ...], batch: str) -> Path:
+    """The file for these words of put.
+
+    :raises UsageError: they do not say which.
+    :raises SystemExit: there is none; said.
+    """
     if not paths or broker is None:
         raise click.UsageError("name the manifest, or the broker and the paths that were given to put")
     try:
-        return Identity.of(broker, destinations, batch, paths).manifest(state_directory(os.environ))
+        found = Identity.of(broker, destinations, batch, paths).manifest(state_directory(os.environ))
     except (ValueError, RuntimeError) as exc:  # RuntimeError: a user without a home directory
         raise click.UsageError(str(exc)) from exc
+    with said():
+        if not found.exists():
+            named = ", ".join(shown(os.fsencode(path)) for path in paths)
+            where = f"to {', '.join(destinations) or 'the default destination'} by {broker}, batch {batch or '-'}"
+            raise ManifestUnusable(f"{named}: there is no such manifest: no put of these paths {where}")
+    return found
 
 
 @contextmanager
-def _said() -> Iterator[None]:
+def said() -> Iterator[None]:
     """Errors of ours as one sentence and an exit code."""
     try:
         yield
     except UploaderError as exc:
         click.echo(f"error: {exc.message}", err=True)
         sys.exit(exc.exit_code)
-
-
-@click.command(epilog=EXIT_CODES)
-@manifest_options
-@click.option("--json", "is_json", is_flag=True, help="One JSON object on stdout.")
-def status(manifest: Path, is_json: bool) -> None:
-    """Print how many files and bytes are in which state. It may be asked while put is at work.
-
-    \b
-    Example:
-      uploader status photos --batch 2026-11-20
-      uploader status --manifest photos.sqlite --json
-    """
-    with _said(), Reader.open(manifest) as reader:
-        found = Status.of(reader.about(), reader.counts(), reader.gone())
-    click.echo(msgspec.json.encode(found) if is_json else "\n".join(status_lines(found)))
-    if found.failed:
-        sys.exit(EXIT_FAILED)
-    if not found.is_finished:
-        sys.exit(EXIT_UNREACHABLE)
 
 
 @click.command(epilog=EXIT_CODES_FAILURES)
@@ -120,7 +112,7 @@ def failures(manifest: Path, is_all: bool, is_json: bool) -> None:
     Example:
       uploader failures photos --batch 2026-11-20
     """
-    with _said(), Reader.open(manifest) as reader:
+    with said(), Reader.open(manifest) as reader:
         rows = reader.rows(REASONS if is_all else (FileState.FAILED,))
         if is_json:
             write_json(rows, sys.stdout)
@@ -142,7 +134,7 @@ def retry(manifest: Path, codes: tuple[str, ...], is_json: bool) -> None:
     Example:
       uploader retry photos --batch 2026-11-20 --code store-refused
     """
-    with _said(), Manifest.open(manifest) as opened:
+    with said(), Manifest.open(manifest) as opened:
         number = opened.retry(codes).result()
     if is_json:
         click.echo(msgspec.json.encode({"files": number}))
@@ -169,8 +161,5 @@ def export(manifest: Path, states: tuple[str, ...], is_json: bool, output: TextI
       uploader export photos --batch 2026-11-20 --state verified --csv -o photos.csv
     """
     write: Callable[[Iterator[Row], TextIO], None] = write_json if is_json else write_csv
-    with _said(), Reader.open(manifest) as reader:
+    with said(), Reader.open(manifest) as reader:
         write(reader.rows([FileState(each) for each in states]), output)
-
-
-BATCH_COMMANDS = (status, failures, retry, export)

@@ -1,31 +1,14 @@
-"""`uploader status` and `uploader get`."""
+"""`uploader get`."""
 
 from pathlib import Path
 
 import click
 
-from uploader.commands.options import EXIT_CODES, broker_options, checked_id, checked_ids, uploader_of
+from uploader.commands.options import EXIT_CODES, broker_options, checked_id, uploader_of
 from uploader.commands.running import run
 from uploader.download import DownloadResult
 from uploader.progress import choose_view, ticking
-from uploader.report import download_line, downloaded_event, status_json, status_text
-
-
-@click.command(epilog=EXIT_CODES)
-@click.argument("session_ids", nargs=-1, required=True, callback=checked_ids, metavar="SESSION_ID...")
-@broker_options
-@click.option("--json", "is_json", is_flag=True, help="One JSON object a session and line.")
-def status(session_ids: tuple[str, ...], broker: str, key_file: Path | None, is_json: bool) -> None:
-    """Print state and timeline of sessions."""
-    uploader = uploader_of(broker, key_file)
-    show = status_json if is_json else status_text
-
-    async def work() -> None:
-        async with uploader:
-            for session_id in session_ids:
-                click.echo(show(await uploader.status(session_id)))
-
-    run(work(), choose_view(is_json=is_json), "status")
+from uploader.report import download_line, downloaded_event
 
 
 @click.command(epilog=EXIT_CODES)

@@ -15,12 +15,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tree_manifests import BROKER, failed, identity, mark, minted, opened, scan, verify, write
 
-from uploader.commands.batch import BATCH_COMMANDS
+from uploader.commands.batch import export, failures, retry
+from uploader.commands.status import status
 from uploader.tree.manifest import Manifest
 from uploader.tree.rows import Minted
 from uploader.tree.sample import ODD_NAMES, Sample
 from uploader.tree.words import shown
 
+BATCH_COMMANDS = (status, failures, retry, export)
 commands = click.Group(commands=list(BATCH_COMMANDS))
 
 
