@@ -559,6 +559,30 @@ class StatusRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     ids: Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(min_length=1, max_length=MAX_BATCH)]
 
 
+class CompleteUploads(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `POST /upload-sessions/completion`."""
+
+    ids: Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(min_length=1, max_length=MAX_BATCH)]
+
+
+class CompletionOrProblem(Struct, frozen=True, kw_only=True):
+    """One item's answer: `session` or `problem`.
+
+    `is_looked_at`: the session is settled, or the store was asked after the call came: a session that is still
+    `pending` has nothing there, or not all of its parts. Where it is false, ask again after a second.
+    """
+
+    session: UploadSession | msgspec.UnsetType = msgspec.UNSET
+    problem: Problem | msgspec.UnsetType = msgspec.UNSET
+    is_looked_at: bool
+
+
+class CompletionsOrProblems(Struct, frozen=True, kw_only=True):
+    """What became of each upload, in the order of the request."""
+
+    sessions: list[CompletionOrProblem]
+
+
 class SessionPage(Struct, frozen=True, kw_only=True):
     """A page of one's own sessions, newest first; without `cursor` it is the last one."""
 

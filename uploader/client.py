@@ -25,6 +25,7 @@ from broker.contract import (
 from uploader.errors import BrokerRefused, Unreachable
 from uploader.retry import RetryPolicy, parse_retry_after
 from uploader.sender import describe, read_body
+from uploader.standings import Told, told_of
 
 T = TypeVar("T")
 
@@ -89,6 +90,18 @@ class BrokerClient:
         body = msgspec.json.encode(CompleteUpload(destination=destination))
         reply = await self._call("POST", f"upload-sessions/{session_id}/completion", body, notify)
         return _decode(reply, UploadSession), reply.retry_after
+
+    async def complete_many(self, ids: Sequence[str], notify: Notify) -> list[Told]:
+        """Tell the broker that the bytes of these, at most 1,000, may be there; in order, what each has come to."""
+        return await self._many("completion", ids, notify)
+
+    async def statuses(self, ids: Sequence[str], notify: Notify) -> list[Told]:
+        """Where these stand, at most 1,000, in order, without a look at any store."""
+        return await self._many("status", ids, notify)
+
+    async def _many(self, what: str, ids: Sequence[str], notify: Notify) -> list[Told]:
+        reply = await self._call("POST", f"upload-sessions/{what}", msgspec.json.encode({"ids": ids}), notify)
+        return told_of(ids, reply.body)
 
     async def get(self, session_id: str, notify: Notify) -> UploadSession:
         return await self._session("GET", session_id, "", notify)
@@ -160,7 +173,8 @@ def _verb(method: str, path: str) -> str:
         "upload": "re-mint",
         "completion": "complete",
         "parts": "mint parts",
-    }.get("".join(tail), "mint")
+        "status": "ask",
+    }.get(path.rpartition("/")[2], "mint")
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from broker.domain.tokens import Tokens
 from broker.ports import ApiKeys, Clock, Listeners, Listings, Schedule, Sessions
 from broker.services.abort import Abort
 from broker.services.complete import Complete
+from broker.services.complete_many import CompleteMany
 from broker.services.erase import Erase
 from broker.services.finish import FinishJob, ReleaseJob
 from broker.services.lease import LeaseJobs, RenewLease
@@ -51,6 +52,7 @@ class UseCases:
     mint: Mint
     mint_batch: MintBatch
     survey_many: SurveyMany
+    complete_many: CompleteMany
     listings: Listings
     turns: Turns
     remint: Remint
@@ -103,7 +105,13 @@ def create_app(use_cases: UseCases, *, lifespan: Sequence[Lifespan] = ()) -> Lit
         tokens=do.tokens,
         keys=do.keys,
     )
-    batches = Batches(mint_batch=do.mint_batch, survey_many=do.survey_many, listings=do.listings, turns=do.turns)
+    batches = Batches(
+        mint_batch=do.mint_batch,
+        survey_many=do.survey_many,
+        complete_many=do.complete_many,
+        listings=do.listings,
+        turns=do.turns,
+    )
     jobs = Jobs(lease=do.lease, renew=do.renew, finish=do.finish, release=do.release, keys=do.keys)
     notifications = Notifications(notify=do.notify)
     session_events = SessionEvents(watch=do.watch, listeners=do.listeners, clock=do.clock)

@@ -1,4 +1,4 @@
-"""Many upload sessions by one call: a batch to mint, the status of many, a listing of one's own.
+"""Many upload sessions by one call: a batch to mint, the status or the end of many, a listing of one's own.
 
 A call for a thousand is worked off in turns, so that calls for one are served in between. What is wrong with one item
 is answered in its place.
@@ -19,13 +19,15 @@ from broker.api.batch_bodies import items_of, placed, readable, wish_of
 from broker.api.bodies import JsonBody, origin_of, read_json
 from broker.api.listing_query import cursor_of, position_in, read_query
 from broker.api.mounting import mount
-from broker.api.operations import BATCH, LISTING, STATUSES
+from broker.api.operations import BATCH, COMPLETE_MANY, LISTING, STATUSES
 from broker.api.problems import ROWS, problem
 from broker.api.schemas import minted, summary
-from broker.contract import SessionOrProblem, SessionPage, StatusRequest
+from broker.contract import CompleteUploads, CompletionOrProblem, SessionOrProblem, SessionPage, StatusRequest
 from broker.domain.errors import BrokerError, InvalidInput, SessionNotFound
 from broker.domain.principals import ApiKey
 from broker.ports import Listings, Selection
+from broker.services.complete_many import Answer as Completion
+from broker.services.complete_many import CompleteMany
 from broker.services.drafts import Minted
 from broker.services.mint_batch import MintBatch, Wish
 from broker.services.survey_many import SurveyMany
@@ -34,6 +36,7 @@ from broker.services.turns import Turns, pieces
 ANSWERS_A_TURN = 32  # ours: some 0.1 ms of JSON
 
 _STATUSES = JsonBody(StatusRequest)
+_COMPLETE = JsonBody(CompleteUploads)
 _encode = msgspec.json.Encoder().encode
 _log = logging.getLogger("broker.api")
 
@@ -42,6 +45,7 @@ _log = logging.getLogger("broker.api")
 class Batches:
     mint_batch: MintBatch
     survey_many: SurveyMany
+    complete_many: CompleteMany
     listings: Listings
     turns: Turns
 
@@ -49,6 +53,7 @@ class Batches:
         return [
             mount(gate, BATCH, self._create),
             mount(gate, STATUSES, self._statuses),
+            mount(gate, COMPLETE_MANY, self._complete),
             mount(gate, LISTING, self._list),
         ]
 
@@ -85,6 +90,16 @@ class Batches:
                 ]
         return _joined(told)
 
+    async def _complete(self, request: Request[Any, Any, Any], api_key: ApiKey) -> Answer:
+        wish = await _COMPLETE.read(request)
+        answers = await self.complete_many(api_key, wish.ids)
+        _tell_trouble(answers, request_id(request.scope))
+        told: list[bytes] = []
+        for some in pieces(answers, ANSWERS_A_TURN):
+            async with self.turns:
+                told += [_ended(answer, request_id(request.scope)) for answer in some]
+        return _joined(told)
+
     async def _list(self, request: Request[Any, Any, Any], api_key: ApiKey) -> Answer:
         query = read_query(request)
         selection = Selection(principal=api_key.id, state=query.state, batch=query.batch, owner=query.owner)
@@ -101,11 +116,17 @@ def _told(answer: Minted | BrokerError, request: str) -> bytes:
     return _encode(SessionOrProblem(session=view, is_replayed=answer.is_replay))
 
 
+def _ended(answer: Completion, request: str) -> bytes:
+    if isinstance(answer, BrokerError):
+        return _encode(CompletionOrProblem(problem=problem(answer, request), is_looked_at=False))
+    return _encode(CompletionOrProblem(session=summary(answer.session), is_looked_at=answer.is_looked_at))
+
+
 def _joined(told: Iterable[bytes]) -> Answer:
     return Answer(200, b'{"sessions":[' + b",".join(told) + b"]}")
 
 
-def _tell_trouble(made: Iterable[Minted | BrokerError], request: str) -> None:
+def _tell_trouble(made: Iterable[object], request: str) -> None:
     """Of trouble of ours one line for each kind: a store that is away is no thousand news."""
     told: dict[str, str] = {}
     for answer in made:

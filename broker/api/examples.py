@@ -13,6 +13,9 @@ from broker.contract import (
     Attempts,
     BatchItem,
     Checksum,
+    CompleteUploads,
+    CompletionOrProblem,
+    CompletionsOrProblems,
     Copy,
     CreateUploadSession,
     CreateUploadSessions,
@@ -220,6 +223,13 @@ BATCH_ANSWERS = SessionsOrProblems(
 IDS = StatusRequest(ids=[_ID, "00aaaaaaaaaaaaaaaaaaaaaaaaaa"])
 _SUMMARY = msgspec.structs.replace(VERIFIED_SESSION, timeline=msgspec.UNSET)
 STATUSES = SessionsOrProblems(sessions=[SessionOrProblem(session=_SUMMARY), SessionOrProblem(problem=_MISSING)])
+COMPLETED_IDS = CompleteUploads(ids=IDS.ids)
+COMPLETIONS = CompletionsOrProblems(
+    sessions=[
+        CompletionOrProblem(session=_SUMMARY, is_looked_at=True),
+        CompletionOrProblem(problem=_MISSING, is_looked_at=False),
+    ]
+)
 _REJECTED = Reason(code="size-mismatch", message="declared 10485760 bytes, stored 1048576")
 
 

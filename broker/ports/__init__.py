@@ -19,7 +19,7 @@ Whoever uses them imports from here.
 from broker.ports.callers import ApiKeys, Rates, Taken
 from broker.ports.doors import Door, Envelope, Hint, Opened, Pages, PublishedPage
 from broker.ports.ledger import Backlog, Checkup, Event, Events, Identity, Jobs, Ledger, Schedule
-from broker.ports.looks import DueLook, Looking, Looks, Stray
+from broker.ports.looks import DueLook, Looked, Looking, Looks, Stray
 from broker.ports.mailboxes import Collected, Collecting, Deletion, Mailbox, Message
 from broker.ports.process import Bell, Clock, Listener, Listeners, Trace
 from broker.ports.sessions import (
@@ -87,6 +87,7 @@ __all__ = [
     "Listener",
     "Listeners",
     "Listings",
+    "Looked",
     "Looking",
     "Looks",
     "Mailbox",

@@ -37,11 +37,23 @@ class DueLook:
         return self.stray.destination if self.stray else ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looked:
+    """What a look came to.
+
+    :ivar session: as it stands afterwards, or None where there is none.
+    :ivar is_answered: the store has said what is there. False: it is in trouble, or not configured here, and the look
+        was put off; or nothing lies there under this session's own name.
+    """
+
+    session: Session | None
+    is_answered: bool
+
+
 class Looking(Protocol):
     """One look at one session, by whoever does it."""
 
-    async def __call__(self, due: DueLook) -> Session | None:
-        """The session as it stands afterwards, or None where there is none."""
+    async def __call__(self, due: DueLook) -> Looked: ...
 
 
 class Looks(Protocol):

@@ -57,7 +57,7 @@ class Broom:
             return False
         if judge(session.facts.spec, info) is not None:
             return False
-        after = await self.look(DueLook(id=session.id, claim=UNCLAIMED, session=session))
+        after = (await self.look(DueLook(id=session.id, claim=UNCLAIMED, session=session))).session
         return after is not None and after.state is State.VERIFIED
 
     async def remove(self, bucket: Bucket, found: Finding[ListedObject]) -> Removal:
@@ -73,7 +73,7 @@ class Broom:
         if session is not None and not is_of(session, place, listed.key):
             return "not-ours"
         if session is not None and listed.is_latest:
-            after = await self.look(DueLook(id=session.id, claim=UNCLAIMED, session=session))
+            after = (await self.look(DueLook(id=session.id, claim=UNCLAIMED, session=session))).session
             is_changed = after is not None and after.progress.revision != session.progress.revision
             return "removed" if is_changed and after and after.facts.is_removed else "left"
         return await self._remove_state(bucket, listed)

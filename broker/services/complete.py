@@ -10,6 +10,7 @@ from broker.ports import Clock, Looking, Looks, Sessions
 
 ONE_LOOK_EVERY = timedelta(seconds=1)
 HOLD = timedelta(seconds=30)
+MAY_COME = frozenset({State.PENDING, State.EXPIRED})  # copies whose bytes are still waited for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,11 +32,11 @@ class Complete:
         due = await self.looks.claim_one(session.id, now=self.clock.now(), hold=HOLD, every=ONE_LOOK_EVERY)
         if due is None:
             return await self.sessions.get(session.id) or session
-        return await self.look(due) or session
+        return (await self.look(due)).session or session
 
     async def _copies(self, session: Session, destination: str | None) -> Session:
         waiting = [copy.id for copy in session.facts.copies if destination in {None, copy.destination}]
         copies = await self.sessions.get_many([copy_id for copy_id in waiting if copy_id])
-        may_come = [copy for copy in copies if copy is not None and copy.state in {State.PENDING, State.EXPIRED}]
+        may_come = [copy for copy in copies if copy is not None and copy.state in MAY_COME]
         await asyncio.gather(*(self(copy) for copy in may_come))
         return await self.sessions.get(session.id) or session

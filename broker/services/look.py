@@ -24,7 +24,7 @@ from broker.domain.sessions import (
     verify,
 )
 from broker.domain.tombstones import is_kept
-from broker.ports import Bucket, Buckets, Clock, DueLook, Looks, Sessions
+from broker.ports import Bucket, Buckets, Clock, DueLook, Looked, Looks, Sessions
 from broker.services.adopt import Adopt
 from broker.services.assemble import Assemble
 from broker.services.close_uri import CloseUri
@@ -54,33 +54,30 @@ class Look:
     settle: Settle
     look_fan_out: LookFanOut
 
-    async def __call__(self, due: DueLook) -> Session | None:
-        """Looks once. The session as it stands afterwards, or None where there is none.
-
-        Trouble with the store puts the look off; it is never taken for an answer.
-        """
+    async def __call__(self, due: DueLook) -> Looked:
+        """Looks once. Trouble with the store puts the look off; it is never taken for an answer."""
         session, stray = due.session, due.stray
         if not (session or stray):
             await self.looks.postpone(due, None)
-            return session
+            return Looked(session=None, is_answered=False)
         if session and session.facts.copies:
-            return await self.look_fan_out(due, session)
+            return Looked(session=await self.look_fan_out(due, session), is_answered=False)
         bucket = self.buckets.get(due.destination)
         if bucket is None:
             _log.warning("look.elsewhere", extra={"session_id": due.id, "destination": due.destination})
             await self.looks.postpone(due, self.clock.now() + ELSEWHERE)
-            return session
+            return Looked(session=session, is_answered=False)
         try:
             return await self._look(due, bucket)
         except (StoreUnavailable, StoreRefused, CredentialsUnavailable) as trouble:
             await self._put_off(due, bucket, trouble)
-            return session
+            return Looked(session=session, is_answered=False)
 
-    async def _look(self, due: DueLook, bucket: Bucket) -> Session | None:
+    async def _look(self, due: DueLook, bucket: Bucket) -> Looked:
         session = due.session or await self._adopted(due, bucket)
         if session is None:
             await self.looks.postpone(due, None)
-            return None
+            return Looked(session=None, is_answered=True)
         asked_at = self.clock.now()  # what came while the answer travelled is not in it
         try:
             closed = await self.close_uri(session, bucket, asked_at)
@@ -89,11 +86,13 @@ class Look:
             info = await bucket.objects.head(session.facts.key) if session.state is State.PENDING else None
             if info is None:
                 raise
-            return await self._settle(due, session, bucket, info, asked_at)
+            return Looked(session=await self._settle(due, session, bucket, info, asked_at), is_answered=True)
         if closed is None:
             await self.looks.postpone(due, asked_at + CLEARED_BY)
-            return session
-        session = closed
+            return Looked(session=session, is_answered=False)
+        return Looked(session=await self._decided(due, closed, bucket, asked_at), is_answered=True)
+
+    async def _decided(self, due: DueLook, session: Session, bucket: Bucket, asked_at: datetime) -> Session:
         if session.facts.erased_at is not None:
             return await self._wipe(due, session, bucket)
         if session.state in READABLE:

@@ -7,7 +7,7 @@ from broker.contract import NotificationReceipt, State
 from broker.domain.errors import NotAuthentic
 from broker.domain.sessions import Session
 from broker.logs import about
-from broker.ports import DueLook, Envelope, Looking
+from broker.ports import DueLook, Envelope, Looked, Looking
 from broker.telemetry.metrics import Metrics
 from broker.telemetry.tracing import Tracing, trace_id_of
 
@@ -20,16 +20,16 @@ class CountedLook:
     metrics: Metrics
     tracing: Tracing
 
-    async def __call__(self, due: DueLook) -> Session | None:
+    async def __call__(self, due: DueLook) -> Looked:
         traceparent = due.session.facts.traceparent if due.session else ""
         words = {"upload.session_id": due.id, "upload.destination": due.destination}
         with about(**_names(due, traceparent)), self.tracing.continued("look", traceparent, words) as span:
-            session = await self.look(due)
-            result = _result(due.session, session)
+            looked = await self.look(due)
+            result = _result(due.session, looked.session)
             if span is not None:
                 span.set_attribute("upload.result", result)
         self.metrics.looked(due.destination, result)
-        return session
+        return looked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,11 +18,13 @@ from broker.services.abort import Abort
 from broker.services.adopt import Adopt
 from broker.services.broom import Broom
 from broker.services.complete import Complete
+from broker.services.complete_many import CompleteMany
 from broker.services.end_copies import EndCopies
 from broker.services.erase import Erase
 from broker.services.findings import Find
 from broker.services.finish import EndLease, FinishJob, ReleaseJob
 from broker.services.lease import LeaseJobs, RenewLease
+from broker.services.look_at_many import LookAtMany
 from broker.services.notify import Notify
 from broker.services.read import Read
 from broker.services.record_hints import RecordHints
@@ -173,6 +175,7 @@ def _house(
     read = Read(buckets=buckets, clock=clock, ttl=settings.jobs.read_ttl)
     end = EndLease(buckets=buckets, sessions=sessions, tokens=tokens, clock=clock, work=work)
     record = RecordHints(buckets=buckets, looks=ledger, clock=clock, due=due)
+    survey_many = SurveyMany(sessions=ledger)
     use_cases = UseCases(
         keys=known,
         tokens=tokens,
@@ -181,7 +184,12 @@ def _house(
         schedule=ledger,
         mint=minting.mint,
         mint_batch=minting.mint_batch,
-        survey_many=SurveyMany(sessions=ledger),
+        survey_many=survey_many,
+        complete_many=CompleteMany(
+            survey_many=survey_many,
+            sessions=sessions,
+            look_at_many=LookAtMany(looks=ledger, look=look, clock=clock, due=due),
+        ),
         listings=ledger,
         turns=turns,
         remint=minting.remint,

@@ -26,10 +26,12 @@ from broker.ports import ApiKeys, Clock, Ledger
 from broker.services.abort import Abort
 from broker.services.adopt import Adopt
 from broker.services.complete import Complete
+from broker.services.complete_many import CompleteMany
 from broker.services.end_copies import EndCopies
 from broker.services.erase import Erase
 from broker.services.finish import EndLease, FinishJob, ReleaseJob
 from broker.services.lease import LeaseJobs, RenewLease
+from broker.services.look_at_many import LookAtMany
 from broker.services.notify import Notify
 from broker.services.read import Read
 from broker.services.record_hints import RecordHints
@@ -228,6 +230,7 @@ def _use_cases(
     read = Read(buckets=buckets, clock=clock)
     end = EndLease(buckets=buckets, sessions=sessions, tokens=tokens, clock=clock, work=work)
     door = S3EventDoor(destinations=("default",), tokens=(DOOR_TOKEN,))
+    survey_many = SurveyMany(sessions=ledger)
     return UseCases(
         keys=keys,
         tokens=tokens,
@@ -236,7 +239,12 @@ def _use_cases(
         schedule=ledger,
         mint=minting.mint,
         mint_batch=minting.mint_batch,
-        survey_many=SurveyMany(sessions=ledger),
+        survey_many=survey_many,
+        complete_many=CompleteMany(
+            survey_many=survey_many,
+            sessions=sessions,
+            look_at_many=LookAtMany(looks=ledger, look=look, clock=clock, due=due),
+        ),
         listings=ledger,
         turns=turns,
         remint=minting.remint,

@@ -25,7 +25,7 @@ async def notify(world: World, session: dict[str, Any]) -> httpx.Response:
 async def look_at_all(world: World, ledger: RedisLedger) -> list[Session | None]:
     """Every look that is due, as the looker would."""
     due = await ledger.claim(100, now=world.clock.now(), hold=world.use_cases.lease.duration)
-    return [await world.use_cases.complete.look(each) for each in due]
+    return [(await world.use_cases.complete.look(each)).session for each in due]
 
 
 async def report(world: World, job: dict[str, Any], outcome: str = "processed") -> httpx.Response:

@@ -86,7 +86,7 @@ async def test_work_goes_on_where_it_stood(world: World, redis: RedisServer) -> 
     await ready(world)
     (due,) = await world.ledger.claim(10, now=world.clock.now(), hold=world.use_cases.lease.duration)
     assert due.id == session["id"]
-    assert await world.use_cases.complete.look(due)
+    assert (await world.use_cases.complete.look(due)).session
     job = await world.lease()
     redis.kill()
     redis.start()

@@ -16,12 +16,13 @@ from broker.api.operations.shape import (
     Parameter,
     Reply,
 )
-from broker.api.operations.uploads import ABORT, BATCH, COMPLETE, CREATE, ERASE, PARTS, REMINT
+from broker.api.operations.uploads import ABORT, BATCH, COMPLETE, COMPLETE_MANY, CREATE, ERASE, PARTS, REMINT
 
 OPERATIONS: tuple[Operation[Any], ...] = (
     CREATE,
     BATCH,
     STATUSES,
+    COMPLETE_MANY,
     LISTING,
     GET_SESSION,
     REMINT,
@@ -47,6 +48,7 @@ __all__ = [
     "ABOUT",
     "BATCH",
     "COMPLETE",
+    "COMPLETE_MANY",
     "CONTENT",
     "CREATE",
     "ERASE",

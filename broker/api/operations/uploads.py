@@ -16,6 +16,8 @@ from broker.api.operations.shape import (
 )
 from broker.contract import (
     CompleteUpload,
+    CompleteUploads,
+    CompletionsOrProblems,
     CreateUploadSession,
     CreateUploadSessions,
     PartsGrant,
@@ -163,6 +165,28 @@ COMPLETE: Operation[Session] = Operation(
         ),
     ),
     problems=(*BODY_PROBLEMS, errors.UnknownDestination, *STORE_PROBLEMS),
+)
+
+COMPLETE_MANY: Operation[ApiKey] = Operation(
+    id="completeUploads",
+    method="POST",
+    path="/upload-sessions/completion",
+    tag="upload sessions",
+    summary="Say of many uploads that they are done",
+    text="Each is looked at as a call of its own would look: at most once a second, and only what the bucket has is "
+    "believed. Some are looked at at a time, for five seconds at most; of those that are not reached the next look is "
+    "due at once. `is_looked_at` says whether what stands there is news. An upload that is in trouble spoils no other.",
+    access=KeyOf(Role.MINT),
+    body=Body(kind=CompleteUploads, example=examples.COMPLETED_IDS),
+    replies=(
+        Reply(
+            status=200,
+            text="A session or a problem for each id, in order",
+            kind=CompletionsOrProblems,
+            example=examples.COMPLETIONS,
+        ),
+    ),
+    problems=BODY_PROBLEMS,
 )
 
 ABORT: Operation[Session] = Operation(

@@ -37,12 +37,14 @@ from broker.services.abort import Abort
 from broker.services.adopt import Adopt
 from broker.services.broom import Broom
 from broker.services.complete import Complete
+from broker.services.complete_many import CompleteMany
 from broker.services.drafts import Minted
 from broker.services.end_copies import EndCopies
 from broker.services.erase import Erase
 from broker.services.findings import Find
 from broker.services.finish import EndLease, FinishJob, ReleaseJob
 from broker.services.lease import LeaseJobs, RenewLease
+from broker.services.look_at_many import LookAtMany
 from broker.services.notify import Notify
 from broker.services.read import Read
 from broker.services.record_hints import RecordHints
@@ -50,6 +52,7 @@ from broker.services.recover import Recover
 from broker.services.settle import Settle
 from broker.services.store_marks import MarkStores, MatchStore
 from broker.services.survey import Survey
+from broker.services.survey_many import SurveyMany
 from broker.services.sweep import Sweep
 from broker.services.turns import Turns
 from broker.telemetry.tracing import Tracing
@@ -196,6 +199,10 @@ class House:
         self.remint, self.remint_copy = minting.remint, minting.remint_copy
         end_copies = EndCopies(buckets=buckets, sessions=ledger, clock=clock)
         self.complete = Complete(sessions=ledger, looks=ledger, look=self.look, clock=clock)
+        self.look_at_many = LookAtMany(looks=ledger, look=self.look, clock=clock, due=self.due)
+        self.complete_many = CompleteMany(
+            survey_many=SurveyMany(sessions=ledger), sessions=ledger, look_at_many=self.look_at_many
+        )
         self.abort = Abort(buckets=buckets, sessions=ledger, clock=clock, end_copies=end_copies)
         self.erase = Erase(buckets=buckets, sessions=ledger, sealer=sealer, clock=clock, end_copies=end_copies)
         self.read = Read(buckets=buckets, clock=clock)

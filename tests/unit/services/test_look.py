@@ -114,7 +114,7 @@ async def test_an_answer_from_before_the_deadline_expires_nothing() -> None:
     house.bucket.after_head = slow
     await house.event(minted.session.facts.key)
     [due] = await house.ledger.claim(1, now=house.clock.now(), hold=HOLD)
-    looked = await house.look(due)
+    looked = (await house.look(due)).session
     assert looked is not None
     assert looked.state is State.PENDING
 
@@ -198,7 +198,7 @@ async def race(house: House, meanwhile: Callable[[], Awaitable[object]]) -> None
 
     house.bucket.after_head = once
     [due] = await house.ledger.claim(1, now=house.clock.now(), hold=HOLD)
-    assert await house.look(due) == await house.session(due.id)
+    assert (await house.look(due)).session == await house.session(due.id)
 
 
 async def test_a_hint_during_a_head_is_not_lost() -> None:
@@ -253,7 +253,7 @@ async def test_two_lookers_settle_once() -> None:
 
     house.bucket.after_head = together
     seen = await asyncio.gather(house.look(first[0]), house.look(second[0]))
-    assert [session.state for session in seen if session] == [State.VERIFIED] * 2
+    assert [looked.session.state for looked in seen if looked.session] == [State.VERIFIED] * 2
     assert await house.states() == [State.PENDING, State.VERIFIED]
     await house.leased()
     assert await house.lease(10, worker="w", wait=timedelta(0)) == []
