@@ -93,8 +93,13 @@ class Notes:
     directory: Path
 
     def page(self, broker: str, path: Path, wanted: CreateUploadSession, algorithms: Sequence[Algorithm]) -> Page:
-        """The place for this upload: the same broker, file and declaration have the same one."""
-        declared = msgspec.json.encode(msgspec.structs.replace(wanted, size_bytes=0), order="deterministic")
+        """The place for this upload: the same broker, file and declaration have the same one.
+
+        Whatever the file's size and modification time, so that one that changed finds the session of what it was.
+        """
+        metadata = {name: value for name, value in wanted.object_metadata.items() if name != "mtime"}
+        whenever = msgspec.structs.replace(wanted, size_bytes=0, object_metadata=metadata)
+        declared = msgspec.json.encode(whenever, order="deterministic")
         parts = (broker.encode(), os.fsencode(path.resolve()), spelled(algorithms).encode(), declared)
         name = hashlib.sha256(b"\0".join(parts)).hexdigest()[:32]
         return Page(self.directory / f"{name}.json")

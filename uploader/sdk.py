@@ -18,6 +18,7 @@ from msgspec import UNSET
 from yarl import URL
 
 from broker.contract import CreateUploadSession, UploadSession
+from uploader.attributes import declared, presentable
 from uploader.bookmark import Bookmark, NoBookmark
 from uploader.checksums import Choice, chosen
 from uploader.client import BrokerClient
@@ -30,7 +31,7 @@ from uploader.orders import Order, UploadResult, Wait
 from uploader.resume import Notes
 from uploader.retry import RetryPolicy
 from uploader.sender import Sender
-from uploader.source import MemorySource, Source, open_source
+from uploader.source import MemorySource, Origin, Source, open_source
 from uploader.voice import Voice
 from uploader.window import Budget
 
@@ -139,6 +140,8 @@ class Uploader:
             `copies` say what became of each; `missing` are those that failed although the session has enough.
         :param checksum: declared before sending, for which a file is read once more. `auto`: sha256 up to 64 MiB,
             nothing above; for several destinations sha256 and md5, of which every store has to prove the same one.
+        :param object_metadata: a file's modification time and permissions are added, unless you say others: `mtime` and
+            `mode`.
         :param wait: `none` returns when the store has taken the bytes, `verified` when the broker has looked at
             them, `processed` when a consumer has finished.
         :param timeout: for that state, counted from the last byte.
@@ -146,7 +149,7 @@ class Uploader:
         :param strategy: `auto` leaves it to the broker whether the file is sent in parts, or piece by piece.
         :param jobs: parts under way at a time, 1 to 32; for each copy.
         :param idempotency_key: with the same one the same declaration finds the same session, and only what is missing
-            is sent; a session that is interrupted is kept for that.
+            is sent; a session that is interrupted is kept for that. A file that was modified is another declaration.
         :raises UploaderError: see `uploader.errors`; its `session_id` is set once there is one.
         """
         if not 1 <= jobs <= MAX_JOBS:
@@ -159,14 +162,15 @@ class Uploader:
             destination, destinations = destinations[0], ()
         source = await self._open(file, filename)
         try:
+            name = filename or presentable(os.fsencode(source.name))
             wanted = CreateUploadSession(
-                filename=filename or source.name,
+                filename=name,
                 size_bytes=source.size_bytes,
-                content_type=content_type or guess_type(filename or source.name),
+                content_type=content_type or guess_type(name),
                 destination=UNSET if destinations else destination or "default",
                 destinations=list(destinations) or UNSET,
                 metadata=dict(metadata or {}),
-                object_metadata=dict(object_metadata or {}),
+                object_metadata=_declared(source.origin) | dict(object_metadata or {}),
                 owner=owner,
                 batch=batch,
                 strategy=strategy,
@@ -258,6 +262,10 @@ def parse_broker_url(text: str) -> URL:
     if url.user or url.password or url.query_string or url.fragment:
         raise ValueError("the broker's URL holds no credentials, query or fragment")
     return url
+
+
+def _declared(origin: Origin | None) -> dict[str, str]:
+    return declared(origin.seen.st_mtime_ns, origin.seen.st_mode) if origin else {}
 
 
 def _user_agent() -> str:

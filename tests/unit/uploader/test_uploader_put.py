@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import os
 import time
 from base64 import b64encode
 from datetime import timedelta
@@ -51,8 +52,36 @@ async def test_what_the_caller_declares_reaches_the_broker(
     )
     wanted = standin.sessions[result.session_id].wanted
     assert (wanted.filename, wanted.content_type, wanted.metadata) == ("größe 100%.csv", "text/csv", {"case": "17"})
-    assert (wanted.object_metadata, wanted.owner, wanted.batch) == ({"mtime": "1"}, "user-17", "b")
+    assert (wanted.object_metadata, wanted.owner, wanted.batch) == ({"mtime": "1", "mode": "0644"}, "user-17", "b")
     assert (wanted.destination, wanted.checksum.sha256) == ("other", None)
+
+
+async def test_time_and_permissions_travel_with_a_file_and_not_with_bytes(
+    uploader: Uploader, standin: StandIn, make_file: MakeFile
+) -> None:
+    path = make_file(SMALL)
+    path.chmod(0o4750)
+    os.utime(path, ns=(0, -1_500_000_000))
+    file, memory = await uploader.put(path), await uploader.put(b"x", filename="memory")
+    assert standin.sessions[file.session_id].wanted.object_metadata == {"mtime": "-1.5", "mode": "0750"}
+    assert standin.sessions[memory.session_id].wanted.object_metadata == {}
+
+
+async def test_a_modified_file_is_another_declaration(uploader: Uploader, make_file: MakeFile) -> None:
+    path = make_file(SMALL)
+    first = await uploader.put(path, idempotency_key="once")
+    assert (await uploader.put(path, idempotency_key="once")).session_id == first.session_id
+    os.utime(path, ns=(0, 0))
+    with pytest.raises(BrokerRefused, match="idempotency-key-reused"):
+        await uploader.put(path, idempotency_key="once")
+
+
+async def test_a_name_that_is_no_text_is_declared_as_one(
+    uploader: Uploader, standin: StandIn, make_file: MakeFile
+) -> None:
+    result = await uploader.put(make_file(SMALL, os.fsdecode(b"caf\xe9\n.csv")))
+    wanted = standin.sessions[result.session_id].wanted
+    assert (wanted.filename, wanted.content_type) == ("caf__.csv", "text/csv")
 
 
 async def test_a_lost_answer_after_the_commit_becomes_412_and_the_broker_decides(

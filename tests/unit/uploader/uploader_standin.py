@@ -368,6 +368,7 @@ class StandIn:
         begin = int(headers.get("range", "bytes=0-").removeprefix("bytes=").removesuffix("-"))
         status = "206 Partial Content" if begin else "200 OK"
         span = f"Content-Range: bytes {begin}-{len(content) - 1}/{len(content)}\r\n" if begin else ""
+        span += "".join(f"{name}: {value}\r\n" for name, value in _metadata_headers(session).items())
         writer.write(f"HTTP/1.1 {status}\r\n{span}Content-Length: {len(content) - begin}\r\n\r\n".encode())
         if fault == "cut":
             writer.write(content[begin : begin + (len(content) - begin) // 2])
@@ -383,10 +384,15 @@ def _signed_headers(session: Session) -> dict[str, str]:
         "content-type": session.wanted.content_type,
         "if-none-match": "*",
         "x-amz-meta-upload-session": f"capsule-of-{session.id}",
+        **_metadata_headers(session),
     }
     if session.wanted.checksum.sha256:
         headers["x-amz-checksum-sha256"] = session.wanted.checksum.sha256
     return headers
+
+
+def _metadata_headers(session: Session) -> dict[str, str]:
+    return {f"x-amz-meta-{name}": value for name, value in session.wanted.object_metadata.items()}
 
 
 async def _respond(put: Put, writer: asyncio.StreamWriter, status: int, code: str, headers: dict[str, str]) -> None:
