@@ -4,7 +4,10 @@ S3 API reference, "Error responses" and "PutObject" (conditional writes). Nothin
 upload is good: not its status, not its ETag. It only says what to do next.
 """
 
+import os
 import re
+import socket
+import ssl
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -45,6 +48,7 @@ class Answer:
     """The store's answer, or the lack of one (`status` 0).
 
     :ivar range: which bytes of an unfinished upload the store has, in its words.
+    :ivar etag: in its words, with the quotes.
     """
 
     status: int
@@ -52,6 +56,7 @@ class Answer:
     message: str
     retry_after: timedelta | None = None
     range: str | None = None
+    etag: str | None = None
 
     @property
     def next(self) -> Next:
@@ -135,6 +140,7 @@ async def read_answer(response: aiohttp.ClientResponse) -> Answer:
         message=message,
         retry_after=parse_retry_after(response.headers.get("Retry-After")),
         range=response.headers.get("Range"),
+        etag=response.headers.get("ETag"),
     )
 
 
@@ -150,12 +156,12 @@ async def read_body(response: aiohttp.ClientResponse, limit_bytes: int) -> bytes
 
 def describe(exc: BaseException) -> str:
     """What broke, in words that hold no URL: several of aiohttp's messages do."""
-    if isinstance(exc, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
+    if isinstance(exc, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError | ssl.SSLError):
         return "TLS failed"
-    if isinstance(exc, aiohttp.ClientConnectorDNSError):
+    if isinstance(exc, aiohttp.ClientConnectorDNSError | socket.gaierror):
         return "the host name is unknown"
     if isinstance(exc, TimeoutError):
         return "timed out"
-    if isinstance(exc, OSError) and exc.strerror and exc.errno and exc.errno > 0:
-        return exc.strerror.lower()
+    if isinstance(exc, OSError) and exc.errno and exc.errno > 0:
+        return os.strerror(exc.errno).lower()  # asyncio's own text names addresses
     return "connection lost"
