@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from broker.storage.s3.sigv4 import Credential
-from tests.peers.ceph.config import ceph_conf, keyring
+from tests.peers.ceph.config import OSD_BYTES, ceph_conf, keyring
 
 PACKAGES = ("ceph-mon", "ceph-osd", "radosgw")
 START_SECONDS = 30.0
@@ -39,11 +39,19 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CephOptions:
+    """:ivar has_access_log: the first gateway says of its requests what a Ceph says by default."""
+
+    osd_bytes: int = OSD_BYTES
+    has_access_log: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ceph:
     """A running gateway. `owner` makes the buckets; `writer` may nothing until a bucket policy says so.
 
     `sts_url` is a second gateway to the same buckets, which knows temporary credentials (IAM, STS) and answers every
-    failed authentication with a bare AccessDenied.
+    failed authentication with a bare AccessDenied. `access_log` is what the gateway at `url` writes, if asked to.
     """
 
     url: str
@@ -51,6 +59,13 @@ class Ceph:
     region: str
     owner: Account
     writer: Account
+    conf: Path
+    access_log: Path
+
+    def collect_garbage(self) -> None:
+        """What was deleted gives its memory back: by default hours later."""
+        argv = ["radosgw-admin", "-c", str(self.conf), "gc", "process", "--include-all"]
+        subprocess.run(argv, capture_output=True, timeout=START_SECONDS, check=True)
 
 
 class CephFailed(Exception):
@@ -62,27 +77,35 @@ def missing_commands() -> list[str]:
 
 
 @contextmanager
-def running_ceph() -> Iterator[Ceph]:
+def running_ceph(options: CephOptions | None = None) -> Iterator[Ceph]:
     """:raises CephFailed: with the last words of the one to blame."""
     with ExitStack() as stack:
-        yield _started(stack)
+        yield _started(stack, options or CephOptions())
 
 
-def _started(stack: ExitStack) -> Ceph:
+def _started(stack: ExitStack, options: CephOptions) -> Ceph:
     """A port that somebody took shows in one of many ways: whatever failed is tried again, on others."""
     for _ in range(ATTEMPTS - 1):
         with ExitStack() as attempt, suppress(CephFailed):
-            ceph = _start_in(attempt)
+            ceph = _start_in(attempt, options)
             stack.push(attempt.pop_all())
             return ceph
-    return _start_in(stack)
+    return _start_in(stack, options)
 
 
-def _start_in(stack: ExitStack) -> Ceph:
+def _start_in(stack: ExitStack, options: CephOptions) -> Ceph:
     # Not below pytest's folders: the path of a Unix socket has 107 bytes at most (unix(7)).
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ceph-", ignore_cleanup_errors=True))
     monitor_port, port, sts_port = _free_ports(3)
-    return _Cluster(home=Path(folder), monitor_port=monitor_port, port=port, sts_port=sts_port, stack=stack).start()
+    cluster = _Cluster(
+        home=Path(folder),
+        monitor_port=monitor_port,
+        port=port,
+        sts_port=sts_port,
+        stack=stack,
+        options=options,
+    )
+    return cluster.start()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,10 +115,15 @@ class _Cluster:
     port: int
     sts_port: int
     stack: ExitStack
+    options: CephOptions
 
     @property
     def conf(self) -> str:
         return str(self.home / "ceph.conf")
+
+    @property
+    def access_log(self) -> Path:
+        return self.home / "access.log"
 
     def start(self) -> Ceph:
         fsid, osd = str(uuid.uuid4()), str(uuid.uuid4())
@@ -117,12 +145,22 @@ class _Cluster:
             region=REGION,
             owner=owner,
             writer=writer,
+            conf=Path(self.conf),
+            access_log=self.access_log,
         )
 
     def _write_files(self, fsid: str) -> None:
         for name in ("mon", "osd", "run"):
             (self.home / name).mkdir()
-        text = ceph_conf(self.home, fsid=fsid, monitor_port=self.monitor_port, port=self.port, sts_port=self.sts_port)
+        text = ceph_conf(
+            self.home,
+            fsid=fsid,
+            monitor_port=self.monitor_port,
+            port=self.port,
+            sts_port=self.sts_port,
+            osd_bytes=self.options.osd_bytes,
+            access_log=self.access_log if self.options.has_access_log else None,
+        )
         (self.home / "ceph.conf").write_text(text)
         (self.home / "keyring").write_text(keyring())
 

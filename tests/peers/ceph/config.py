@@ -10,7 +10,7 @@ import struct
 import time
 from pathlib import Path
 
-_OSD_BYTES = 4 << 30
+OSD_BYTES = 4 << 30
 _STS_KEY = "sixteen-letters!"  # AES-128: rgw_sts_key has exactly 16 characters
 KMS_KEY_ID = "uploads-key"  # of 256 bits, in the configuration: the backend "testing" of rgw_crypt_s3_kms
 _CAPS = {
@@ -22,8 +22,20 @@ _CAPS = {
 }
 
 
-def ceph_conf(home: Path, *, fsid: str, monitor_port: int, port: int, sts_port: int) -> str:
-    """One copy of everything, in memory, and no waiting for others who might want to vote."""
+def ceph_conf(
+    home: Path,
+    *,
+    fsid: str,
+    monitor_port: int,
+    port: int,
+    sts_port: int,
+    osd_bytes: int,
+    access_log: Path | None,
+) -> str:
+    """One copy of everything, in memory, and no waiting for others who might want to vote.
+
+    :param access_log: what the first gateway says of its requests, as much of it as a Ceph says by default.
+    """
     return f"""\
 [global]
 fsid = {fsid}
@@ -59,7 +71,7 @@ paxos_min_wait = 0.01
 [osd]
 osd_data = {home}/osd
 osd_objectstore = memstore
-memstore_device_bytes = {_OSD_BYTES}
+memstore_device_bytes = {osd_bytes}
 osd_op_num_shards = 2
 
 [client]
@@ -74,6 +86,7 @@ rgw_crypt_s3_kms_backend = testing
 rgw_crypt_s3_kms_encryption_keys = {KMS_KEY_ID}={base64.b64encode(secrets.token_bytes(32)).decode()}
 
 [client.rgw]
+log_file = {access_log or ""}
 rgw_frontends = beast endpoint=127.0.0.1:{port} tcp_nodelay=1
 
 [client.sts]
