@@ -44,6 +44,9 @@ class Attributes(Struct, frozen=True, kw_only=True, gc=False):
                 os.utime(fileno, ns=(self.mtime_ns, self.mtime_ns))
 
 
+UNKNOWN = Attributes()
+
+
 def declared(mtime_ns: int, mode: int) -> dict[str, str]:
     """The object metadata of a file.
 

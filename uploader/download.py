@@ -1,13 +1,15 @@
 """One verified object back to a file: pinned to what was verified, resumed after a break, proved before it is named.
 
-The bytes are collected in `NAME.SESSION.part` beside the target. A part that is there already is continued by Range
-(RFC 9110 section 14); it is hashed first, so the proof covers every byte whichever run has fetched it.
+The bytes are collected in a part beside the target (`uploader.landing`). One that is there already is continued by
+Range (RFC 9110 section 14); it is hashed first, so the proof covers every byte whichever run has fetched it.
+Modification time and permissions come with the object, in the headers of the answer, before its bytes.
 """
 
 import asyncio
 import base64
 import hashlib
 import os
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -18,11 +20,14 @@ import aiohttp
 
 from broker.contract import Checksum, State, UploadSession
 from uploader import events
+from uploader.attributes import UNKNOWN, Attributes, restored
 from uploader.client import BrokerClient
 from uploader.errors import ContentMismatch, FileUnusable, StoreRefused, Unreachable
+from uploader.landing import Landing, Part
 from uploader.retry import RetryPolicy
 from uploader.sender import Answer, Next, describe, read_answer, signed_url
 from uploader.threads import ends_by_itself, in_thread
+from uploader.voice import Voice
 
 PIECE_BYTES = 1 << 18
 ATTEMPTS_PER_COPY = 3  # ours: while there is another copy to read
@@ -30,116 +35,166 @@ ATTEMPTS_PER_COPY = 3  # ours: while there is another copy to read
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DownloadResult:
-    """:ivar proved: the declared digest that was compared, or None if none was declared that we can compute."""
+    """
+    :ivar proved: the declared digest that was compared, or None if none was declared that we can compute.
+    :ivar attributes: what the object says of the file that it was.
+    """
 
     session_id: str
     path: Path
     size_bytes: int
     proved: str | None
     attempts: int
+    attributes: Attributes = UNKNOWN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """What there is to read of one session.
+
+    :ivar destinations: where, the first choice first. None: the broker decides.
+    """
+
+    session_id: str
+    size_bytes: int
+    checksum: Checksum
+    destinations: tuple[str | None, ...] = (None,)
+
+    @classmethod
+    def of(cls, session: UploadSession, destination: str | None = None) -> "Verified":
+        """:param destination: of a fan-out the copy to read. Without it all that are verified are tried in turn."""
+        copies = [copy.destination for copy in session.copies or [] if copy.state is State.VERIFIED]
+        return cls(
+            session_id=session.id,
+            size_bytes=session.stored.size_bytes if session.stored else session.size_bytes,
+            checksum=session.checksum or Checksum(),
+            destinations=(destination,) if destination is not None else (*copies,) or (None,),
+        )
+
+
+class NotNeeded(Exception):
+    """What the object says of itself shows that it is there already."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Download:
-    """One run. `target` None: the declared file name, in the working directory.
+    """One run.
 
-    :ivar destination: of a fan-out the copy to read. Without it all that are verified are tried in turn.
+    :ivar restores: give the file the modification time and permissions that travelled with it.
+    :ivar is_needed: asked once the object has told its attributes; False ends the run with `NotNeeded`.
     """
 
-    session_id: str
-    destination: str | None
-    target: Path | None
-    replaces: bool
+    verified: Verified
+    landing: Landing
+    meter: events.Meter
     broker: BrokerClient
     http: aiohttp.ClientSession
     executor: Executor
     retry: RetryPolicy
-    observer: events.Observer
+    voice: Voice
     stall: timedelta = timedelta(seconds=60)
-    meter: events.Meter = field(init=False)
+    replaces: bool = False
+    restores: bool = True
+    is_needed: Callable[[Attributes], bool] = lambda _: True
+    attributes: Attributes = field(init=False, default=UNKNOWN)
     attempts: int = field(init=False, default=0)
+
+    @property
+    def session_id(self) -> str:
+        return self.verified.session_id
 
     async def run(self) -> DownloadResult:
         """Do it.
 
         :raises ContentMismatch: the store's bytes are not what was verified or declared; nothing gets the name.
         :raises FileUnusable: the target exists, or cannot be written.
+        :raises NotNeeded: see `is_needed`.
         """
-        session = await self.broker.get(self.session_id, self._notify)
-        size = session.stored.size_bytes if session.stored else session.size_bytes
-        target = self.target or Path(safe_name(session.filename))
-        if target.exists() and not self.replaces:
-            raise FileUnusable(f"{target}: exists already", session_id=session.id)
-        self.meter = events.Meter(target.name, size, "reading")
-        self.observer.on_meter(self.meter)
-        part = target.with_name(f"{target.name}.{session.id}.part")
-        proof = Proof.of(session)
+        part = await in_thread(self.executor, ends_by_itself, self.landing.open_part, self.session_id)
         try:
-            with part.open("ab", buffering=0) as out:
-                await in_thread(self.executor, ends_by_itself, proof.prime, part)
-                await self._fetch_from_any(session, size, out, proof)
+            return await self._to(part)
         except OSError as exc:
-            raise FileUnusable(f"{part}: {exc.strerror}", session_id=session.id) from exc
-        if not proof.is_right():
-            part.unlink()
-            raise ContentMismatch(f"the {proof.algorithm} is not the declared one", session_id=session.id)
-        part.replace(target)
+            raise self.landing.unusable(exc) from exc
+        finally:
+            part.close()
+
+    async def _to(self, part: Part) -> DownloadResult:
+        proof = Proof.of(self.verified.checksum)
+        is_of_use = False
+        try:
+            await in_thread(self.executor, ends_by_itself, proof.prime, part.out)
+            await self._fetch_from_any(part, proof)
+            if not proof.is_right():
+                raise ContentMismatch(f"the {proof.algorithm} is not the declared one", session_id=self.session_id)
+            await in_thread(self.executor, ends_by_itself, self._publish, part)
+            is_of_use = True
+        except (ContentMismatch, NotNeeded):
+            raise
+        except BaseException:
+            is_of_use = part.out.tell() > 0
+            raise
+        finally:
+            if not is_of_use:
+                part.discard()
         return DownloadResult(
-            session_id=session.id, path=target, size_bytes=size, proved=proof.algorithm, attempts=self.attempts
+            session_id=self.session_id,
+            path=Path(os.fsdecode(self.landing.path)),
+            size_bytes=self.verified.size_bytes,
+            proved=proof.algorithm,
+            attempts=self.attempts,
+            attributes=self.attributes,
         )
 
-    def _copies(self, session: UploadSession) -> list[str | None]:
-        """Where to read, the first choice first. None: the broker decides."""
-        if self.destination is not None or not session.copies:
-            return [self.destination]
-        return [copy.destination for copy in session.copies if copy.state is State.VERIFIED] or [None]
+    def _publish(self, part: Part) -> None:
+        if self.restores:
+            self.attributes.apply(part.out.fileno())
+        part.publish(replaces=self.replaces)
 
-    async def _fetch_from_any(self, session: UploadSession, size: int, out: FileIO, proof: "Proof") -> None:
-        if out.tell() > size:
-            raise ContentMismatch("the part on disk is longer than the object", session_id=session.id)
-        *others, last = self._copies(session)
+    async def _fetch_from_any(self, part: Part, proof: "Proof") -> None:
+        *others, last = self.verified.destinations
         few = replace(self.retry, attempts=min(self.retry.attempts, ATTEMPTS_PER_COPY))
         for destination in others:
             try:
-                return await self._fetch(session, size, out, proof, destination, few)
+                return await self._fetch(part, proof, destination, few)
             except (StoreRefused, Unreachable, ContentMismatch) as exc:
-                self._notify(f"read the next copy, not {destination}", exc.message, timedelta(), self.attempts)
-        return await self._fetch(session, size, out, proof, last, self.retry)
+                self.voice.retrying(f"read the next copy, not {destination}", exc.message, timedelta(), self.attempts)
+        return await self._fetch(part, proof, last, self.retry)
 
-    async def _fetch(
-        self,
-        session: UploadSession,
-        size: int,
-        out: FileIO,
-        proof: "Proof",
-        destination: str | None,
-        retry: RetryPolicy,
-    ) -> None:
-        refusals = 0
+    async def _fetch(self, part: Part, proof: "Proof", destination: str | None, retry: RetryPolicy) -> None:
+        out, refusals = part.out, 0
         self.attempts = 0
-        while out.tell() < size or not self.attempts:
+        while True:
             before = out.tell()
             self.attempts += 1
-            answer = await self._ask(size, out, proof, destination)
+            answer = await self._ask(part, proof, destination)
             if answer is None:
-                continue
+                if out.tell() == self.verified.size_bytes:
+                    return
+                answer = Answer(status=0, code="the answer was too short", message="")
             if answer.status == 412:
-                raise ContentMismatch("the object is no longer the one that was verified", session_id=session.id)
+                raise ContentMismatch("the object is no longer the one that was verified", session_id=self.session_id)
             refusals += answer.next is Next.REMINT
             if answer.next is Next.GIVE_UP or refusals > 1:
-                raise StoreRefused(f"the store refuses the download: {answer}", session_id=session.id)
+                raise StoreRefused(f"the store refuses the download: {answer}", session_id=self.session_id)
             if out.tell() > before:
                 self.attempts = 1  # it got on: the retries are for a store that does not answer
             elif retry.is_last(self.attempts):
-                raise Unreachable(f"the store does not answer; last: {answer}", session_id=session.id)
+                raise Unreachable(f"the store does not answer; last: {answer}", session_id=self.session_id)
             delay = retry.delay(self.attempts, answer.retry_after)
-            self._notify("read", str(answer), delay, self.attempts)
+            self.voice.retrying("read", str(answer), delay, self.attempts)
             await asyncio.sleep(delay.total_seconds())
 
-    async def _ask(self, size: int, out: FileIO, proof: "Proof", destination: str | None) -> Answer | None:
-        """One GET with a fresh grant, from where the part ends. None: the answer came to its end."""
-        request = await self.broker.content(self.session_id, self._notify, destination)
-        offset = out.tell()
+    async def _ask(self, part: Part, proof: "Proof", destination: str | None) -> Answer | None:
+        """One GET with a fresh grant, from where the part ends. None: the answer came to its end.
+
+        Of a part that is whole the last byte is asked for once more: with it comes whether the object is still the one,
+        and what travels with it.
+        """
+        request = await self.broker.content(self.session_id, self.voice.retrying, destination)
+        if part.out.tell() > self.verified.size_bytes:  # somebody else's
+            _restart(part, proof)
+        here, last = part.out.tell(), max(0, self.verified.size_bytes - 1)
+        offset = min(here, last)
         headers = dict(request.headers) | ({"Range": f"bytes={offset}-"} if offset else {})
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=self.stall.total_seconds())
         try:
@@ -154,32 +209,31 @@ class Download:
             ) as response:
                 if response.status not in {200, 206}:
                     return await read_answer(response)
-                if response.status == 200 and offset:
-                    proof.restart()
-                    out.truncate(0)
-                await self._save(response, size, out, proof)
+                if response.status == 206 and not _begins_at(offset, response):
+                    raise StoreRefused("the store sends other bytes than were asked for", session_id=self.session_id)
+                self._learn(response, part)
+                if response.status == 206 and here > last:
+                    return None
+                if response.status == 200 and here:
+                    _restart(part, proof)
+                await self._save(response, part.out, proof)
         except (aiohttp.ClientError, OSError) as exc:
             return Answer(status=0, code=describe(exc), message="")
         return None
 
-    async def _save(self, response: aiohttp.ClientResponse, size: int, out: FileIO, proof: "Proof") -> None:
-        async for piece in response.content.iter_chunked(PIECE_BYTES):
-            if out.tell() + len(piece) > size:
-                raise ContentMismatch("the store sends more than was verified", session_id=self.session_id)
-            await in_thread(self.executor, ends_by_itself, _keep, out, proof, piece)
-            self.meter.done_bytes = out.tell()
+    def _learn(self, response: aiohttp.ClientResponse, part: Part) -> None:
+        self.attributes = restored(response.headers)
+        if not self.is_needed(self.attributes):
+            raise NotNeeded
+        if self.restores and self.attributes.mode is not None:
+            part.protect(self.attributes.mode)
 
-    def _notify(self, what: str, why: str, pause: timedelta, attempt: int) -> None:
-        self.observer.on_event(
-            events.Retrying(
-                file=self.session_id,
-                what=what,
-                why=why,
-                delay_seconds=round(pause.total_seconds(), 3),
-                attempt=attempt,
-                session_id=self.session_id,
-            )
-        )
+    async def _save(self, response: aiohttp.ClientResponse, out: FileIO, proof: "Proof") -> None:
+        async for piece in response.content.iter_chunked(PIECE_BYTES):
+            if out.tell() + len(piece) > self.verified.size_bytes:
+                raise ContentMismatch("the store sends more than was verified", session_id=self.session_id)
+            await in_thread(self.executor, ends_by_itself, _keep, out, proof, piece, self.landing)
+            self.meter.done_bytes = out.tell()
 
 
 class Proof:
@@ -191,8 +245,7 @@ class Proof:
         self.restart()
 
     @classmethod
-    def of(cls, session: UploadSession) -> "Proof":
-        checksum = session.checksum or Checksum()
+    def of(cls, checksum: Checksum) -> "Proof":
         if checksum.sha256:
             return cls("sha256", checksum.sha256)
         return cls("md5", checksum.md5) if checksum.md5 else cls(None, "")
@@ -200,11 +253,11 @@ class Proof:
     def restart(self) -> None:
         self._digest = hashlib.new(self.algorithm, usedforsecurity=False) if self.algorithm else None
 
-    def prime(self, part: Path) -> None:
-        """Blocks while it reads what an earlier run has left."""
-        with part.open("rb") as left:
-            while piece := left.read(PIECE_BYTES):
-                self.update(piece)
+    def prime(self, left: FileIO) -> None:
+        """Blocks while it reads what an earlier run has left, to its end."""
+        left.seek(0)
+        while piece := left.read(PIECE_BYTES):
+            self.update(piece)
 
     def update(self, piece: bytes) -> None:
         if self._digest is not None:
@@ -215,13 +268,22 @@ class Proof:
         return self._digest is None or base64.b64encode(self._digest.digest()).decode() == self._declared
 
 
-def _keep(out: FileIO, proof: Proof, piece: bytes) -> None:
+def _begins_at(offset: int, response: aiohttp.ClientResponse) -> bool:
+    return response.headers.get("Content-Range", "").startswith(f"bytes {offset}-")
+
+
+def _restart(part: Part, proof: Proof) -> None:
+    proof.restart()
+    part.restart()
+
+
+def _keep(out: FileIO, proof: Proof, piece: bytes, landing: Landing) -> None:
     rest = memoryview(piece)
     try:
         while rest:
             rest = rest[out.write(rest) :]
     except OSError as exc:  # said apart from the network's errors: a full disk does not get better by asking again
-        raise FileUnusable(f"{out.name}: {exc.strerror}") from exc
+        raise landing.unusable(exc) from exc
     proof.update(piece)
 
 

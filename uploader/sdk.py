@@ -22,9 +22,10 @@ from uploader.attributes import declared, presentable
 from uploader.bookmark import Bookmark, NoBookmark
 from uploader.checksums import Choice, chosen
 from uploader.client import BrokerClient
-from uploader.download import Download, DownloadResult
+from uploader.download import DownloadResult
 from uploader.engine import Upload
 from uploader.events import Observer, Silent
+from uploader.getting import Getting
 from uploader.means import Means
 from uploader.media import guess_type
 from uploader.orders import Order, UploadResult, Wait
@@ -201,28 +202,35 @@ class Uploader:
         *,
         destination: str | None = None,
         replace: bool = False,
+        attributes: bool = True,
         observer: Observer | None = None,
     ) -> DownloadResult:
         """Download what was verified, resuming a part that an earlier call has left.
 
         :param destination: of a fan-out the copy to read; by default whichever is verified and can be read.
-        :param target: the declared file name in the working directory by default.
+        :param target: a file, or a directory that is there. The declared file name in it, or in the working directory,
+            by default.
         :param replace: an existing target otherwise stands, and is an error.
+        :param attributes: give the file the modification time and permissions that travelled with it.
         :raises UploaderError: see `uploader.errors`.
         """
-        download = Download(
-            session_id=session_id,
+        return await self._getting(observer).one(
+            session_id,
+            None if target is None else Path(target),
             destination=destination,
-            target=None if target is None else Path(target),
             replaces=replace,
+            restores=attributes,
+        )
+
+    def _getting(self, observer: Observer | None) -> Getting:
+        return Getting(
             broker=self._broker,
             http=self._http,
             executor=self._executor,
             retry=self._retry,
-            observer=observer or Silent(),
             stall=self._stall,
+            observer=observer or Silent(),
         )
-        return await download.run()
 
     async def _open(self, file: str | os.PathLike[str] | bytes, filename: str | None) -> Source:
         if isinstance(file, bytes):

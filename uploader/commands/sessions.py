@@ -15,12 +15,16 @@ from uploader.report import download_line, downloaded_event
 @click.argument("session_id", callback=checked_id)
 @broker_options
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="The declared file name by default."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="A file, or a directory that is there. The declared file name by default.",
 )
 @click.option(
     "--destination", metavar="NAME", help="The copy to read. Without it: any that is verified and can be read."
 )
 @click.option("--replace", is_flag=True, help="Replace a file that is there.")
+@click.option("--no-attributes", is_flag=True, help="Leave modification time and permissions as they come here.")
 @click.option("--json", "is_json", is_flag=True, help="One JSON event a line on stdout.")
 def get(
     session_id: str,
@@ -29,6 +33,7 @@ def get(
     output: Path | None,
     destination: str | None,
     replace: bool,
+    no_attributes: bool,
     is_json: bool,
 ) -> None:
     """Download what was verified of a session. A broken download is continued.
@@ -42,7 +47,14 @@ def get(
 
     async def work() -> DownloadResult:
         async with uploader, ticking(view):
-            return await uploader.get(session_id, output, destination=destination, replace=replace, observer=view)
+            return await uploader.get(
+                session_id,
+                output,
+                destination=destination,
+                replace=replace,
+                attributes=not no_attributes,
+                observer=view,
+            )
 
     result = run(work(), view, session_id)
     view.on_event(downloaded_event(result))

@@ -1,11 +1,16 @@
 """A download is pinned, resumed and proved; it never lands where its name would like it to."""
 
+import fcntl
+import os
+import stat
+import time
 from pathlib import Path
 
 import pytest
 from uploader_standin import MakeFile, StandIn
 
 from uploader import BrokerRefused, ContentMismatch, FileUnusable, StoreRefused, Unreachable, Uploader, UploadResult
+from uploader.attributes import Attributes
 from uploader.download import safe_name
 
 SIZE = (2 << 20) + 17
@@ -100,6 +105,157 @@ async def test_a_file_that_is_there_stands_unless_told_otherwise(
 async def test_an_unknown_session_is_refused(uploader: Uploader, tmp_path: Path) -> None:
     with pytest.raises(BrokerRefused, match="session-not-found"):
         await uploader.get("nothere", tmp_path / "back")
+
+
+async def test_time_and_permissions_come_back_and_never_more_than_permissions(
+    uploader: Uploader, standin: StandIn, make_file: MakeFile, tmp_path: Path
+) -> None:
+    path = make_file(SIZE)
+    path.chmod(0o751)
+    os.utime(path, ns=(0, 1_000_000_000_123_456_789))
+    sent = await uploader.put(path)
+    standin.sessions[sent.session_id].wanted.object_metadata["mode"] = "6751"
+    await uploader.get(sent.session_id, tmp_path / "back")
+    seen = (tmp_path / "back").stat()
+    assert (seen.st_mtime_ns, stat.S_IMODE(seen.st_mode)) == (1_000_000_000_123_456_789, 0o751)
+    before = time.time_ns()
+    await uploader.get(sent.session_id, tmp_path / "plain", attributes=False)
+    seen = (tmp_path / "plain").stat()
+    (tmp_path / "other").touch()
+    assert abs(seen.st_mtime_ns - before) < 60_000_000_000
+    assert seen.st_mode == (tmp_path / "other").stat().st_mode
+
+
+async def test_an_object_that_says_nothing_of_its_file_is_saved_all_the_same(
+    uploader: Uploader, tmp_path: Path
+) -> None:
+    sent = await uploader.put(b"bytes", filename="memory", object_metadata={"mtime": "long ago", "mode": "-rw-r--r--"})
+    result = await uploader.get(sent.session_id, tmp_path / "back")
+    assert ((tmp_path / "back").read_bytes(), result.attributes) == (b"bytes", Attributes())
+
+
+async def test_a_download_that_died_before_its_name_asks_for_one_byte(
+    uploader: Uploader, standin: StandIn, uploaded: UploadResult, tmp_path: Path
+) -> None:
+    os.utime(tmp_path / "data.bin", ns=(0, 0))
+    standin.sessions[uploaded.session_id].wanted.object_metadata["mtime"] = "1"
+    part = tmp_path / f"back.{uploaded.session_id}.part"
+    part.write_bytes((tmp_path / "data.bin").read_bytes())
+    await uploader.get(uploaded.session_id, tmp_path / "back")
+    assert standin.ranges == [f"bytes={SIZE - 1}-"]
+    assert (tmp_path / "back").stat().st_mtime_ns == 1_000_000_000
+    assert (tmp_path / "back").read_bytes() == (tmp_path / "data.bin").read_bytes()
+    assert not part.exists()
+
+
+async def test_a_whole_part_of_an_object_that_was_replaced_gets_no_name(
+    uploader: Uploader, standin: StandIn, uploaded: UploadResult, tmp_path: Path
+) -> None:
+    (tmp_path / f"back.{uploaded.session_id}.part").write_bytes((tmp_path / "data.bin").read_bytes())
+    standin.store_faults.append("replaced")
+    with pytest.raises(ContentMismatch, match="no longer the one"):
+        await uploader.get(uploaded.session_id, tmp_path / "back")
+    assert _names(tmp_path) == ["data.bin"]
+
+
+async def test_a_part_that_is_longer_than_the_object_is_begun_anew(
+    uploader: Uploader, standin: StandIn, uploaded: UploadResult, tmp_path: Path
+) -> None:
+    (tmp_path / f"back.{uploaded.session_id}.part").write_bytes(b"x" * (SIZE + 1))
+    await uploader.get(uploaded.session_id, tmp_path / "back")
+    assert standin.ranges == [None]
+    assert (tmp_path / "back").read_bytes() == (tmp_path / "data.bin").read_bytes()
+
+
+async def test_a_process_that_died_between_name_and_tidying_up_harms_nothing(
+    uploader: Uploader, uploaded: UploadResult, tmp_path: Path
+) -> None:
+    await uploader.get(uploaded.session_id, tmp_path / "back")
+    (tmp_path / f"back.{uploaded.session_id}.part").hardlink_to(tmp_path / "back")
+    (tmp_path / "mine").hardlink_to(tmp_path / "back")
+    await uploader.get(uploaded.session_id, tmp_path / "back", replace=True)
+    assert _names(tmp_path) == ["back", "data.bin", "mine"]
+    assert (tmp_path / "mine").read_bytes() == (tmp_path / "back").read_bytes()
+    assert not (tmp_path / "mine").samefile(tmp_path / "back")
+
+
+async def test_nothing_of_nothing_is_believed_only_when_the_store_says_so(
+    uploader: Uploader, standin: StandIn, make_file: MakeFile, tmp_path: Path
+) -> None:
+    sent = await uploader.put(make_file(0))
+    standin.store_faults.extend(["gone"])
+    with pytest.raises(StoreRefused):
+        await uploader.get(sent.session_id, tmp_path / "back")
+    standin.store_faults.extend(["busy"])
+    assert (await uploader.get(sent.session_id, tmp_path / "back")).attempts == 2
+    assert _names(tmp_path) == ["back", "data.bin"]
+
+
+async def test_two_processes_do_not_write_one_part(uploader: Uploader, uploaded: UploadResult, tmp_path: Path) -> None:
+    with (tmp_path / f"back.{uploaded.session_id}.part").open("ab") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(FileUnusable, match="another process is downloading it"):
+            await uploader.get(uploaded.session_id, tmp_path / "back")
+    assert (await uploader.get(uploaded.session_id, tmp_path / "back")).size_bytes == SIZE
+
+
+async def test_a_file_that_comes_in_between_stands(
+    uploader: Uploader, standin: StandIn, uploaded: UploadResult, tmp_path: Path
+) -> None:
+    standin.on_busy = lambda: (tmp_path / "back").write_text("mine") and None
+    standin.broker_faults["content"].append("busy")
+    with pytest.raises(FileUnusable, match="exists already"):
+        await uploader.get(uploaded.session_id, tmp_path / "back")
+    assert (tmp_path / "back").read_text() == "mine"
+
+
+async def test_the_part_of_a_private_file_is_private(
+    uploader: Uploader, standin: StandIn, make_file: MakeFile, tmp_path: Path
+) -> None:
+    path = make_file(SIZE)
+    path.chmod(0o400)
+    sent = await uploader.put(path)
+    standin.store_faults.extend(["cut", "gone"])
+    with pytest.raises(StoreRefused):
+        await uploader.get(sent.session_id, tmp_path / "back")
+    part = tmp_path / f"back.{sent.session_id}.part"
+    assert stat.S_IMODE(part.stat().st_mode) == 0o600
+    await uploader.get(sent.session_id, tmp_path / "back")
+    assert stat.S_IMODE((tmp_path / "back").stat().st_mode) == 0o400
+
+
+@pytest.mark.parametrize("name", ["x" * 255, os.fsdecode(b"\xff" * 255)])
+async def test_the_longest_name_has_room_for_its_part(
+    uploader: Uploader, uploaded: UploadResult, tmp_path: Path, name: str
+) -> None:
+    await uploader.get(uploaded.session_id, tmp_path / name)
+    assert _names(tmp_path) == sorted(["data.bin", name])
+
+
+async def test_a_directory_as_the_target_gets_the_declared_name(
+    uploader: Uploader, uploaded: UploadResult, tmp_path: Path
+) -> None:
+    (tmp_path / "folder").mkdir()
+    result = await uploader.get(uploaded.session_id, tmp_path / "folder")
+    assert result.path == tmp_path / "folder" / "data.bin"
+    with pytest.raises(FileUnusable, match="No such file or directory"):
+        await uploader.get(uploaded.session_id, tmp_path / "nowhere" / "data.bin")
+
+
+async def test_a_symbolic_link_that_is_in_the_way_is_not_written_through(
+    uploader: Uploader, uploaded: UploadResult, tmp_path: Path
+) -> None:
+    (tmp_path / "precious").write_text("mine")
+    (tmp_path / "back").symlink_to("precious")
+    with pytest.raises(FileUnusable, match="exists already"):
+        await uploader.get(uploaded.session_id, tmp_path / "back")
+    (tmp_path / f"back.{uploaded.session_id}.part").symlink_to("precious")
+    with pytest.raises(FileUnusable, match="symbolic links"):
+        await uploader.get(uploaded.session_id, tmp_path / "back", replace=True)
+    (tmp_path / f"back.{uploaded.session_id}.part").unlink()
+    await uploader.get(uploaded.session_id, tmp_path / "back", replace=True)
+    assert (tmp_path / "precious").read_text() == "mine"
+    assert not (tmp_path / "back").is_symlink()
 
 
 @pytest.mark.parametrize(
