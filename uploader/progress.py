@@ -4,29 +4,17 @@ Progress and remarks go to stderr, the one line of the outcome to stdout; with `
 """
 
 import asyncio
+import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from typing import Protocol, TextIO
 
 import msgspec
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
 
 from uploader import events
 from uploader.remarks import copies_text, remark, size_text
 
-BAR_INTERVAL = 0.1
 LINE_INTERVAL = 5.0  # ours: a log wants to see that it goes on, not every percent
 
 PHASES: dict[events.Phase, str] = {
@@ -35,16 +23,6 @@ PHASES: dict[events.Phase, str] = {
     "waiting": "waiting for the broker",
     "reading": "reading",
 }
-
-
-REMARKABLE = (
-    events.Retrying,
-    events.Reminted,
-    events.Resumed,
-    events.NotResumed,
-    events.Aborted,
-    events.Kept,
-)
 
 
 class View(events.Observer, Protocol):
@@ -90,7 +68,7 @@ class JsonView:
     def opened(self) -> AbstractContextManager[object]:
         return nullcontext()
 
-    def _print(self, event: events.Event) -> None:
+    def _print(self, event: events.Event | events.TreeEvent) -> None:
         print(msgspec.json.encode(event).decode(), file=self._out, flush=True)
 
 
@@ -122,69 +100,22 @@ class PlainView:
         return nullcontext()
 
 
-class RateColumn(ProgressColumn):
-    """MiB/s, as everywhere in here; rich's own column counts in millions."""
-
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text(f"{speed / (1 << 20):.1f} MiB/s" if speed else "", style="progress.data.speed")
-
-
-class BarView:
-    """A progress bar with bytes, rate and time left. Remarks appear above it."""
-
-    interval = BAR_INTERVAL
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._progress = Progress(
-            TextColumn("{task.fields[file]}", markup=False),
-            TextColumn("{task.description}", style="dim"),
-            BarColumn(bar_width=None),
-            TextColumn("{task.fields[copies]}", markup=False),
-            DownloadColumn(binary_units=True),
-            RateColumn(),
-            TimeRemainingColumn(compact=True),
-            console=console,
-            transient=True,
-            auto_refresh=False,
-            expand=True,
-        )
-        self._shown: tuple[TaskID, events.Meter] | None = None
-        self._phase: events.Phase | None = None
-        self._done_bytes = 0
-
-    def on_event(self, event: events.Event) -> None:
-        if isinstance(event, REMARKABLE) and (line := remark(event)):
-            self._console.print(line, style="yellow", markup=False, highlight=False)
-
-    def on_meter(self, meter: events.Meter) -> None:
-        task = self._progress.add_task(
-            PHASES[meter.phase], total=meter.total_bytes, file=_shortened(meter.file), copies=""
-        )
-        self._shown = (task, meter)
-
-    def tick(self) -> None:
-        if self._shown is None:
-            return
-        task, meter = self._shown
-        if meter.phase != self._phase or meter.done_bytes < self._done_bytes:  # sent again from the start
-            self._phase = meter.phase
-            self._progress.reset(task, description=PHASES[meter.phase], completed=meter.done_bytes)
-        self._done_bytes = meter.done_bytes
-        self._progress.update(task, completed=meter.done_bytes, total=meter.total_bytes, copies=copies_text(meter))
-        self._progress.refresh()
-
-    def opened(self) -> AbstractContextManager[object]:
-        return self._progress
-
-
 def choose_view(*, is_json: bool) -> View:
     """By what was asked and by what stderr is."""
     if is_json:
         return JsonView(sys.stdout)
-    console = Console(stderr=True)
-    return BarView(console) if console.is_terminal else PlainView(sys.stderr)
+    if not is_live(sys.stderr):
+        return PlainView(sys.stderr)
+    from rich.console import Console  # noqa: PLC0415 - only where it is seen
+
+    from uploader.views.bar import BarView  # noqa: PLC0415
+
+    return BarView(Console(stderr=True))
+
+
+def is_live(stream: TextIO) -> bool:
+    """A terminal on which what was written can be written over."""
+    return stream.isatty() and os.environ.get("TERM") not in {"dumb", "unknown"}
 
 
 @asynccontextmanager
@@ -204,7 +135,3 @@ async def ticking(view: View) -> AsyncIterator[None]:
             ticker.cancel()
             with suppress(asyncio.CancelledError):
                 await ticker
-
-
-def _shortened(name: str, width: int = 32) -> str:
-    return name if len(name) <= width else f"{name[: width // 2]}…{name[-width // 2 + 1 :]}"

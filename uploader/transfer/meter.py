@@ -23,6 +23,8 @@ class TreeMeter:
     :ivar resent_bytes: what had to be sent more than once in this run, beyond `sent_bytes`.
     :ivar verified_files: of all runs, so that a percentage of the whole is honest.
     :ivar failed_bytes: of the files that failed or turned out to have vanished: they are not waited for any more.
+    :ivar skipped_files: entries that are not sent, by whatever reason.
+    :ivar vanished_files: found in this run, but not there any more when their turn came.
     :ivar concurrency: requests to the store under way.
     :ivar limit: how many there may be at the moment.
     :ivar large: one meter for each large file under way, named as `words.shown` shows it.

@@ -30,8 +30,9 @@ from uploader import (
     WaitTimedOut,
     events,
 )
-from uploader.progress import BarView, JsonView, PlainView
+from uploader.progress import JsonView, PlainView
 from uploader.report import status_text
+from uploader.views.bar import BarView
 
 MIB = 1 << 20
 LARGE = 8 * MIB
