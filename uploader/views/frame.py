@@ -35,16 +35,11 @@ class Troubles:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """
-    :ivar is_looked_at: what counts is what was verified; else what was sent.
-    """
-
     reading: Reading
     troubles: Troubles
     width: int
     height: int
     glyphs: Glyphs
-    is_looked_at: bool = True
 
     def lines(self) -> list[Text]:
         """At most `height`. What gives way first are large files, then failures, then what stands aside."""
@@ -56,20 +51,17 @@ class Frame:
 
     def _bars(self) -> Iterator[Text]:
         reading = self.reading
-        files = f"{self._done(reading.files):,} of {reading.files.whole:,}"
-        size = pair_text(self._done(reading.bytes), reading.bytes.whole)
+        files = f"{reading.done(reading.files):,} of {reading.files.whole:,}"
+        size = pair_text(reading.done(reading.bytes), reading.bytes.whole)
         bars = [
             Bar(name="files", share=reading.files, percent=self._percent(reading.files), amount=files),
             Bar(name="bytes", share=reading.bytes, percent=self._percent(reading.bytes), amount=size),
         ]
         return bar_lines(bars, self.width, self.glyphs, name_width=5)
 
-    def _done(self, share: Share) -> int:
-        return share.verified if self.is_looked_at else share.sent
-
     def _percent(self, share: Share) -> str:
         """Of everything: not before everything is known."""
-        return percent_text(self._done(share), share.whole) if self.reading.meter.is_scanned else "scan"
+        return percent_text(self.reading.done(share), share.whole) if self.reading.meter.is_scanned else "scan"
 
     def _speeds(self) -> Iterator[Text]:
         speeds = speed_texts(self.reading)

@@ -32,13 +32,12 @@ class LiveTreeView:
         self._glyphs = ASCII if console.options.ascii_only else LINES
         self._troubles = Troubles()
         self._slowed_at = 0.0
-        self._reader: Reader | None = None
-        self._is_looked_at = True
+        self._reader = Reader(clock)
 
     def on_event(self, event: events.Event | events.TreeEvent) -> None:
         match event:
             case events.TreeBegan():
-                self._is_looked_at = event.wait != "none"
+                self._reader.wait_for(event.wait)
                 self._canvas.say([*_header_lines(event), Text("")])
             case events.FileFailed():
                 self._troubles.failures.append(event)
@@ -50,22 +49,21 @@ class LiveTreeView:
         """A file on its own: the tree's meter has it."""
 
     def on_tree(self, meter: TreeMeter) -> None:
-        self._reader = Reader(meter, self._is_looked_at)
+        self._reader.attend(meter)
         self.tick()
 
     def tick(self) -> None:
-        if self._reader is None:
+        reading = self._reader.read()
+        if reading is None:
             return
-        now = self._clock()
-        if now - self._slowed_at > SLOWED_SECONDS:
+        if self._clock() - self._slowed_at > SLOWED_SECONDS:
             self._troubles.slowed = None
         frame = Frame(
-            reading=self._reader.read(now),
+            reading=reading,
             troubles=self._troubles,
             width=self._canvas.width,
             height=self._canvas.height,
             glyphs=self._glyphs,
-            is_looked_at=self._is_looked_at,
         )
         self._canvas.paint(frame.lines())
 

@@ -32,9 +32,7 @@ class PlainTreeView:
 
     def __init__(self, err: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._err = err
-        self._clock = clock
-        self._reader: Reader | None = None
-        self._is_looked_at = True
+        self._reader = Reader(clock)
         self._failures: list[events.FileFailed] = []
         self._untold = 0
         self._slowed: events.TreeSlowed | None = None
@@ -43,7 +41,7 @@ class PlainTreeView:
     def on_event(self, event: events.Event | events.TreeEvent) -> None:
         match event:
             case events.TreeBegan():
-                self._is_looked_at = event.wait != "none"
+                self._reader.wait_for(event.wait)
                 for label, text in header(event):
                     self._print(f"{label}: {safe(text)}")
             case events.TreeScanned():
@@ -59,17 +57,17 @@ class PlainTreeView:
         """A file on its own: the tree's meter has it."""
 
     def on_tree(self, meter: TreeMeter) -> None:
-        self._reader = Reader(meter, self._is_looked_at)
-        self._reader.read(self._clock())
+        self._reader.attend(meter)
 
     def tick(self) -> None:
         self._tell_troubles()
-        if self._reader is not None:
-            reading = self._reader.read(self._clock())
-            line = progress_line(reading, is_looked_at=self._is_looked_at)
-            if reading.meter.found_files and line != self._last:
-                self._print(line)
-                self._last = line
+        reading = self._reader.read()
+        if reading is None or not reading.meter.found_files:
+            return
+        line = progress_line(reading)
+        if line != self._last:
+            self._print(line)
+            self._last = line
 
     @contextmanager
     def opened(self) -> Iterator[None]:
@@ -91,10 +89,9 @@ class PlainTreeView:
         print(line, file=self._err, flush=True)
 
 
-def progress_line(reading: Reading, *, is_looked_at: bool) -> str:
-    meter, word = reading.meter, "verified" if is_looked_at else "sent"
-    files = reading.files.verified if is_looked_at else reading.files.sent
-    done = reading.bytes.verified if is_looked_at else reading.bytes.sent
+def progress_line(reading: Reading) -> str:
+    meter, word = reading.meter, "verified" if reading.is_looked_at else "sent"
+    files, done = reading.done(reading.files), reading.done(reading.bytes)
     share = percent_text(done, reading.bytes.whole) if meter.is_scanned else "scanning"
     asides = [f"{meter.failed_files:,} failed" if meter.failed_files else "", *aside_texts(reading)]
     texts = [

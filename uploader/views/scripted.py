@@ -19,28 +19,27 @@ class JsonTreeView(JsonView):
 
     def __init__(self, out: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(out)
-        self._clock = clock
-        self._reader: Reader | None = None
-        self._is_looked_at = True
+        self._reader = Reader(clock)
+        self._is_over = False
 
     def on_event(self, event: events.Event | events.TreeEvent) -> None:
         match event:
             case events.TreeBegan():
-                self._is_looked_at = event.wait != "none"
+                self._reader.wait_for(event.wait)
             case events.TreeFinished():
-                self._reader = None
+                self._is_over = True
             case events.FileVerified():  # thousands a second: flushed with what comes next
                 self._out.write(msgspec.json.encode(event).decode() + "\n")
                 return
         self._print(event)
 
     def on_tree(self, meter: TreeMeter) -> None:
-        self._reader = Reader(meter, self._is_looked_at)
-        self._reader.read(self._clock())
+        self._reader.attend(meter)
 
     def tick(self) -> None:
-        if self._reader is not None:
-            self._print(progressed(self._reader.read(self._clock())))
+        reading = self._reader.read()
+        if reading is not None and not self._is_over:
+            self._print(progressed(reading))
 
 
 def progressed(reading: Reading) -> events.TreeProgressed:

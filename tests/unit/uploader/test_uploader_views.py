@@ -71,13 +71,17 @@ def drawn(
     is_looked_at: bool = True,
 ) -> list[str]:
     """What a terminal of that size shows, from a recorded console."""
+    reader = Reader(Clock())
+    reader.wait_for("verified" if is_looked_at else "none")
+    reader.attend(meter)
+    reading = reader.read()
+    assert reading is not None
     frame = Frame(
-        reading=Reader(meter, is_looked_at).read(100.0),
+        reading=reading,
         troubles=troubles or Troubles(),
         width=width,
         height=height,
         glyphs=glyphs,
-        is_looked_at=is_looked_at,
     )
     console = Console(record=True, file=io.StringIO(), width=width, height=height)
     lines = frame.lines()
@@ -124,6 +128,30 @@ def test_an_earlier_run_counts_for_the_whole() -> None:
     lines = drawn(meter)
     assert "70 %" in lines[0]
     assert "1,000 unchanged" in "".join(lines)
+
+
+def test_what_failed_before_is_not_waited_for() -> None:
+    meter = half_way()
+    meter.failed_files, meter.found_files = 7, 1007
+    reader = Reader(Clock())
+    reader.attend(meter)
+    meter.sent_files, meter.verified_files = 998, 998
+    meter.failed_files, meter.failed_bytes = 9, 2 * MIB
+    meter.sent_bytes = meter.verified_bytes = 998 * MIB
+    reading = reader.read()
+    assert reading is not None
+    assert (reading.files.sent, reading.behind_files, reading.eta_seconds) == (998, 0, 0.0)
+
+
+def test_what_an_earlier_run_had_sent_is_not_left_for_ever() -> None:
+    meter = half_way()
+    meter.sent_files, meter.verified_files = 900, 1000  # a hundred had been sent before the last process was killed
+    meter.sent_bytes, meter.verified_bytes = 900 * MIB, 1000 * MIB
+    reader = Reader(Clock())
+    reader.attend(meter)
+    reading = reader.read()
+    assert reading is not None
+    assert reading.eta_seconds == 0.0
 
 
 def test_a_whole_is_never_less_than_its_parts() -> None:
