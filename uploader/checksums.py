@@ -1,8 +1,8 @@
 """Digests that are declared before a byte is sent. A digest is part of what is signed, so a file is read twice for it:
-once here, once for the store. Up to 64 MiB the second time comes from the page cache; beyond, it would be another
-50 GiB from the disk before the first byte leaves. So `auto` declares sha256 up to 64 MiB and nothing above it, where
-the broker cuts an upload into parts by default: there size and parts are checked, and a digest is for those who ask
-for it – the consumer then proves it, because no store checks a sha256 of a whole object that came in parts."""
+once here, once for the store. What is small is read into memory first, and both times are one. Of what is larger `auto`
+declares nothing: the MD5 of the bytes that leave is compared with the store's (`uploader.proof`), which says as much a
+moment later. A digest is for those who want the store to refuse other bytes, or the consumer to prove it: no store
+checks a sha256 of a whole object that came in parts."""
 
 import base64
 import hashlib
@@ -11,25 +11,23 @@ from typing import Literal
 
 from broker.contract import Checksum
 from uploader.events import Meter
-from uploader.source import Source
+from uploader.source import SMALL_FILE_BYTES, Source
 
 Algorithm = Literal["sha256", "md5"]
 Choice = Literal["auto", "sha256", "md5", "none"]
 
-AUTO_UP_TO_BYTES = 64 << 20  # the default `multipart.threshold_bytes` of a destination; which one it has is not known
-
 PIECE_BYTES = 1 << 20
 
-FOR_COPIES: tuple[Algorithm, ...] = ("sha256", "md5")
+FOR_ANY_STORE: tuple[Algorithm, ...] = ("sha256", "md5")
 """What `auto` declares for several destinations, whatever the size: every store has to prove the same one. AWS proves
-both, Ceph the md5. Both cost one reading."""
+both, Ceph the md5. Both cost one reading. Also where a destination demands a digest."""
 
 
 def chosen(choice: Choice, size_bytes: int, *, copies: int = 0) -> tuple[Algorithm, ...]:
     """What is declared of a file of this size that goes to so many destinations at once."""
     if choice == "auto":
-        by_size: tuple[Algorithm, ...] = ("sha256",) if size_bytes <= AUTO_UP_TO_BYTES else ()
-        return FOR_COPIES if copies else by_size
+        by_size: tuple[Algorithm, ...] = ("sha256",) if size_bytes <= SMALL_FILE_BYTES else ()
+        return FOR_ANY_STORE if copies else by_size
     return () if choice == "none" else (choice,)
 
 

@@ -42,6 +42,7 @@ class CopyUpload:
     attempts: int = field(init=False, default=0)
     sent_bytes: int = field(init=False, default=0)
     sent_at: float = field(init=False, default_factory=time.monotonic)
+    proved: str | None = field(init=False, default=None)
 
     async def run(self) -> CopyResult:
         """What became of it; that it failed is a result, too.
@@ -83,6 +84,7 @@ class CopyUpload:
             meter=self.meter,
             jobs=self.order.jobs,
             is_fresh=self.is_fresh,
+            is_proof_sought=self.order.is_proof_sought,
         )
 
     async def _deliver(self, delivery: Delivery) -> None:
@@ -94,6 +96,7 @@ class CopyUpload:
             self.attempts += delivery.attempts
             self.sent_bytes += delivery.sent_bytes
             self.sent_at = delivery.sent_at
+            self.proved = delivery.proved
 
     def _result(self, error: UploaderError | None) -> CopyResult:
         standing = self.place.standing
@@ -106,6 +109,7 @@ class CopyUpload:
             attempts=self.attempts,
             sent_bytes=self.sent_bytes,
             error=error,
+            proved=None if error else self.proved,
         )
 
 
@@ -181,5 +185,12 @@ class FanOut:
             attempts=sum(copy.attempts for copy in copies),
             sent_bytes=sum(copy.sent_bytes for copy in copies),
             sent_at=sent_at,
+            proved=_proved(copies),
             copies=copies,
         )
+
+
+def _proved(copies: tuple[CopyResult, ...]) -> str | None:
+    """What proves all that are there."""
+    proofs = {copy.proved for copy in copies if not copy.error}
+    return proofs.pop() if len(proofs) == 1 else None

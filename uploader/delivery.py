@@ -15,6 +15,7 @@ from uploader.follow import follow
 from uploader.orders import Wait
 from uploader.parts import Cut, PartsTransfer
 from uploader.place import Place
+from uploader.proof import Proof
 from uploader.resumable import ResumableTransfer
 from uploader.retry import RetryPolicy
 from uploader.sender import Answer, Sender
@@ -28,6 +29,8 @@ class Delivery:
 
     :ivar jobs: parts under way at a time.
     :ivar is_fresh: nobody has sent any of it yet.
+    :ivar is_proof_sought: hash what is sent, and compare it with what the store has.
+    :ivar proved: by which algorithm it turned out that the object is what was sent; None if nobody knows.
     """
 
     place: Place
@@ -37,11 +40,17 @@ class Delivery:
     meter: events.Meter
     jobs: int
     is_fresh: bool
+    is_proof_sought: bool = True
+    proved: str | None = field(init=False, default=None)
+    _proof: Proof = field(init=False)
     _transfer: PutTransfer | PartsTransfer | ResumableTransfer | None = field(init=False, default=None)
     _is_sure: bool = field(init=False, default=True)
     _pause: timedelta | None = field(init=False, default=None)
     _has_asked: bool = field(init=False, default=False)
     _begun_at: float = field(init=False, default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self._proof = Proof(place=self.place, is_sought=self.is_proof_sought)
 
     @property
     def attempts(self) -> int:
@@ -62,6 +71,7 @@ class Delivery:
         """Send what is missing.
 
         :raises UploaderError: the store refuses or does not answer, or the file changed.
+        :raises ContentMismatch: the store has other bytes than were sent.
         """
         if not self.is_fresh and not self.place.standing.parts:
             self._pause = await self.place.complete()  # all of it may be there, unheard
@@ -92,6 +102,7 @@ class Delivery:
 
         :raises SessionLost: they do not count.
         :raises WaitTimedOut: nobody knows yet.
+        :raises ContentMismatch: what the broker has verified is not what was sent.
         """
         self.meter.begin("waiting", self.source.size_bytes)
         await follow(
@@ -102,16 +113,23 @@ class Delivery:
             sent_at=lambda: self.sent_at,
             timeout=timeout,
         )
+        self.proved = self._proof.verdict()
 
     async def _put(self) -> None:
         self._transfer = PutTransfer(
-            place=self.place, source=self.source, sender=self.sender, retry=self.retry, meter=self.meter
+            place=self.place,
+            proof=self._proof,
+            source=self.source,
+            sender=self.sender,
+            retry=self.retry,
+            meter=self.meter,
         )
         await self._ended(await self._transfer.run())
 
     async def _send_pieces(self) -> None:
         self._transfer = ResumableTransfer(
             place=self.place,
+            proof=self._proof,
             source=self.source,
             sender=self.sender,
             retry=self.retry,
@@ -130,8 +148,10 @@ class Delivery:
         self, cut: MultipartUpload | PartsStatus, left: Sequence[int], first: Sequence[PartRequest] = ()
     ) -> None:
         size = self.source.size_bytes
+        self._proof.part_count = cut.part_count
         self._transfer = PartsTransfer(
             place=self.place,
+            proof=self._proof,
             cut=Cut(size_bytes=size, part_size_bytes=cut.part_size_bytes, part_count=cut.part_count),
             source=self.source,
             sender=self.sender,

@@ -95,6 +95,7 @@ class Upload:
             meter=self.meter,
             jobs=self.order.jobs,
             is_fresh=self.is_fresh,
+            is_proof_sought=self.order.is_proof_sought,
         )
         await delivery.send()
         await delivery.settle(self.order.wait, self.order.timeout)
@@ -103,6 +104,7 @@ class Upload:
             attempts=delivery.attempts,
             sent_bytes=delivery.sent_bytes,
             sent_at=delivery.sent_at,
+            proved=delivery.proved,
         )
 
     async def _to_copies(self, session: UploadSession) -> Outcome:
@@ -168,5 +170,6 @@ class Upload:
             sending=sending,
             sent_bytes=outcome.sent_bytes,
             session=session,
+            proved=outcome.proved,
             copies=outcome.copies,
         )

@@ -108,6 +108,8 @@ class Finished(Event, frozen=True, kw_only=True, tag="upload.finished"):
     seconds: float
     sent_seconds: float
     attempts: int
+    proved: str | None
+    """the digest by which the store turned out to have what was sent; null if nobody knows"""
     result: Any = None
     copies: dict[str, str] = {}
     """the states by destination, of a fan-out"""

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -9,7 +10,8 @@ import msgspec
 from broker.contract import Checksum, CreateUploadSession, UploadSession
 from uploader import events
 from uploader.bookmark import Bookmark, NoBookmark
-from uploader.checksums import declare, spelled
+from uploader.checksums import Algorithm, declare, spelled
+from uploader.errors import BrokerRefused
 from uploader.means import Means
 from uploader.orders import Order
 from uploader.place import objects_of
@@ -33,17 +35,29 @@ class Minting:
         :raises BrokerRefused: it will never be granted.
         """
         wanted, promise = await self._declared(), self.bookmark.promise
-        return await self._mint(wanted, promise.idempotency_key if promise else self.order.idempotency_key)
+        key = promise.idempotency_key if promise else self.order.idempotency_key
+        try:
+            return await self._mint(wanted, key)
+        except BrokerRefused as exc:
+            if not self._may_declare_more(wanted, exc):
+                raise
+        checksum = await self._hash(self.order.algorithms_if_required)
+        return await self._mint(msgspec.structs.replace(wanted, checksum=checksum), key)
+
+    def _may_declare_more(self, wanted: CreateUploadSession, refusal: BrokerRefused) -> bool:
+        """The destination demands a digest, and only not to read the file for one there is none."""
+        is_demanded = refusal.problem.code == "checksum-not-provable" and wanted.checksum == Checksum()
+        return is_demanded and bool(self.order.algorithms_if_required)
 
     async def _declared(self) -> CreateUploadSession:
         """The declaration; an earlier command that did not hear of its session has left the digests."""
         promise = self.bookmark.promise
-        checksum = promise.checksum if promise and promise.checksum else await self._hash()
+        checksum = promise.checksum if promise and promise.checksum else await self._hash(self.order.algorithms)
         size_bytes = self.order.source.size_bytes
         return msgspec.structs.replace(self.order.wanted, size_bytes=size_bytes, checksum=checksum)
 
-    async def _hash(self) -> Checksum:
-        source, algorithms = self.order.source, self.order.algorithms
+    async def _hash(self, algorithms: Sequence[Algorithm]) -> Checksum:
+        source = self.order.source
         self.meter.begin("hashing")
         is_stopped = threading.Event()
         started = time.monotonic()

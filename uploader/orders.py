@@ -29,6 +29,7 @@ class CopyResult:
 
     :ivar error: why nothing that counts is there, or None.
     :ivar sent_bytes: nothing, if it was there already.
+    :ivar proved: see `UploadResult`.
     """
 
     destination: str
@@ -38,6 +39,7 @@ class CopyResult:
     attempts: int
     sent_bytes: int
     error: UploaderError | None = None
+    proved: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,7 @@ class Outcome:
     attempts: int
     sent_bytes: int
     sent_at: float
+    proved: str | None = None
     copies: tuple[CopyResult, ...] = ()
 
 
@@ -60,6 +63,9 @@ class UploadResult:
 
     :ivar attempts: PUTs, of the object or of its parts.
     :ivar sent_bytes: less than the size if an interrupted upload was taken up; of a fan-out, to all copies.
+    :ivar proved: by which digest, computed while the bytes left or declared before, the store turned out to have what
+        was sent: "md5", "sha256" … None if nobody knows, as under a key of KMS, or of parts that an earlier call sent.
+        Of a fan-out what holds for all its copies.
     :ivar copies: of a fan-out.
     """
 
@@ -76,6 +82,7 @@ class UploadResult:
     sending: timedelta
     sent_bytes: int
     session: UploadSession = field(repr=False)
+    proved: str | None = None
     copies: tuple[CopyResult, ...] = ()
 
     @property
@@ -89,17 +96,22 @@ class Order:
     """What to upload, and how far to follow it.
 
     :ivar wanted: what is declared; size and checksum are filled in by the engine.
+    :ivar algorithms: of the digests that are declared.
+    :ivar algorithms_if_required: where the destination turns out to demand one, and none was declared.
     :ivar timeout: for the wished state, counted from the last byte.
     :ivar jobs: parts under way at a time, for each copy.
     :ivar is_repeatable: its key is the caller's, who can ask for the same session again.
+    :ivar is_proof_sought: hash what is sent, and compare it with what the store has.
     """
 
     source: Source
     wanted: CreateUploadSession
     algorithms: tuple[Algorithm, ...] = ("sha256",)
+    algorithms_if_required: tuple[Algorithm, ...] = ()
     wait: Wait = "verified"
     timeout: timedelta = timedelta(minutes=10)
     keeps_session: bool = False
     jobs: int = 6
     idempotency_key: str
     is_repeatable: bool = False
+    is_proof_sought: bool = True

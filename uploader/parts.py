@@ -15,6 +15,7 @@ from uploader.errors import BrokerRefused, StoreRefused, Unreachable, UploaderEr
 from uploader.events import Meter
 from uploader.grants import Granted, Grants
 from uploader.place import Place
+from uploader.proof import Proof
 from uploader.retry import RetryPolicy
 from uploader.sender import MAX_REFUSALS, Answer, Next, Sender
 from uploader.source import Slice, Source
@@ -57,6 +58,7 @@ class PartsTransfer:
     """
 
     place: Place
+    proof: Proof
     cut: Cut
     source: Source
     sender: Sender
@@ -130,7 +132,8 @@ class PartsTransfer:
                 granted = await self._renew(grants, granted, "the signed request is about to expire")
             attempts += 1
             self.attempts += 1
-            answer = await self.sender.send(granted.part.request, piece, lane)
+            answer = await self.sender.send(granted.part.request, self.proof.watched(piece, number), lane)
+            answer = self.proof.heard(answer, number)
             if 200 <= answer.status < 300:
                 return
             if answer.status == 404:

@@ -34,6 +34,7 @@ def finished_event(name: str, result: UploadResult) -> Finished:
         seconds=round(result.elapsed.total_seconds(), 3),
         sent_seconds=round(result.sending.total_seconds(), 3),
         attempts=result.attempts,
+        proved=result.proved,
         result=result.session.result or None,
         copies={copy.destination: copy.state.value for copy in result.copies},
         missing={copy.destination: copy.error.message for copy in result.missing if copy.error},

@@ -17,6 +17,7 @@ from uploader.errors import StoreRefused, Unreachable
 from uploader.events import Meter
 from uploader.orders import LOST
 from uploader.place import Place
+from uploader.proof import Proof
 from uploader.reception import Heard, heard
 from uploader.retry import RetryPolicy
 from uploader.sender import MAX_REFUSALS, Answer, Sender
@@ -42,6 +43,7 @@ class ResumableTransfer:
     """
 
     place: Place
+    proof: Proof
     source: Source
     sender: Sender
     retry: RetryPolicy
@@ -50,11 +52,15 @@ class ResumableTransfer:
     attempts: int = field(init=False, default=0)
     sent_bytes: int = field(init=False, default=0)
     sent_at: float = field(init=False, default_factory=time.monotonic)
+    _watched: Source = field(init=False)
     _kept_bytes: int = field(init=False, default=0)
     _most_kept_bytes: int = field(init=False, default=0)
     _failures: int = field(init=False, default=0)
     _refusals: int = field(init=False, default=0)
     _losses: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        self._watched = self.proof.watched(self.source)
 
     async def run(self) -> Answer | None:
         """The store's last word, or None: the session was settled meanwhile.
@@ -75,7 +81,7 @@ class ResumableTransfer:
         if not self.is_fresh:
             answer, kept = await self._clear(await self._ask())
             if kept is None:
-                return answer
+                return self.proof.heard(answer)
             self._kept_bytes = self.meter.done_bytes = kept
         while True:
             # What is on its way stays counted until the store has said how much of it came.
@@ -83,7 +89,7 @@ class ResumableTransfer:
                 answer, kept = await self._clear(await self._send(ahead))
                 self._count(self.source.size_bytes if kept is None else kept)
             if kept is None:
-                return answer
+                return self.proof.heard(answer)
 
     def _count(self, kept_bytes: int) -> None:
         self.sent_bytes += max(0, kept_bytes - self._kept_bytes)
@@ -97,7 +103,7 @@ class ResumableTransfer:
         if not size:
             self.source.check()
             return await self._ask()
-        piece = Slice(whole=self.source, begin_bytes=begin, size_bytes=end - begin)
+        piece = Slice(whole=self._watched, begin_bytes=begin, size_bytes=end - begin)
         sender = self.sender if end == size else self._asking
         answer = await sender.send(self._request(f"bytes {begin}-{end - 1}/{size}"), piece, ahead)
         return self._doubted(answer, begin, end)

@@ -20,7 +20,7 @@ from yarl import URL
 from broker.contract import CreateUploadSession, UploadSession
 from uploader.attributes import declared, presentable
 from uploader.bookmark import Bookmark, NoBookmark
-from uploader.checksums import Choice, chosen
+from uploader.checksums import FOR_ANY_STORE, Choice, chosen
 from uploader.client import BrokerClient
 from uploader.download import DownloadResult
 from uploader.engine import Upload
@@ -139,8 +139,10 @@ class Uploader:
         :param destination: `default` if neither it nor `destinations` is given.
         :param destinations: a copy in each of them, sent at the same time from one reading. The result's
             `copies` say what became of each; `missing` are those that failed although the session has enough.
-        :param checksum: declared before sending, for which a file is read once more. `auto`: sha256 up to 64 MiB,
-            nothing above; for several destinations sha256 and md5, of which every store has to prove the same one.
+        :param checksum: declared before sending, for which a file is read once more. `auto`: sha256 up to 1 MiB, where
+            that reading is the one that is sent; nothing above, where the MD5 of what leaves is compared with the
+            store's; for several destinations sha256 and md5, of which every store has to prove the same one. `none`:
+            neither declared nor compared.
         :param object_metadata: a file's modification time and permissions are added, unless you say others: `mtime` and
             `mode`.
         :param wait: `none` returns when the store has taken the bytes, `verified` when the broker has looked at
@@ -180,12 +182,14 @@ class Uploader:
                 source=source,
                 wanted=wanted,
                 algorithms=chosen(checksum, source.size_bytes, copies=len(destinations)),
+                algorithms_if_required=FOR_ANY_STORE if checksum == "auto" else (),
                 wait=wait,
                 timeout=timeout,
                 keeps_session=keep_session,
                 jobs=jobs,
                 idempotency_key=idempotency_key or uuid.uuid4().hex,
                 is_repeatable=idempotency_key is not None,
+                is_proof_sought=checksum != "none",
             )
             return await self._upload(order, observer or Silent()).run()
         finally:

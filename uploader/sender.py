@@ -24,6 +24,7 @@ from uploader.events import Meter
 from uploader.refusals import read_refusal
 from uploader.retry import parse_retry_after
 from uploader.source import Source
+from uploader.witness import md5_of
 
 MAX_ANSWER_BYTES = 1 << 16  # of an error document; they are a few hundred bytes
 SKIPPED_HEADERS = ("Accept", "Accept-Encoding", "Content-Type")  # aiohttp's own additions: none of them is signed
@@ -49,6 +50,7 @@ class Answer:
 
     :ivar range: which bytes of an unfinished upload the store has, in its words.
     :ivar etag: in its words, with the quotes.
+    :ivar md5: of what it has received, if it says so.
     """
 
     status: int
@@ -57,6 +59,7 @@ class Answer:
     retry_after: timedelta | None = None
     range: str | None = None
     etag: str | None = None
+    md5: bytes | None = None
 
     @property
     def next(self) -> Next:
@@ -141,6 +144,7 @@ async def read_answer(response: aiohttp.ClientResponse) -> Answer:
         retry_after=parse_retry_after(response.headers.get("Retry-After")),
         range=response.headers.get("Range"),
         etag=response.headers.get("ETag"),
+        md5=md5_of(response.headers.items()),
     )
 
 

@@ -9,6 +9,7 @@ from broker.contract import PutUpload, SignedRequest
 from uploader.errors import StoreRefused, Unreachable, UploaderError
 from uploader.events import Meter
 from uploader.place import Place
+from uploader.proof import Proof
 from uploader.retry import RetryPolicy
 from uploader.sender import EXPIRY_MARGIN, MAX_REFUSALS, Answer, Next, Sender
 from uploader.source import SMALL_FILE_BYTES, Source
@@ -24,6 +25,7 @@ class PutTransfer:
     """
 
     place: Place
+    proof: Proof
     source: Source
     sender: Sender
     retry: RetryPolicy
@@ -47,7 +49,8 @@ class PutTransfer:
             if self.attempts and request.expires_at - datetime.now(UTC) < EXPIRY_MARGIN:
                 request = await self._remint("the signed request is about to expire")
             self.attempts += 1
-            answer = await self.sender.send(request, self.source, self.meter)
+            answer = await self.sender.send(request, self.proof.watched(self.source), self.meter)
+            answer = self.proof.heard(answer)
             match answer.next:
                 case Next.CONFIRM:
                     return answer

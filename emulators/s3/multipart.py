@@ -16,7 +16,7 @@ from emulators.s3.catalogue import Bucket, Checksum, Part, Upload
 from emulators.s3.conditions import byte_range
 from emulators.s3.context import Call, Reply, Store, quoted, xml_reply
 from emulators.s3.errors import S3Error
-from emulators.s3.keeping import etag, refuse_encryption
+from emulators.s3.keeping import SSE, etag, refuse_encryption
 from emulators.s3.listing import MAX_KEYS, collect, owner_node, read_query
 from emulators.s3.objects import checksum_headers, copy_result, copy_source, describe, iso, require_extras
 from emulators.s3.xml import Node
@@ -106,7 +106,8 @@ async def upload_part(store: Store, call: Call) -> Reply:
     store.blobs.remove(store.catalogue.put_part(upload.id, part))
     headers = checksum_headers(part.checksum) if received.checksum or upload.algorithm else {}
     headers.pop("x-amz-checksum-type", None)
-    return Reply(headers={"ETag": quoted(part.etag), **headers})
+    kept = {name: value for name, value in upload.template.headers.items() if name.startswith(SSE)}
+    return Reply(headers={"ETag": quoted(part.etag), **kept, **headers})
 
 
 def _part(number: int, segments: tuple[Segment, ...], etag: str, checksum: Checksum | None) -> Part:

@@ -96,11 +96,12 @@ def test_an_object_in_parts_is_kept_as_its_upload_was_begun(client: Client, key:
         Tagging="a=b",
         ACL="bucket-owner-full-control",
     )["UploadId"]
-    etags = [
-        client.upload_part(**where, UploadId=upload, PartNumber=number, Body=body)["ETag"]
+    sent = [
+        client.upload_part(**where, UploadId=upload, PartNumber=number, Body=body)
         for number, body in ((1, b"x" * (5 * 2**20)), (2, BODY))
     ]
-    assert etags[1] != MD5
+    etags = [part["ETag"] for part in sent]
+    assert (etags[1] != MD5, sent[1]["ServerSideEncryption"], sent[1]["SSEKMSKeyId"]) == (True, "aws:kms", ARN)
     parts = [{"PartNumber": number, "ETag": etag} for number, etag in enumerate(etags, 1)]
     done = client.complete_multipart_upload(**where, UploadId=upload, MultipartUpload={"Parts": parts})
 

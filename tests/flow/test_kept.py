@@ -61,6 +61,7 @@ async def test_it_is_kept_as_asked_processed_and_read(
 
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     assert (result.state, result.session.result["sha256"]) == (State.PROCESSED, digest)
+    assert result.proved == ("sha256" if size < MIB else None)
     where = {"Bucket": stack.about.bucket, "Key": result.session.object.key}
     head = store.head_object(**where)
     assert (head["ServerSideEncryption"], head["SSEKMSKeyId"], head["BucketKeyEnabled"]) == ("aws:kms", KEY, True)

@@ -116,6 +116,7 @@ async def test_two_hundred_mebibytes_go_in_parts_and_are_processed(
     result = await uploader.put(film, wait="processed", metadata={"case": "17"}, timeout=MINUTE)
     digest = sha256_of(film)
     assert (result.state, result.attempts, store.part_puts() - before) == (State.PROCESSED, PARTS, PARTS)
+    assert result.proved == "md5"
     assert result.session.result["sha256"] == digest
     await uploader.get(result.session_id, tmp_path / "back")
     assert sha256_of(tmp_path / "back") == digest

@@ -113,7 +113,7 @@ def sha256_of(path: Path) -> str:
 
 
 async def put(uploader: Uploader, path: Path, **wishes: Any) -> UploadResult:
-    return await uploader.put(path, **({"destination": PLACE, "strategy": "resumable", "checksum": "none"} | wishes))
+    return await uploader.put(path, **({"destination": PLACE, "strategy": "resumable"} | wishes))
 
 
 async def is_back(uploader: Uploader, result: UploadResult, path: Path, back: Path) -> bool:
@@ -179,6 +179,7 @@ async def test_trouble_of_the_store_ends_verified_and_what_was_committed_is_not_
     seen = Seen(lambda: store.misbehave(**{fault: FAULTS[fault]}, stall_seconds=2, seed=5))
     result = await put(uploader, film, timeout=timedelta(minutes=1), observer=seen)
     assert (result.state, store.counters()["faults"][fault] > 0) == (State.VERIFIED, True)
+    assert result.proved == "md5"
     again = store.received_bytes(result.key) - SIZE
     lossy = {"stalled", "reset_uploads", "kept_fewer"}  # of what had left; the others refuse before or keep it all
     assert again <= (SIZE if fault in lossy else 0)

@@ -45,8 +45,9 @@ def _pairs(_: click.Context, parameter: click.Parameter, values: tuple[str, ...]
     type=click.Choice(["auto", "sha256", "md5", "none"]),
     default="auto",
     show_default=True,
-    help="Declared and proved; the file is read once more for it. auto: sha256 up to 64 MiB, nothing above; for "
-    "several destinations sha256 and md5, of which every store has to prove the same one.",
+    help="Declared and proved; the file is read once more for it. auto: sha256 up to 1 MiB; above, the MD5 of what "
+    "leaves is compared with the store's; for several destinations sha256 and md5, of which every store has to prove "
+    "the same one. none: neither declared nor compared.",
 )
 @click.option(
     "--strategy",

@@ -20,6 +20,7 @@ from broker import contract
 class StoredPart:
     size_bytes: int
     sha256: str
+    md5: str = ""
 
 
 @dataclass
@@ -87,7 +88,10 @@ class PartsStandIn(StandIn):
 
     def put_together(self, session: Session) -> None:
         digest = session.wanted.checksum.sha256 or "nobody read it whole"
-        self.objects[session.key] = Stored(session.wanted.size_bytes, digest)
+        parts = [part for _, part in sorted(self.stored_parts[session.id].items())]
+        md5s = b"".join(bytes.fromhex(part.md5) for part in parts)
+        headers = self.etag_headers(f"{hashlib.md5(md5s, usedforsecurity=False).hexdigest()}-{len(parts)}")
+        self.objects[session.key] = Stored(session.wanted.size_bytes, digest, etag=headers["ETag"].strip('"'))
 
     def _answer(
         self, session: Session, status: int, *, is_mint: bool = False, headers: dict[str, str] | None = None
@@ -208,22 +212,25 @@ class PartsStandIn(StandIn):
     async def _take(
         self, put: Put, session: Session, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> bool:
-        size, digest = self._size_of(session, number), hashlib.sha256()
+        size, digest, md5 = self._size_of(session, number), hashlib.sha256(), hashlib.md5(usedforsecurity=False)
         while put.received_bytes < size:
             piece = await reader.read(min(size - put.received_bytes, 1 << 18))
             if not piece:
                 return False
+            if put.fault == "garble":  # on its way a byte became another
+                piece = bytes([piece[0] ^ 1]) + piece[1:]
             digest.update(piece)
+            md5.update(piece)
             put.received_bytes += len(piece)
         if put.fault in FAULTS_AFTER_THE_BODY:
             await _respond(put, writer, *FAULTS_AFTER_THE_BODY[put.fault])
             return True
         if put.fault != "forget":
-            self.stored_parts[session.id][number] = StoredPart(size, digest.hexdigest())
+            self.stored_parts[session.id][number] = StoredPart(size, digest.hexdigest(), md5.hexdigest())
         if put.fault == "lost-response":
             _reset(writer.transport)
             return False
-        await _respond(put, writer, 200, "", {"ETag": '"never believed"'})
+        await _respond(put, writer, 200, "", self.etag_headers(md5.hexdigest()))
         return True
 
 

@@ -18,13 +18,13 @@ SIZE = (2 << 20) + 17
 
 @pytest.fixture
 async def uploaded(uploader: Uploader, make_file: MakeFile) -> UploadResult:
-    return await uploader.put(make_file(SIZE))
+    return await uploader.put(make_file(SIZE), checksum="sha256")
 
 
 @pytest.mark.parametrize("size", [0, 10, SIZE])
 async def test_what_was_uploaded_comes_back(uploader: Uploader, make_file: MakeFile, tmp_path: Path, size: int) -> None:
     path = make_file(size)
-    sent = await uploader.put(path)
+    sent = await uploader.put(path, checksum="sha256")
     result = await uploader.get(sent.session_id, tmp_path / "back")
     assert (tmp_path / "back").read_bytes() == path.read_bytes()
     assert (result.size_bytes, result.proved, result.attempts) == (size, "sha256", 1)

@@ -328,8 +328,8 @@ async def _peak_rss(broker_url: str, path: Path) -> int:
 @pytest.mark.parametrize(
     ("choice", "size", "copies", "algorithms"),
     [
-        ("auto", 64 * MIB, 0, ("sha256",)),
-        ("auto", 64 * MIB + 1, 0, ()),
+        ("auto", MIB, 0, ("sha256",)),
+        ("auto", MIB + 1, 0, ()),
         ("auto", 64 * MIB + 1, 2, ("sha256", "md5")),
         ("sha256", 50 << 30, 0, ("sha256",)),
         ("none", 1, 2, ()),

@@ -289,7 +289,7 @@ async def test_two_commands_at_a_time_never_share_a_session(
     assert notes(state) == []
 
 
-@pytest.mark.parametrize("wish", [{"destination": "other"}, {"metadata": {"a": "b"}}, {"checksum": "none"}])
+@pytest.mark.parametrize("wish", [{"destination": "other"}, {"metadata": {"a": "b"}}, {"checksum": "md5"}])
 async def test_another_declaration_is_another_upload(
     parted: PartsStandIn, state: Path, make_file: MakeFile, wish: dict[str, Any]
 ) -> None:

@@ -118,7 +118,6 @@ async def test_the_meter_counts_what_left(uploader: Uploader, make_file: MakeFil
     (meter,) = recorder.meters
     assert (meter.phase, meter.done_bytes, meter.total_bytes) == ("waiting", BIG, BIG)
     assert [type(event) for event in recorder.events] == [
-        events.Hashed,
         events.Minted,
         events.Sent,
         events.StateSeen,

@@ -8,6 +8,7 @@ import asyncio
 import base64
 import hashlib
 import json
+import secrets
 import socket
 import ssl
 import struct
@@ -47,6 +48,7 @@ class Stored:
     size_bytes: int
     sha256: str
     content: bytes | None = None
+    etag: str = ""
 
 
 @dataclass(slots=True)
@@ -88,6 +90,8 @@ class StandIn:
     url_ttl: timedelta = timedelta(minutes=15)
     ttls: deque[timedelta] = field(default_factory=deque)
     looks_until_verified: int = 0
+    demands_digest: bool = False
+    names: str = "nothing"  # of what it was sent: md5, or under a key of KMS something of that shape
     ends_at: contract.State = contract.State.VERIFIED
     on_busy: Callable[[], None] = lambda: None
     may_go_on: asyncio.Event = field(default_factory=asyncio.Event)
@@ -143,6 +147,8 @@ class StandIn:
         if wanted.filename.endswith(".exe"):
             field_problem = {"pointer": "/filename", "code": "content-type-not-allowed", "message": "not here"}
             return _problem(422, "content-type-not-allowed", "This destination does not take it.", [field_problem])
+        if self.demands_digest and wanted.checksum == contract.Checksum():
+            return _problem(422, "checksum-not-provable", "The destination requires a checksum.")
         key = request.headers["Idempotency-Key"]
         known = self.by_idempotency_key.get(key)
         if known is None:
@@ -239,6 +245,7 @@ class StandIn:
             token=TOKEN if is_mint else msgspec.UNSET,
             upload=upload,
             reason=session.reason or msgspec.UNSET,
+            stored=self._stored(session),
             result=session.result if session.result is not None else msgspec.UNSET,
             timeline=[contract.Step(state=session.state, at=datetime.now(UTC))],
         )
@@ -246,7 +253,20 @@ class StandIn:
             status=status, body=msgspec.json.encode(body), content_type="application/json", headers=headers
         )
 
+    def _stored(self, session: Session) -> contract.StoredObject | msgspec.UnsetType:
+        found = self.objects.get(session.key)
+        if found is None or session.state is contract.State.PENDING:
+            return msgspec.UNSET
+        kind = session.wanted.content_type
+        return contract.StoredObject(size_bytes=found.size_bytes, content_type=kind, etag=found.etag or "its own")
+
     # --- the store ---
+
+    def etag_headers(self, md5: str) -> dict[str, str]:
+        """What the answer to a PUT says of the bytes."""
+        if self.names == "kms":
+            return {"ETag": f'"{secrets.token_hex(16)}"', "x-amz-server-side-encryption": "aws:kms"}
+        return {"ETag": f'"{md5 if self.names == "md5" else "never believed"}"'}
 
     async def serve_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -304,7 +324,7 @@ class StandIn:
     async def _store(
         self, put: Put, session: Session, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> bool:
-        digest = hashlib.sha256()
+        digest, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
         left = session.wanted.size_bytes
         keep = bytearray()
         while left:
@@ -312,12 +332,18 @@ class StandIn:
             if not piece:
                 return False
             self.body_begun.set()
+            if put.fault == "garble":  # on its way a byte became another
+                piece = bytes([piece[0] ^ 1]) + piece[1:]
             digest.update(piece)
+            md5.update(piece)
             left -= len(piece)
             put.received_bytes += len(piece)
             if session.wanted.size_bytes <= 1 << 22:
                 keep += piece
         status, code, headers = self._outcome(put, session, base64.b64encode(digest.digest()).decode(), bytes(keep))
+        if "ETag" in headers:
+            headers = self.etag_headers(md5.hexdigest())
+            self.objects[session.key].etag = headers["ETag"].strip('"')
         if put.fault in {"lost-response", "truncate-and-lose"}:
             _reset(writer.transport)
             return False
