@@ -20,6 +20,8 @@ from uploader.source import Origin, Source
 ENCRYPTION = "x-amz-server-side-encryption"
 OF_THE_STORE = "AES256"  # its own keys: the ETag is that of the plain bytes
 
+_MD5 = re.compile(r'"?([0-9a-f]{32})"?')
+
 
 class Witness:
     """A source whose MD5 is known once it was read from its first byte to its last.
@@ -80,7 +82,7 @@ def md5_of(headers: Iterable[tuple[str, str]]) -> bytes | None:
 
 def plain_md5(etag: str) -> bytes | None:
     """An ETag that has the shape of an MD5, as bytes."""
-    plain = re.fullmatch(r'"?([0-9a-f]{32})"?', etag)
+    plain = _MD5.fullmatch(etag)
     return bytes.fromhex(plain[1]) if plain else None
 
 

@@ -10,8 +10,10 @@ from yarl import URL
 from uploader.refusals import read_refusal
 from uploader.retry import parse_retry_after
 from uploader.sender import Answer
+from uploader.witness import md5_of
 
 HEARD = frozenset({b"etag", b"range", b"retry-after"})
+ON_DIGESTS = (b"x-amz-server-side-encryption", b"x-goog-")  # whether an ETag is one, and where they stand instead
 
 
 class Reply:
@@ -45,8 +47,12 @@ class Reply:
             self.reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self.status and (name := name.lower()) in HEARD:  # with a status it is a trailer
-            self._headers[name] = value
+        if self.status:  # it is a trailer
+            return
+        name = name.lower()
+        if name in HEARD or name.startswith(ON_DIGESTS):
+            known = self._headers.get(name)
+            self._headers[name] = value if known is None else known + b"," + value  # RFC 9110, section 5.2
 
     def on_headers_complete(self) -> None:
         if not self.status and (status := self.parser.get_status_code()) >= 200:
@@ -75,6 +81,7 @@ class Reply:
             retry_after=parse_retry_after(self._header(b"retry-after")),
             range=self._header(b"range"),
             etag=self._header(b"etag"),
+            md5=md5_of((name.decode("latin-1"), value.decode("latin-1")) for name, value in self._headers.items()),
         )
 
     def _reason(self) -> str:

@@ -1,7 +1,9 @@
 """The lean client against stores that behave: what goes over the wire, and what comes back, on both event loops."""
 
 import asyncio
+from base64 import b64encode
 from datetime import timedelta
+from hashlib import new
 
 import pytest
 from hypothesis import example, given
@@ -107,6 +109,25 @@ async def test_a_chunked_answer_is_put_together(lanes: Lanes) -> None:
             answer = await lanes.send(store.request(), BODY)
             assert (answer.code, answer.next, answer.etag) == ("EntityTooLarge", Next.GIVE_UP, None)
         assert store.connections == 1
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (b'ETag: "%b"\r\n', True),
+        (b'ETag: "%b"\r\nx-amz-server-side-encryption: AES256\r\n', True),
+        (b'ETag: "%b"\r\nX-Amz-Server-Side-Encryption: aws:kms\r\n', False),
+        (b'ETag: "%b"\r\nx-goog-generation: 1\r\n', False),
+        (b"x-goog-hash: crc32c=AAAAAA==\r\nX-Goog-Hash: md5=%b\r\n", True),
+    ],
+    ids=["plain", "the store's own key", "a key of KMS", "another store's", "named twice"],
+)
+async def test_the_md5_of_what_arrived_is_known_where_it_is_said(lanes: Lanes, lines: bytes, said: bool) -> None:
+    digest = new("md5", BODY, usedforsecurity=False).digest()
+    spelled = b64encode(digest) if b"md5=" in lines else digest.hex().encode()
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n" + lines % spelled + b"\r\n"
+    async with store_of(always(head)) as store:
+        assert (await lanes.send(store.request(), BODY)).md5 == (digest if said else None)
 
 
 async def test_without_a_document_the_reason_is_the_code(lanes: Lanes) -> None:
