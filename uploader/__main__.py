@@ -35,6 +35,7 @@ class Uploader(Commands):
     help="Instead of upload-broker/uploader.toml under $XDG_CONFIG_HOME (by default ~/.config).",
 )
 @click.option("--profile", metavar="NAME", help="Whose table [profiles.NAME] of that file counts.")
+@click.version_option(package_name="upload-broker")
 @click.pass_context
 def main(context: click.Context, path: Path | None, profile: str | None) -> None:
     """Upload files straight into a bucket, through an upload broker.

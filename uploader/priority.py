@@ -12,10 +12,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 NICE = 10  # ours: a tenth of the CPU beside one busy process, as its weight has it (sched(7))
-BEST_EFFORT_LOWEST = (2 << 13) | 7  # ioprio_set(2): class in the upper three of 16 bits, level 0 to 7
+CLASS_SHIFT = 13  # ioprio_set(2): the class in the upper three of 16 bits, in the others a level, 0 to 7
+IDLE = 3
+BEST_EFFORT_LOWEST = (2 << CLASS_SHIFT) | 7
 WHO_PROCESS = 1
+SET, GET = 0, 1
 
-IOPRIO_SET = {  # its number in the system call table of each architecture; the C library has no function for it
+IOPRIO_SET = {  # its number in the system call table of each architecture, ioprio_get's is the next; libc has neither
     "x86_64": 251,
     "aarch64": 30,
     "riscv64": 30,
@@ -40,21 +43,26 @@ class Priority:
 
 
 def current() -> Priority:
-    return Priority(nice=os.getpriority(os.PRIO_PROCESS, 0))
+    """What this thread has."""
+    io = _ioprio(GET, WHO_PROCESS, 0)
+    is_idle = io >> CLASS_SHIFT == IDLE
+    return Priority(nice=os.getpriority(os.PRIO_PROCESS, 0), has_low_io=is_idle or io == BEST_EFFORT_LOWEST)
 
 
 def lower() -> Priority:
     """What the whole process has from now on; whoever has been nicer before stays so."""
     with suppress(OSError):
         os.nice(max(0, NICE - os.getpriority(os.PRIO_PROCESS, 0)))
-    return Priority(nice=os.getpriority(os.PRIO_PROCESS, 0), has_low_io=_lower_io())
+    if not current().has_low_io:
+        _ioprio(SET, WHO_PROCESS, 0, BEST_EFFORT_LOWEST)
+    return current()
 
 
-def _lower_io() -> bool:
-    """False where the system has no such thing, or does not allow it (a container's seccomp profile)."""
+def _ioprio(call: int, *arguments: int) -> int:
+    """Negative where the system has no such call, or does not allow it (a container's seccomp profile)."""
     number = IOPRIO_SET.get(platform.machine())
     if sys.platform != "linux" or number is None or sys.maxsize < 1 << 32:  # a 32-bit process has another table
-        return False
-    import ctypes  # noqa: PLC0415 - 10 ms that others need not pay
+        return -1
+    import ctypes  # noqa: PLC0415 - milliseconds that others need not pay
 
-    return int(ctypes.CDLL(None).syscall(number, WHO_PROCESS, 0, BEST_EFFORT_LOWEST)) == 0
+    return int(ctypes.CDLL(None).syscall(number + call, *arguments))

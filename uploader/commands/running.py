@@ -1,12 +1,13 @@
 """How a command runs: the loop, the signals, and the one table from errors to exit codes."""
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import click
 
@@ -15,10 +16,13 @@ from uploader.progress import JsonView, View
 
 T = TypeVar("T")
 
+SHOW_CURSOR = b"\x1b[?25h\n"  # a bar has hidden it (DECTCEM)
 
-def run(work: Coroutine[Any, Any, T], view: View, name: str) -> T:
+
+def run(work: Coroutine[Any, Any, T], view: View, name: str, *, going_on: str = "") -> T:
     """Do the work to its end.
 
+    :param going_on: what to do after an interrupt.
     :raises SystemExit: it failed; said to the view.
     """
     try:
@@ -38,7 +42,7 @@ def run(work: Coroutine[Any, Any, T], view: View, name: str) -> T:
             events.Failed(file=name, code="interrupted", message="interrupted", exit_code=errors.EXIT_INTERRUPTED)
         )
         if not isinstance(view, JsonView):
-            click.echo("interrupted", err=True)
+            click.echo(f"interrupted{going_on and f'; {going_on}'}", err=True)
         sys.exit(errors.EXIT_INTERRUPTED)
 
 
@@ -50,11 +54,19 @@ async def _interruptible(work: Awaitable[T]) -> T:
     def interrupt() -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
+            signal.signal(number, _end_at_once)
         task.cancel()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, interrupt)
     return await task
+
+
+def _end_at_once(_: int, __: object) -> NoReturn:
+    """Somebody has had enough: threads are not waited for. What was kept on the disk survives that."""
+    if sys.stderr.isatty():
+        os.write(2, SHOW_CURSOR)
+    os._exit(errors.EXIT_INTERRUPTED)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -1,7 +1,7 @@
 """Reading a manifest, while another process may be writing it."""
 
 import sqlite3
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -62,6 +62,17 @@ class Reader:
         roots = roots_of(self._connection)
         for values in self._connection.execute(statement, (*states, *codes)):
             yield row(values, roots)
+
+    def known(self, root: bytes, paths: Sequence[bytes]) -> dict[bytes, Row]:
+        """Those of these paths below that root that are known."""
+        roots = roots_of(self._connection)
+        numbers = [number for number, path in roots.items() if path == root]
+        marks = ", ".join("?" * len(paths))
+        statement = f"SELECT {COLUMNS} FROM file WHERE root = ? AND path IN ({marks})"  # noqa: S608
+        rows = (
+            row(each, roots) for number in numbers for each in self._connection.execute(statement, (number, *paths))
+        )
+        return {each.path: each for each in rows}
 
 
 def about(connection: sqlite3.Connection) -> About:

@@ -134,6 +134,23 @@ async def test_an_interrupt_aborts_the_session_and_exits_130(
     assert b"Traceback" not in err
 
 
+async def test_a_second_interrupt_ends_it_at_once(standin: StandIn, make_file: MakeFile) -> None:
+    standin.store_faults.append("stall")
+    standin.broker_faults["abort"].extend(["busy"] * 1_000)
+    is_aborting = asyncio.Event()
+    standin.on_busy = is_aborting.set
+    process = await start(standin, "put", str(make_file(BIG)), "--checksum", "none")
+    async with asyncio.timeout(30):
+        await standin.body_begun.wait()
+        process.send_signal(signal.SIGINT)
+        await is_aborting.wait()
+        process.send_signal(signal.SIGINT)
+        out, err = await process.communicate()
+    assert (process.returncode, out) == (130, b"")
+    assert b"interrupted" not in err  # it did not even come to say so
+    assert b"Traceback" not in err
+
+
 async def test_an_interrupt_while_waiting_aborts_too(standin: StandIn, make_file: MakeFile) -> None:
     standin.looks_until_verified = 10_000
     process = await start(standin, "put", str(make_file(10)))

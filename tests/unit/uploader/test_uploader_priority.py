@@ -10,7 +10,7 @@ from uploader.priority import IOPRIO_SET
 
 SCRIPT = """
 import ctypes, os, sys, threading
-from uploader.priority import lower
+from uploader.priority import current, lower
 
 os.nice(int(sys.argv[1]))
 said = lower()
@@ -24,6 +24,7 @@ look()
 thread = threading.Thread(target=look)
 thread.start()
 thread.join()
+assert said == current()
 print(said, *found, sep="|")
 """
 

@@ -50,7 +50,7 @@ def test_a_broker_url_that_could_hold_a_secret_is_refused(url: str) -> None:
 
 def test_importing_the_uploader_loads_no_server_and_no_cloud_sdk() -> None:
     code = (
-        "import sys, uploader, uploader.__main__;"
+        "import sys, uploader, uploader.__main__, uploader.commands.put, uploader.commands.status;"
         "print([m for m in ('litestar', 'redis', 'boto3', 'botocore', 'google', 'uvicorn', 'cryptography', 'requests')"
         " if m in sys.modules], sorted(m for m in sys.modules if m.startswith('broker')))"
     )
