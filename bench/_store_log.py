@@ -6,7 +6,6 @@ the coarse clock of the kernel (4 ms). That nothing is missing is proved by it a
 
 import re
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -26,39 +25,46 @@ class LogIncomplete(Exception):
 
 @dataclass(slots=True)
 class StoreLog:
-    """Read from where the last turn ended."""
+    """Of one turn: what was there before it is skipped."""
 
     path: Path
     line: re.Pattern[bytes]
     _offset: int = field(default=0, init=False)
+    _taken: dict[bytes, float] = field(default_factory=dict, init=False)
 
     def skip(self) -> None:
         """All that was said so far is about an earlier turn."""
         self._offset = self.path.stat().st_size if self.path.exists() else 0
+        self._taken.clear()
+
+    def objects(self) -> int:
+        """How many are there by now."""
+        with self.path.open("rb") as log:
+            log.seek(self._offset)
+            for text in log:
+                if not text.endswith(b"\n"):
+                    break
+                self._offset += len(text)
+                self._note(text)
+        return len(self._taken)
 
     def last_put(self, objects: int) -> float:
         """When the last of so many objects was there, in seconds since 1970: by its PUT, or by the POST that completes
-        its parts.
+        its parts. Of one that was sent twice, the second time counts.
 
         :raises LogIncomplete: fewer were taken.
         """
         end = time.monotonic() + PATIENCE_SECONDS
-        while True:
-            taken = dict(self._taken())
-            if len(taken) >= objects:
-                return max(taken.values())
+        while (known := self.objects()) < objects:
             if time.monotonic() > end:
-                raise LogIncomplete(f"{self.path.name} knows {len(taken):,} of {objects:,} objects")
+                raise LogIncomplete(f"{self.path.name} knows {known:,} of {objects:,} objects")
             time.sleep(0.05)  # nothing tells us when it has been written
+        return max(self._taken.values())
 
-    def _taken(self) -> Iterator[tuple[bytes, float]]:
-        """Path and moment of every object; of one that was sent twice, the second time counts."""
-        with self.path.open("rb") as log:
-            log.seek(self._offset)
-            for text in log:
-                said = self.line.match(text) if text.endswith(b"\n") else None
-                if said is not None and said["status"].startswith(b"2") and _is_object(said):
-                    yield said["path"], _seconds(said["moment"].decode())
+    def _note(self, text: bytes) -> None:
+        said = self.line.match(text)
+        if said is not None and said["status"].startswith(b"2") and _is_object(said):
+            self._taken[said["path"]] = _seconds(said["moment"].decode())
 
 
 def _is_object(said: re.Match[bytes]) -> bool:
