@@ -525,9 +525,14 @@ class Problem(Struct, frozen=True, kw_only=True):
 
 
 class BatchItem(CreateUploadSession, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a call of its own would carry: the body, and its Idempotency-Key."""
+    """What a call of its own would carry: the body, and its Idempotency-Key.
+
+    `is_announced`: whoever sends the bytes says when they are there, by `POST …/completion`, so nobody need look
+    earlier. Of one that is not announced after all the broker learns up to a minute late, unless the bucket tells.
+    """
 
     idempotency_key: Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[ -~]+$(?!\n)")] | None = None
+    is_announced: bool = False
 
 
 class CreateUploadSessions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

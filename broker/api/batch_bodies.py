@@ -44,9 +44,10 @@ def wish_of(item: bytes, place: int) -> Wish:
     """:raises NotJson, InvalidInput: naming the field by its pointer in the body of the whole request."""
     read = parsed(_decode_item, item, at=f"/sessions/{place}")
     if read.idempotency_key is None:
-        return Wish(read, None)
+        return Wish(read, None, read.is_announced)
     # As a call of its own would carry it: the two are the same request, so they must look the same.
-    return Wish(CreateUploadSession(**{name: getattr(read, name) for name in _FIELDS}), read.idempotency_key)
+    body = CreateUploadSession(**{name: getattr(read, name) for name in _FIELDS})
+    return Wish(body, read.idempotency_key, read.is_announced)
 
 
 def placed(error: BrokerError, place: int) -> BrokerError:

@@ -8,8 +8,11 @@ leave: sessions that their idempotency keys find.
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from broker.contract import CreateUploadSession
 from broker.domain.errors import BrokerError, CredentialsUnavailable
@@ -31,10 +34,14 @@ CALLS_AT_ONCE = 16  # ours: uploads in parts begun at the store, or sessions min
 
 
 class Wish(NamedTuple):
-    """One item: the body of a call of its own, and its Idempotency-Key."""
+    """One item: the body of a call of its own, and its Idempotency-Key.
+
+    :ivar is_announced: somebody will say when the bytes are there.
+    """
 
     body: CreateUploadSession
     idempotency_key: str | None
+    is_announced: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,13 +70,23 @@ class MintBatch:
                     async with self.turns:
                         for place in piece:
                             try:
-                                draft = self.mint.draft(api_key, *wishes[place], now, sent_from=sent_from)
+                                draft = self._draft(api_key, wishes[place], now, sent_from)
                                 drafts[place] = draft if draft.is_signed_afar else await self.mint.signed(draft)
                             except BrokerError as exc:
                                 rest.answers[place] = exc
                 group.create_task(rest.of(drafts))
         refused = [] if refusal is None else [refusal] * (len(wishes) - admitted)
         return [*(rest.answers[place] for place in range(admitted)), *refused]
+
+    def _draft(self, api_key: ApiKey, wish: Wish, now: datetime, sent_from: str | None) -> Draft:
+        """A look at what was announced and has not come yet is a HEAD in vain: of a thousand files that are sent one
+        after another the last ones would be looked at again and again."""
+        draft = self.mint.draft(api_key, wish.body, wish.idempotency_key, now, sent_from=sent_from)
+        if not (wish.is_announced and draft.is_put):
+            return draft
+        policy = draft.bucket.destination.policy
+        look_at = now + max(policy.first_look, policy.longest_look_interval)
+        return replace(draft, new=replace(draft.new, look_at=look_at))
 
 
 class _Rest:

@@ -165,3 +165,29 @@ async def test_a_key_gets_what_its_quota_leaves() -> None:
     assert [isinstance(answer, Minted) for answer in answers] == [True] * 5 + [False] * 35
     assert all(isinstance(answer, QuotaExceeded) for answer in answers[5:])
     assert (await house.ledger.usage(APP.id)).sessions == 5
+
+
+async def test_what_is_announced_is_not_looked_at_before_that_unless_nobody_keeps_the_promise() -> None:
+    house = House()
+    policy = house.place.policy
+    answers = await house.mint_batch(APP, [Wish(WISH, "one", is_announced=True), Wish(WISH, "two")])
+    announced, other = [answer.session.id for answer in answers if isinstance(answer, Minted)]
+    assert await house.ledger.next_due() == house.clock.now() + policy.first_look
+    for answer in answers:
+        house.sent(answer)
+    await house.pass_time(policy.first_look)
+    assert (await house.session(other)).state is State.VERIFIED
+    assert (await house.session(announced)).state is State.PENDING
+
+    await house.pass_time(policy.longest_look_interval)
+
+    assert (await house.session(announced)).state is State.VERIFIED
+
+
+async def test_a_batch_that_is_announced_is_the_same_request_as_one_that_is_not() -> None:
+    house = House()
+    (first,) = await house.mint_batch(APP, [Wish(WISH, "one")])
+    (again,) = await house.mint_batch(APP, [Wish(WISH, "one", is_announced=True)])
+    assert isinstance(first, Minted)
+    assert isinstance(again, Minted)
+    assert (again.is_replay, again.session.id) == (True, first.session.id)
