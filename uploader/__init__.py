@@ -1,6 +1,6 @@
 """Uploads through an upload broker: the Python SDK. The command line is `uploader` or `python -m uploader`."""
 
-from uploader.blocking import upload_file
+from uploader.blocking import upload_file, upload_tree
 from uploader.download import DownloadResult
 from uploader.errors import (
     BrokerRefused,
@@ -19,6 +19,7 @@ from uploader.orders import CopyResult, UploadResult
 from uploader.resume import Notes
 from uploader.retry import RetryPolicy
 from uploader.sdk import Uploader
+from uploader.transfer.order import TreeOrder, TreeResult
 
 __all__ = [
     "BrokerRefused",
@@ -32,6 +33,8 @@ __all__ = [
     "RetryPolicy",
     "SessionLost",
     "StoreRefused",
+    "TreeOrder",
+    "TreeResult",
     "Unreachable",
     "UploadFailed",
     "UploadResult",
@@ -39,4 +42,5 @@ __all__ = [
     "UploaderError",
     "WaitTimedOut",
     "upload_file",
+    "upload_tree",
 ]

@@ -4,9 +4,12 @@ import asyncio
 import os
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from pathlib import Path
 
-from uploader.orders import UploadResult, Wait
-from uploader.sdk import Strategy, Uploader
+from uploader.orders import Strategy, UploadResult, Wait
+from uploader.sdk import Uploader
+from uploader.transfer.opening import Pathish
+from uploader.transfer.order import TreeOrder, TreeResult
 
 
 def upload_file(
@@ -39,5 +42,22 @@ def upload_file(
                 timeout=timeout,
                 strategy=strategy,
             )
+
+    return asyncio.run(run())
+
+
+def upload_tree(
+    broker_url: str,
+    key: str,
+    paths: Sequence[Pathish],
+    order: TreeOrder | None = None,
+    *,
+    manifest: Path | None = None,
+) -> TreeResult:
+    """`Uploader.put_tree` for programs without an event loop."""
+
+    async def run() -> TreeResult:
+        async with Uploader(broker_url, key) as uploader:
+            return await uploader.put_tree(paths, order, manifest=manifest)
 
     return asyncio.run(run())

@@ -12,8 +12,10 @@ import msgspec
 from yarl import URL
 
 from broker.contract import (
+    BatchItem,
     CompleteUpload,
     CreateUploadSession,
+    CreateUploadSessions,
     PartRequest,
     PartsGrant,
     PartsRequest,
@@ -70,6 +72,14 @@ class BrokerClient:
             "POST", "upload-sessions", msgspec.json.encode(wanted), notify, {"Idempotency-Key": idempotency_key}
         )
         return _decode(reply, UploadSession), reply.is_replay
+
+    async def mint_many(self, items: Sequence[BatchItem], notify: Notify, answers: type[T]) -> T:
+        """A session or a problem for each item, at most 1,000, in order.
+
+        :param answers: as what the answer is decoded: `SessionsOrProblems`, or less of it.
+        """
+        body = msgspec.json.encode(CreateUploadSessions(sessions=list(items)))
+        return _decode(await self._call("POST", "upload-sessions/batch", body, notify), answers)
 
     async def remint(self, session_id: str, notify: Notify, destination: str | None = None) -> UploadSession:
         """The same session with fresh signed requests, of a fan-out for the copy there."""

@@ -333,3 +333,15 @@ class TreeObserver(Protocol):
 
     def on_tree(self, meter: "TreeMeter") -> None:
         """It begins; the meter is alive until its `tree.finished`, or until the run ends with an error."""
+
+
+class SilentTree:
+    """Looks on and says nothing."""
+
+    wants_files = False
+
+    def on_event(self, event: TreeEvent) -> None:
+        pass
+
+    def on_tree(self, meter: "TreeMeter") -> None:
+        pass

@@ -10,6 +10,7 @@ from uploader.errors import UploaderError
 from uploader.source import Source
 
 Wait = Literal["none", "verified", "processed"]
+Strategy = Literal["auto", "put", "multipart", "resumable"]
 
 LOST = frozenset({State.REJECTED, State.EXPIRED, State.ABORTED, State.FAILED})
 REACHED: dict[Wait, frozenset[State]] = {

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 import aiohttp
 from msgspec import UNSET
@@ -24,19 +24,21 @@ from uploader.checksums import FOR_ANY_STORE, Choice, chosen
 from uploader.client import BrokerClient
 from uploader.download import DownloadResult
 from uploader.engine import Upload
-from uploader.events import Observer, Silent
+from uploader.events import Observer, Silent, SilentTree, TreeObserver
 from uploader.getting import Getting
+from uploader.lanes import Lanes
 from uploader.means import Means
 from uploader.media import guess_type
-from uploader.orders import Order, UploadResult, Wait
+from uploader.orders import Order, Strategy, UploadResult, Wait
 from uploader.resume import Notes
 from uploader.retry import RetryPolicy
 from uploader.sender import Sender
 from uploader.source import MemorySource, Origin, Source, open_source
+from uploader.transfer.opening import Pathish, opened
+from uploader.transfer.order import TreeOrder, TreeResult
+from uploader.transfer.run import Transfer
 from uploader.voice import Voice
 from uploader.window import Budget
-
-Strategy = Literal["auto", "put", "multipart", "resumable"]
 
 MAX_THREADS = 64  # ours: one for each upload or part at a time; more wait for a thread
 MAX_CONNECTIONS = 100  # ours: to one host, so that one that hangs holds none of another
@@ -74,7 +76,7 @@ class Uploader:
         self._retry = retry or RetryPolicy()
         self._stall = stall
         self._answer_timeout = answer_timeout
-        self._ssl = ssl_context or True
+        self._tls = ssl_context
         self._notes = notes
         self._senders: dict[str, Sender] = {}
         self._stack = AsyncExitStack()
@@ -86,7 +88,7 @@ class Uploader:
         self._executor = self._stack.enter_context(ThreadPoolExecutor(MAX_THREADS, "uploader"))
         self._http = await self._stack.enter_async_context(
             aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=self._ssl, limit=0, limit_per_host=MAX_CONNECTIONS),
+                connector=aiohttp.TCPConnector(ssl=self._tls or True, limit=0, limit_per_host=MAX_CONNECTIONS),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"User-Agent": _user_agent()},
             )
@@ -195,6 +197,37 @@ class Uploader:
         finally:
             source.close()
 
+    async def put_tree(
+        self,
+        paths: Sequence[Pathish],
+        order: TreeOrder | None = None,
+        *,
+        manifest: Path | None = None,
+        observer: TreeObserver | None = None,
+    ) -> TreeResult:
+        """Upload files and directories with all that is below, and follow each file to the wished state.
+
+        What there is to send and what became of it is kept in a manifest, file by file: the same call goes on where an
+        earlier one has ended, however it did, and sends nothing again that was verified.
+
+        :param paths: none goes on with what is in `manifest`.
+        :param manifest: by default in the user's state directory, by broker, destinations, batch and paths.
+        :returns: also when the run as a whole came to a bad end: see its `error`, `failures` and `exit_code`.
+        :raises ManifestUnusable: it is of another upload, somebody else is at work on it, or it cannot be written.
+        :raises ValueError: the paths cannot be meant so.
+        """
+        with opened(str(self._url), paths, order or TreeOrder(), manifest) as (found, place, meant):
+            async with self._lanes() as lane:
+                transfer = Transfer(
+                    order=meant,
+                    manifest=found,
+                    path=place,
+                    means=self._means,
+                    lane=lane,
+                    observer=observer or SilentTree(),
+                )
+                return await transfer.run()
+
     async def status(self, session_id: str) -> UploadSession:
         """The session as the broker sees it now."""
         return await self._broker.get(session_id, _unheard)
@@ -258,6 +291,9 @@ class Uploader:
             retry=self._retry,
             voice=voice,
         )
+
+    def _lanes(self) -> Lanes:
+        return Lanes(tls=self._tls, user_agent=_user_agent(), stall=self._stall, answer_timeout=self._answer_timeout)
 
     def _sender_to(self, destination: str) -> Sender:
         if destination not in self._senders:

@@ -11,11 +11,13 @@ import click
 from uploader import errors
 from uploader.commands.options import EXIT_CODES, broker_options, uploader_of
 from uploader.commands.running import run
+from uploader.commands.trees import put_trees
 from uploader.orders import UploadResult
 from uploader.progress import choose_view, ticking
 from uploader.report import finished_event, missing_lines, outcome_line
 from uploader.resume import Notes, state_directory
 from uploader.sdk import DEFAULT_JOBS, MAX_JOBS
+from uploader.transfer.order import TreeOrder
 
 
 def _pairs(_: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
@@ -26,7 +28,7 @@ def _pairs(_: click.Context, parameter: click.Parameter, values: tuple[str, ...]
 
 
 @click.command(epilog=EXIT_CODES)
-@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("file", type=click.Path(path_type=Path, exists=True))
 @broker_options
 @click.option(
     "--destination",
@@ -112,8 +114,22 @@ def put(
       uploader put report.csv --metadata case=17 --wait processed
       uploader put film.mkv --destination eu --destination us
     """
-    view = choose_view(is_json=is_json)
     uploader = uploader_of(broker, key_file, None if no_resume else _notes())
+    if file.is_dir():
+        order = TreeOrder(
+            destinations=destinations,
+            batch=batch,
+            owner=owner,
+            content_type=content_type,
+            metadata=metadata,
+            checksum=checksum,
+            strategy=strategy,
+            wait=wait,
+            timeout=timedelta(seconds=timeout),
+        )
+        put_trees(uploader, [file], order, is_json=is_json)
+        return
+    view = choose_view(is_json=is_json)
 
     async def work() -> UploadResult:
         async with uploader, ticking(view):

@@ -24,6 +24,10 @@ BATCH_FILES = 2_000  # ours: large enough for one statement, small enough for a 
 BATCHES_AHEAD = 4
 
 
+class ScanStopped(Exception):
+    """Somebody has had enough of the scan."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Intake:
     """One scan of all roots of a manifest.
@@ -35,12 +39,18 @@ class Intake:
     filters: Filters = field(default_factory=Filters)
     follows_symlinks: bool = False
     tally: Tally = field(init=False, default_factory=Tally)
+    _is_stopped: bool = field(init=False, default=False)
+
+    def stop(self) -> None:
+        """Soon; from any thread. What was found until then is kept."""
+        self._is_stopped = True
 
     def run(self) -> Tally:
         """Walk, and note what was found. To be called in a thread of its own; the manifest is usable meanwhile.
 
         :raises FileUnusable: a root cannot be walked. What was found until then is kept, and nothing has vanished.
         :raises ManifestUnusable: the disk does not take it.
+        :raises ScanStopped: somebody has had enough.
         """
         seen = self.manifest.write(self._begin).result()
         unread: dict[int, set[bytes]] = {}
@@ -60,6 +70,8 @@ class Intake:
     def _stream(self, entries: Iterable[Entry], merge: Merge) -> None:
         ahead: list[Future[None]] = []
         for batch in _chunks(entries, BATCH_FILES):
+            if self._is_stopped:
+                raise ScanStopped
             ahead.append(self.manifest.write(_merging(merge, batch, self.manifest.clock())))
             if len(ahead) >= BATCHES_AHEAD:
                 ahead.pop(0).result()

@@ -144,6 +144,11 @@ class Manifest:
 
         return self.write(work)
 
+    def abandon(self, session_ids: Sequence[str]) -> Future[None]:
+        """Nobody will finish these: for somebody to abort."""
+        values = [(each, self.clock()) for each in session_ids]
+        return self.write(lambda c: (c.executemany("INSERT OR IGNORE INTO abandoned VALUES (?, ?)", values), None)[1])
+
     def abandoned(self, limit: int) -> Future[list[str]]:
         """Sessions that nobody will finish, because their files have changed. For somebody to abort."""
         return self.write(

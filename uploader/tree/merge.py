@@ -31,7 +31,8 @@ _SKIPPED = """INSERT INTO file (root, path, size_bytes, mtime_ns, mode, state, e
 
 @dataclass(slots=True)
 class Tally:
-    """What a scan came to. `passed_over` counts entries that are not sent, by whatever reason."""
+    """What a scan came to. `passed_over` counts entries that are not sent, by whatever reason; `todo_*` what is to be
+    sent because of this scan."""
 
     new: int = 0
     changed: int = 0
@@ -39,6 +40,13 @@ class Tally:
     passed_over: int = 0
     vanished: int = 0
     size_bytes: int = 0
+    todo_files: int = 0
+    todo_bytes: int = 0
+
+    def add(self, found: Found) -> None:
+        """It is to be sent."""
+        self.todo_files += 1
+        self.todo_bytes += found.size_bytes
 
 
 class _Known(NamedTuple):
@@ -75,6 +83,7 @@ class Merge:
                 self._pass_over(connection, entry, before, now)
             elif before is None:
                 new.append(entry)
+                self.tally.add(entry)
             else:
                 self._compare(connection, entry, before, now)
         self._insert(connection, new, now)
@@ -106,10 +115,12 @@ class Merge:
             _abandon(connection, before, now)
             connection.execute(_AGAIN, (found.size_bytes, found.mtime_ns, found.mode, now, before.id))
             self.tally.changed += 1
+            self.tally.add(found)
             return
         self.tally.unchanged += 1
         if before.state in {FileState.SKIPPED, FileState.VANISHED}:
             connection.execute(_MEANT, (found.mode, now, before.id))
+            self.tally.add(found)
         elif found.mode != before.mode or before.gone_ms is not None:
             connection.execute(_THERE, (found.mode, now, before.id))
 

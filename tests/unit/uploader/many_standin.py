@@ -1,0 +1,101 @@
+"""The stand-in broker, taught to speak of many sessions at once, as trees are uploaded."""
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from aiohttp import web
+from copies_standin import CopiesStandIn
+from parts_standin import PartsStandIn
+from uploader_standin import StandIn, _problem
+
+from broker import contract
+
+
+class _One:
+    """A request of one's own, cut out of one for many."""
+
+    def __init__(self, body: bytes = b"", key: str = "", session_id: str = "") -> None:
+        self._body = body
+        self.headers = {"Idempotency-Key": key}
+        self.match_info = {"id": session_id}
+
+    async def read(self) -> bytes:
+        return self._body
+
+
+@dataclass
+class Many(StandIn):
+    """:ivar unlooked: so many answers of completions say that nobody has looked."""
+
+    unlooked: int = 0
+    batches: list[list[contract.BatchItem]] = field(default_factory=list)
+    completions: list[list[str]] = field(default_factory=list)
+
+    def app(self) -> web.Application:
+        app = super().app()
+        app.router.add_post("/upload-sessions/batch", self._batch)
+        app.router.add_post("/upload-sessions/completion", self._completions)
+        app.router.add_post("/upload-sessions/status", self._statuses)
+        return app
+
+    def paths(self) -> Counter[str]:
+        """What is stored: verified sessions that have an object, by the path of their file."""
+        verified = [s for s in self.sessions.values() if s.state is self.ends_at and s.key in self.objects]
+        return Counter(session.wanted.metadata["path"] for session in verified)
+
+    async def _batch(self, request: web.Request) -> web.Response:
+        items = msgspec.json.decode(await request.read(), type=contract.CreateUploadSessions).sessions
+        self.batches.append(items)
+        return await _joined([await self._minted(item) for item in items])
+
+    async def _minted(self, item: contract.BatchItem) -> dict[str, Any]:
+        named = msgspec.to_builtins(item)
+        key = named.pop("idempotency_key")
+        named.pop("is_announced")
+        answer = await self._mint(_One(msgspec.json.encode(named), key))  # type: ignore[arg-type]
+        return _told(answer) | {"is_replayed": "Idempotency-Replayed" in answer.headers}
+
+    async def _completions(self, request: web.Request) -> web.Response:
+        ids = json.loads(await request.read())["ids"]
+        self.completions.append(ids)
+        return await _joined([await self._completed(each) for each in ids])
+
+    async def _completed(self, session_id: str) -> dict[str, Any]:
+        if session_id not in self.sessions:
+            return _missing() | {"is_looked_at": False}
+        if self.unlooked > 0:
+            self.unlooked -= 1
+            return _told(self._answer(self.sessions[session_id], 200)) | {"is_looked_at": False}
+        return _told(await self._complete(_One(session_id=session_id))) | {"is_looked_at": True}  # type: ignore[arg-type]
+
+    async def _statuses(self, request: web.Request) -> web.Response:
+        ids = json.loads(await request.read())["ids"]
+        found = [self.sessions.get(each) for each in ids]
+        return await _joined([_missing() if each is None else _told(self._answer(each, 200)) for each in found])
+
+
+@dataclass
+class ManyParts(Many, PartsStandIn):
+    """Cuts what is larger than a part."""
+
+
+@dataclass
+class ManyCopies(Many, CopiesStandIn):
+    """Makes copies."""
+
+
+def _told(answer: web.Response) -> dict[str, Any]:
+    assert isinstance(answer.body, bytes)
+    body = json.loads(answer.body)
+    return {"session": body} if answer.status < 300 else {"problem": body}
+
+
+def _missing() -> dict[str, Any]:
+    return _told(_problem(404, "session-not-found", "There is no such upload session."))
+
+
+async def _joined(answers: list[dict[str, Any]]) -> web.Response:
+    return web.Response(body=json.dumps({"sessions": answers}).encode(), content_type="application/json")

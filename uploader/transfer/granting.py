@@ -1,0 +1,60 @@
+"""A batch of sessions from the broker, and what each answer means. Of an answer only what is needed is decoded."""
+
+from enum import Enum, auto
+
+from msgspec import UNSET, Struct, UnsetType
+
+from broker.contract import Level, Problem, Reason, State, Upload
+from uploader.orders import LOST
+
+
+class _Guarantees(Struct, frozen=True, gc=False):
+    checksum: Level
+
+
+class Granted(Struct, frozen=True):
+    """A session as it was minted, now or by an earlier run."""
+
+    id: str
+    state: State
+    upload: Upload | UnsetType = UNSET
+    guarantees: _Guarantees | UnsetType = UNSET
+    reason: Reason | UnsetType = UNSET
+
+    @property
+    def is_proved(self) -> bool:
+        """The store itself refuses other bytes than the declared ones."""
+        return isinstance(self.guarantees, _Guarantees) and self.guarantees.checksum is Level.ENFORCED
+
+
+class GrantedOrProblem(Struct, frozen=True):
+    session: Granted | UnsetType = UNSET
+    problem: Problem | UnsetType = UNSET
+    is_replayed: bool = False
+
+
+class Grants(Struct, frozen=True):
+    sessions: list[GrantedOrProblem]
+
+
+class Refusal(Enum):
+    """What follows from a problem."""
+
+    RUN = auto()  # it concerns every file: the key, the destination
+    KEY = auto()  # the key is taken by another declaration: ask with a new one
+    LATER = auto()
+    FILE = auto()
+
+
+def refusal_of(problem: Problem) -> Refusal:
+    if problem.status in {401, 403, 404} or problem.code == "unknown-destination":
+        return Refusal.RUN
+    if problem.code == "idempotency-key-reused":
+        return Refusal.KEY
+    if problem.is_retryable or problem.status in {408, 425, 429} or problem.status >= 500:
+        return Refusal.LATER
+    return Refusal.FILE
+
+
+def is_lost(state: State) -> bool:
+    return state in LOST and state is not State.FAILED

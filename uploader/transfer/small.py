@@ -1,0 +1,117 @@
+"""Sends files that are in memory: a fixed number of workers, one request each, and no wait that holds a place.
+
+A 2xx and a 412 ("it may be mine") both lead to the broker, whose HEAD decides.
+"""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Protocol
+
+from broker.contract import SignedRequest
+from uploader.errors import Unreachable
+from uploader.retry import RetryPolicy
+from uploader.sender import MAX_REFUSALS, Answer, Next
+from uploader.transfer.collector import Collector
+from uploader.transfer.gate import Gate
+from uploader.transfer.items import Small
+from uploader.transfer.line import Line
+from uploader.transfer.meter import TreeMeter
+from uploader.transfer.minter import Minter
+from uploader.transfer.register import Register
+from uploader.transfer.room import Room
+from uploader.transfer.watch import Watch
+
+
+class Lane(Protocol):
+    """Sends bodies in memory."""
+
+    async def send(self, request: SignedRequest, body: bytes) -> Answer:
+        """The store's answer; status 0, with words that hold no URL, if there is none."""
+
+
+@dataclass(slots=True, kw_only=True)
+class SmallFiles:
+    lane: Lane
+    gate: Gate
+    ready: Line[Small]
+    minter: Minter
+    register: Register
+    collector: Collector
+    watch: Watch
+    meter: TreeMeter
+    ahead: Room
+    memory: Room
+    retry: RetryPolicy
+
+    async def work(self) -> None:
+        """One worker, until the run stops."""
+        while (item := await self.ready.get()) is not None:
+            await self.gate.enter()
+            answer = None
+            try:
+                answer = await self._send(item)
+            finally:
+                self.gate.leave(answer, len(item.body))
+            if answer is not None:
+                self._judge(item, answer)
+
+    async def _send(self, item: Small) -> Answer | None:
+        now = time.monotonic()
+        if self.watch.is_stopping:
+            self.register.released(item.row)
+            return None
+        if item.dies_at <= now:
+            self.minter.again(item)
+            return None
+        assert item.request is not None  # noqa: S101 - it was granted
+        item.attempts += 1
+        item.begun_at = item.begun_at or now
+        if item.attempts > 1 or item.row.attempts:
+            self.meter.resent_bytes += len(item.body)
+        return await self.lane.send(item.request, item.body)
+
+    def _judge(self, item: Small, answer: Answer) -> None:
+        match answer.next:
+            case Next.CONFIRM if _is_other(item, answer):
+                self._fail(item, "content-mismatch", "the store has other bytes than were sent")
+            case Next.CONFIRM:
+                self._done(item, is_sure=answer.status != 412)
+            case Next.REMINT if item.refusals < MAX_REFUSALS:
+                item.refusals += 1
+                self.minter.again(item)
+            case Next.REPEAT:
+                self._repeat(item, answer)
+            case _:
+                self._fail(item, "store-refused", f"the store refuses the upload: {answer}")
+
+    def _done(self, item: Small, *, is_sure: bool) -> None:
+        self.watch.took_bytes()
+        self.meter.sent_files += 1
+        self.meter.sent_bytes += len(item.body)
+        self._drop(item)
+        self.collector.sent(item.row, item.session_id, is_sure=is_sure)
+
+    def _repeat(self, item: Small, answer: Answer) -> None:
+        if not self.retry.is_last(item.attempts):
+            delay = self.retry.delay(item.attempts, answer.retry_after).total_seconds()
+            asyncio.get_running_loop().call_later(delay, self.ready.put, (item,))
+            return
+        error = Unreachable(f"the store does not take it after {item.attempts} attempts; last: {answer}")
+        if self.watch.sent_at > item.begun_at:
+            self._fail(item, error.code, error.message)
+        else:
+            self.watch.stop(error)
+
+    def _fail(self, item: Small, code: str, message: str) -> None:
+        self._drop(item)
+        self.register.failed(item.row, code, message, item.session_id, is_alive=True)
+
+    def _drop(self, item: Small) -> None:
+        self.ahead.give(1)
+        self.memory.give(len(item.body))
+
+
+def _is_other(item: Small, answer: Answer) -> bool:
+    """The store names the MD5 of what it has received, and it is not that of what was sent."""
+    return bool(item.md5 and answer.md5 and 200 <= answer.status < 300 and answer.md5 != item.md5)
