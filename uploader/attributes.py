@@ -78,8 +78,7 @@ def located(root: bytes, path: bytes) -> dict[str, str]:
 
     One of more than 4,092 bytes, in base64 of 3,063, is too long for the broker, which refuses that file.
     """
-    name = root.rstrip(b"/").rpartition(b"/")[2]
-    whole = b"/".join(part for part in (name, path) if part)
+    whole = path_below(root, path)
     try:
         text = whole.decode()
     except UnicodeDecodeError:
@@ -87,6 +86,12 @@ def located(root: bytes, path: bytes) -> dict[str, str]:
     if text is None or _NOT_PLAIN.search(text):
         return {"path_base64": base64.b64encode(whole).decode()}
     return {"path": text}
+
+
+def path_below(root: bytes, path: bytes) -> bytes:
+    """The path of a file below the parent of its root."""
+    name = root.rstrip(b"/").rpartition(b"/")[2]
+    return b"/".join(part for part in (name, path) if part)
 
 
 def location(metadata: Mapping[str, str]) -> bytes | None:

@@ -21,6 +21,7 @@ from broker.contract import (
     PartsRequest,
     Problem,
     RemintUpload,
+    SessionPage,
     SignedRequest,
     UploadSession,
 )
@@ -129,6 +130,18 @@ class BrokerClient:
         """
         await self._call("DELETE", f"upload-sessions/{session_id}", None, notify)
 
+    async def erase(self, session_id: str, notify: Notify) -> tuple[UploadSession, bool]:
+        """Have the object of a settled session removed; and whether it is gone, or will be soon.
+
+        :raises BrokerRefused: it is pending, has no object of its own, or this key may not.
+        """
+        reply = await self._call("DELETE", f"upload-sessions/{session_id}/object", None, notify)
+        return _decode(reply, UploadSession), reply.status == 200
+
+    async def page(self, query: dict[str, str], notify: Notify) -> SessionPage:
+        """One's own sessions, newest first."""
+        return _decode(await self._call("GET", "upload-sessions", None, notify, query=query), SessionPage)
+
     async def _session(
         self, method: str, session_id: str, tail: str, notify: Notify, body: msgspec.Struct | None = None
     ) -> UploadSession:
@@ -179,7 +192,7 @@ class BrokerClient:
 def _verb(method: str, path: str) -> str:
     """What a call does, in the words of the events."""
     tail = path.split("/", 2)[2:]
-    return {"DELETE": "abort", "GET": "read" if tail else "ask"}.get(method) or {
+    return {"DELETE": "erase" if tail else "abort", "GET": "read" if tail else "ask"}.get(method) or {
         "upload": "re-mint",
         "completion": "complete",
         "parts": "mint parts",

@@ -26,7 +26,7 @@ from uploader.errors import ContentMismatch, FileUnusable, StoreRefused, Unreach
 from uploader.landing import Landing, Part
 from uploader.retry import RetryPolicy
 from uploader.sender import Answer, Next, describe, read_answer, signed_url
-from uploader.threads import ends_by_itself, in_thread
+from uploader.threads import ends_by_itself, in_thread, opened
 from uploader.voice import Voice
 
 PIECE_BYTES = 1 << 18
@@ -110,7 +110,7 @@ class Download:
         :raises FileUnusable: the target exists, or cannot be written.
         :raises NotNeeded: see `is_needed`.
         """
-        part = await in_thread(self.executor, ends_by_itself, self.landing.open_part, self.session_id)
+        part = await opened(self.executor, self.landing.open_part, self.session_id)
         try:
             return await self._to(part)
         except OSError as exc:

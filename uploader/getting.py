@@ -15,7 +15,7 @@ from uploader.download import Download, DownloadResult, Verified, safe_name
 from uploader.errors import FileUnusable
 from uploader.landing import Landing
 from uploader.retry import RetryPolicy
-from uploader.threads import ends_by_itself, in_thread
+from uploader.threads import opened
 from uploader.voice import Voice
 
 
@@ -37,7 +37,7 @@ class Getting:
         """
         voice = Voice(file=session_id, observer=self.observer, session_id=session_id)
         session = await self.broker.get(session_id, voice.retrying)
-        landing = await in_thread(self.executor, ends_by_itself, landing_at, target, session)
+        landing = await opened(self.executor, landing_at, target, session)
         try:
             if landing.seen() is not None and not replaces:
                 raise landing.taken()

@@ -45,6 +45,10 @@ class Landing:
         except FileNotFoundError:
             return None
 
+    def open(self) -> FileIO:
+        """To read what is there; a symbolic link is not followed."""
+        return FileIO(os.open(self.name, _READ, dir_fd=self.directory), "rb")
+
     def open_part(self, session_id: str) -> "Part":
         """:raises FileUnusable: another process is at work on it, or it cannot be written."""
         name = part_name(self.name, session_id)
@@ -133,6 +137,9 @@ class Part:
 
 
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # a FIFO does not hold us
+
+
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 def part_name(name: bytes, session_id: str) -> bytes:

@@ -4,7 +4,7 @@ import asyncio
 import os
 import ssl
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -17,7 +17,7 @@ import aiohttp
 from msgspec import UNSET
 from yarl import URL
 
-from broker.contract import CreateUploadSession, UploadSession
+from broker.contract import CreateUploadSession, State, UploadSession
 from uploader.attributes import declared, presentable
 from uploader.bookmark import Bookmark, NoBookmark
 from uploader.checksums import FOR_ANY_STORE, Choice, chosen
@@ -27,9 +27,14 @@ from uploader.engine import Upload
 from uploader.events import Observer, Silent, SilentTree, TreeObserver
 from uploader.getting import Getting
 from uploader.lanes import Lanes
+from uploader.listing import Listing
 from uploader.means import Means
 from uploader.media import guess_type
 from uploader.orders import Order, Strategy, UploadResult, Wait
+from uploader.removal import Removed, remove
+from uploader.restore.result import TreeDownload
+from uploader.restore.run import Restore
+from uploader.restore.wanted import Files, OfBatch, OfManifest
 from uploader.resume import Notes
 from uploader.retry import RetryPolicy
 from uploader.sender import Sender
@@ -44,6 +49,7 @@ MAX_THREADS = 64  # ours: one for each upload or part at a time; more wait for a
 MAX_CONNECTIONS = 100  # ours: to one host, so that one that hangs holds none of another
 MAX_JOBS = 32  # ours: beyond it one file gains nothing on any store that was measured
 DEFAULT_JOBS = 6
+GET_JOBS = 16  # ours: files of a tree that are fetched at a time
 
 
 class Uploader:
@@ -258,6 +264,74 @@ class Uploader:
             replaces=replace,
             restores=attributes,
         )
+
+    async def get_tree(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        batch: str | None = None,
+        owner: str | None = None,
+        manifest: str | os.PathLike[str] | None = None,
+        destination: str | None = None,
+        replace: bool = False,
+        attributes: bool = True,
+        jobs: int = GET_JOBS,
+        observer: Observer | None = None,
+    ) -> TreeDownload:
+        """Restore the tree of a batch, or of a manifest, below a directory, which is made if it is not there.
+
+        Every file gets the path that was declared with it, below the directory and through no symbolic link. What is
+        there with the size and modification time of the object, or with its digest, is passed over, so the same call
+        goes on where one was interrupted. Files that cannot be restored do not end it: see the result's `failures`.
+
+        :param owner: only those minted with this label.
+        :param replace: fetch again what is there; else another file of that name stands, and is a failure.
+        :param jobs: files at a time, 1 to 64.
+        :raises FileUnusable: the directory, or the manifest, is of no use.
+        """
+        if (batch is None) == (manifest is None):
+            raise ValueError("batch or manifest, one of the two")
+        if not 1 <= jobs <= MAX_THREADS:
+            raise ValueError(f"jobs is 1 to {MAX_THREADS}")
+        getting = self._getting(observer)
+        files: Files = OfBatch(
+            listing=Listing(batch=batch, owner=owner), broker=self._broker, notify=_unheard, destination=destination
+        )
+        if manifest is not None:
+            files = OfManifest(manifest=Path(manifest), broker_url=str(self._url), destination=destination)
+        restore = Restore(
+            files=files,
+            directory=Path(directory),
+            getting=getting,
+            jobs=jobs,
+            replaces=replace,
+            restores=attributes,
+        )
+        return await restore.run()
+
+    def sessions(
+        self,
+        *,
+        batch: str | None = None,
+        owner: str | None = None,
+        state: State | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[UploadSession]:
+        """This key's own sessions, newest first, asked for a page at a time.
+
+        :raises UploaderError: see `uploader.errors`.
+        """
+        return Listing(batch=batch, owner=owner, state=state).sessions(self._broker, _unheard, limit)
+
+    async def remove(self, session: str | UploadSession) -> Removed:
+        """Abort a session that is pending; erase the object of one that is settled, for which the key needs the role
+        `erase`. Safe to repeat.
+
+        :raises BrokerRefused: there is no such session, or this key may not.
+        """
+        if isinstance(session, str):
+            return await remove(self._broker, session, _unheard)
+        return await remove(self._broker, session.id, _unheard, session.state)
 
     def _getting(self, observer: Observer | None) -> Getting:
         return Getting(

@@ -3,10 +3,17 @@
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, Protocol, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+class Closable(Protocol):
+    def close(self) -> None: ...
+
+
+C = TypeVar("C", bound=Closable)
 
 
 async def in_thread(
@@ -22,6 +29,18 @@ async def in_thread(
     except asyncio.CancelledError:
         stop()
         await asyncio.gather(running, return_exceptions=True)
+        raise
+
+
+async def opened(executor: Executor, job: Callable[P, C], *args: P.args, **kwargs: P.kwargs) -> C:
+    """What a short job in a thread opens. If the caller is cancelled meanwhile, it is closed again."""
+    running = asyncio.get_running_loop().run_in_executor(executor, lambda: job(*args, **kwargs))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        (found,) = await asyncio.gather(running, return_exceptions=True)
+        if not isinstance(found, BaseException):
+            found.close()
         raise
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from copies_standin import CopiesStandIn
+from listing_standin import ListingStandIn
 from parts_standin import PartsStandIn
 from resumable_standin import ResumableStandIn
 from uploader_standin import KEY, QUICK, MakeFile, Recorder, StandIn, serving
@@ -73,3 +74,16 @@ async def store() -> AsyncIterator[ResumableStandIn]:
     async with serving(ResumableStandIn()) as started:
         assert isinstance(started, ResumableStandIn)
         yield started
+
+
+@pytest.fixture
+async def listed() -> AsyncIterator[ListingStandIn]:
+    async with serving(ListingStandIn()) as started:
+        assert isinstance(started, ListingStandIn)
+        yield started
+
+
+@pytest.fixture
+async def listed_uploader(listed: ListingStandIn) -> AsyncIterator[Uploader]:
+    async with Uploader(listed.broker_url, KEY, retry=QUICK, stall=timedelta(seconds=2)) as opened:
+        yield opened
