@@ -43,14 +43,17 @@ class Proof:
     _under_way: dict[int, Witness] = field(init=False, default_factory=dict)
     _contradictions: Counter[int] = field(init=False, default_factory=Counter)
     _has_agreed: bool = field(init=False, default=False)
+    _is_mute: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         checksum = self.place.session.checksum or Checksum()
         self._declared = decoded_md5(checksum.md5) if checksum.md5 else None
 
     def watched(self, source: Source, number: int = WHOLE) -> Source:
-        """The same bytes, to be sent once; hashed, unless their MD5 is known or the store refuses all others."""
-        if not self.is_sought or self._enforced or (number == WHOLE and self._declared):
+        """The same bytes, to be sent once; hashed, unless their MD5 is known, the store refuses all others, or it has
+        answered parts without a word about them.
+        """
+        if not self.is_sought or self._is_mute or self._enforced or (number == WHOLE and self._declared):
             return source
         witness = self._under_way[number] = Witness(source)
         return witness
@@ -61,7 +64,10 @@ class Proof:
         :raises ContentMismatch: that has no end, or the bytes are not sent again.
         """
         ours = self._noted(number)
-        if not 200 <= answer.status < 300 or ours is None or answer.md5 is None:
+        if not 200 <= answer.status < 300 or ours is None:
+            return answer
+        if answer.md5 is None:
+            self._is_mute = number != WHOLE
             return answer
         if answer.md5 == ours:
             self._has_agreed = True

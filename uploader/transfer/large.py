@@ -119,7 +119,7 @@ class LargeFiles:
         )
         if session.state in LOST:
             raise SessionLost(session.state, session.reason or None, session_id=session.id)
-        with self._metered(row) as meter:
+        with self._metered(row) as meter, _named(session.id):
             if session.copies:
                 await self._to_copies(row, session, source, meter, voice, is_fresh=is_fresh)
             else:
@@ -200,7 +200,7 @@ class LargeFiles:
     def _broke(self, row: Row, exc: UploaderError, began_at: float) -> None:
         match exc:
             case FileChanged():
-                self.register.changed(row)
+                self.register.changed(row, exc.session_id)
             case SessionLost() if is_lost(exc.state):
                 self.register.lost(row, exc.code, exc.message)
             case WaitTimedOut():
@@ -232,6 +232,16 @@ class LargeFiles:
             yield meter
         finally:
             self.meter.large.remove(meter)
+
+
+@contextmanager
+def _named(session_id: str) -> Iterator[None]:
+    """An error says which session it ends."""
+    try:
+        yield
+    except UploaderError as exc:
+        exc.session_id = exc.session_id or session_id
+        raise
 
 
 def _wanted(session: UploadSession) -> CreateUploadSession:

@@ -87,11 +87,15 @@ class Register:
         else:
             self._add(self._renewed, row)
 
-    def changed(self, row: Row) -> None:
-        """It is not what the scan saw: once more as it is now, but not a second time."""
+    def changed(self, row: Row, session_id: str | None = None) -> None:
+        """It is not what the scan saw: once more as it is now, but not a second time.
+
+        :param session_id: minted since the row was taken.
+        """
+        session_id = session_id or row.session_id
         self._troubles[-row.id] += 1
         if self._troubles[-row.id] > 1:
-            self.failed(row, "file-changed", "the file changes while it is read", row.session_id, is_alive=True)
+            self.failed(row, "file-changed", "the file changes while it is read", session_id, is_alive=True)
         else:
             self._add(self._changed, row)
 

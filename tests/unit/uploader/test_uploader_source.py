@@ -1,6 +1,7 @@
 """A file that does not keep still never becomes a complete object; what is no file is said to be none."""
 
 import asyncio
+import hashlib
 import os
 import threading
 from collections.abc import Callable
@@ -8,11 +9,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from uploader_standin import MakeFile, StandIn
+from parts_standin import PartsStandIn
+from resumable_standin import ResumableStandIn
+from uploader_standin import KEY, QUICK, MakeFile, StandIn
 
 from broker.contract import State
 from uploader import FileChanged, FileUnusable, Uploader
-from uploader.checksums import declare
+from uploader.checksums import Choice, declare
 from uploader.events import Meter
 from uploader.source import FileSource, MemorySource, open_source
 
@@ -38,22 +41,37 @@ def replace(path: Path) -> None:
     twin.replace(path)
 
 
+def rewrite(path: Path) -> None:
+    """Truncated in place, and written again to the same length."""
+    size = path.stat().st_size
+    with path.open("r+b") as out:
+        out.truncate(0)
+        out.truncate(size)
+
+
 CHANGES = [
     pytest.param(grow, "grew", id="grows"),
     pytest.param(shrink, "shrank", id="shrinks"),
     pytest.param(vanish, "vanished", id="vanishes"),
     pytest.param(replace, "was replaced", id="is replaced"),
+    pytest.param(rewrite, "was replaced or written|shrank", id="is written"),
 ]
 
 
+@pytest.mark.parametrize("checksum", ["auto", "none"])  # read for the witness, copied by the kernel
 @pytest.mark.parametrize(("change", "words"), CHANGES)
 async def test_a_file_that_changes_while_it_is_sent_fails_and_aborts(
-    uploader: Uploader, standin: StandIn, make_file: MakeFile, change: Callable[[Path], None], words: str
+    uploader: Uploader,
+    standin: StandIn,
+    make_file: MakeFile,
+    change: Callable[[Path], None],
+    words: str,
+    checksum: Choice,
 ) -> None:
     path = make_file(BIG)
     standin.store_faults.append("hold")
     async with asyncio.timeout(30):
-        task = asyncio.create_task(uploader.put(path, checksum="none"))
+        task = asyncio.create_task(uploader.put(path, checksum=checksum))
         await standin.body_begun.wait()
         change(path)
         standin.may_go_on.set()
@@ -62,6 +80,65 @@ async def test_a_file_that_changes_while_it_is_sent_fails_and_aborts(
     assert not standin.objects
     assert [session.state for session in standin.sessions.values()] == [State.ABORTED]
     assert len(standin.puts) == 1
+
+
+@pytest.mark.parametrize("checksum", ["auto", "none"])
+@pytest.mark.parametrize(("change", "words"), CHANGES)
+async def test_nor_is_it_put_together_of_the_parts_that_came_before(
+    parted: PartsStandIn,
+    parts_uploader: Uploader,
+    make_file: MakeFile,
+    change: Callable[[Path], None],
+    words: str,
+    checksum: Choice,
+) -> None:
+    parted.part_size_bytes, parted.names = 6 << 20, "md5"
+    path = make_file(BIG)
+    parted.part_faults[3].append("hold")
+    async with asyncio.timeout(30):
+        task = asyncio.create_task(parts_uploader.put(path, checksum=checksum, jobs=2))
+        await parted.until(stored=2)
+        await parted.body_begun.wait()
+        change(path)
+        parted.may_go_on.set()
+        with pytest.raises(FileChanged, match=words):
+            await task
+    assert not parted.objects
+    assert [session.state for session in parted.sessions.values()] == [State.ABORTED]
+
+
+@pytest.mark.parametrize(("change", "words"), CHANGES)
+async def test_nor_of_the_pieces(
+    store: ResumableStandIn, make_file: MakeFile, change: Callable[[Path], None], words: str
+) -> None:
+    path = make_file(BIG)
+    store.last_faults.append("hold")
+    async with Uploader(store.broker_url, KEY, retry=QUICK) as uploader, asyncio.timeout(30):
+        task = asyncio.create_task(uploader.put(path, strategy="resumable"))
+        await store.until(begun=2)
+        await store.body_begun.wait()
+        change(path)
+        store.may_go_on.set()
+        with pytest.raises(FileChanged, match=words):
+            await task
+    assert not store.objects
+    assert [session.state for session in store.sessions.values()] == [State.ABORTED]
+
+
+async def test_holes_arrive_as_what_they_read_as(
+    parted: PartsStandIn, parts_uploader: Uploader, tmp_path: Path
+) -> None:
+    parted.names = "md5"
+    path = tmp_path / "sparse"
+    with path.open("wb") as out:
+        out.truncate(5 << 20)
+        os.pwrite(out.fileno(), b"island", 3 << 20)
+    result = await parts_uploader.put(path)
+    (parts,) = parted.stored_parts.values()
+    whole = path.read_bytes()
+    pieces = [whole[at : at + (1 << 20)] for at in range(0, len(whole), 1 << 20)]
+    assert result.proved == "md5"
+    assert [parts[n].sha256 for n in sorted(parts)] == [hashlib.sha256(piece).hexdigest() for piece in pieces]
 
 
 @pytest.mark.parametrize(("change", "words"), CHANGES)
