@@ -14,6 +14,7 @@ import msgspec
 from uploader.commands.options import BrokerOption
 from uploader.errors import EXIT_FAILED, UploaderError
 from uploader.resume import state_directory
+from uploader.sdk import parse_broker_url
 from uploader.tree.errors import ManifestUnusable
 from uploader.tree.identity import Identity
 from uploader.tree.manifest import Manifest
@@ -48,7 +49,7 @@ def manifest_options(command: Callable[..., None]) -> Callable[..., None]:
         batch: str | None,
         **rest: Any,
     ) -> None:
-        command(manifest=manifest or manifest_of(paths, broker, destinations, batch or ""), **rest)
+        command(manifest=manifest or manifest_of(paths, broker, destinations, batch), **rest)
 
     addressed = click.option("--broker", cls=BrokerOption, envvar="BROKER_URL", metavar="URL", help="Or BROKER_URL.")
     located = click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="[PATH]...")
@@ -71,7 +72,7 @@ def identity_options(command: Callable[..., None]) -> Callable[..., None]:
     return destined(labelled(named(command)))
 
 
-def manifest_of(paths: Sequence[Path], broker: str | None, destinations: tuple[str, ...], batch: str) -> Path:
+def manifest_of(paths: Sequence[Path], broker: str | None, destinations: tuple[str, ...], batch: str | None) -> Path:
     """The file for these words of put.
 
     :raises UsageError: they do not say which.
@@ -79,16 +80,34 @@ def manifest_of(paths: Sequence[Path], broker: str | None, destinations: tuple[s
     """
     if not paths or broker is None:
         raise click.UsageError("name the manifest, or the broker and the paths that were given to put")
-    try:
-        found = Identity.of(broker, destinations, batch, paths).manifest(state_directory(os.environ))
-    except (ValueError, RuntimeError) as exc:  # RuntimeError: a user without a home directory
-        raise click.UsageError(str(exc)) from exc
+    found = usual_place(identity_of(broker, destinations, batch, paths))
     with said():
         if not found.exists():
             named = ", ".join(shown(os.fsencode(path)) for path in paths)
             where = f"to {', '.join(destinations) or 'the default destination'} by {broker}, batch {batch or '-'}"
-            raise ManifestUnusable(f"{named}: there is no such manifest: no put of these paths {where}")
+            alone = " (a file that is put alone has none)" if len(paths) == 1 and paths[0].is_file() else ""
+            raise ManifestUnusable(f"{named}: there is no such manifest: no put of these paths {where}{alone}")
     return found
+
+
+def identity_of(broker: str, destinations: Sequence[str], batch: str | None, paths: Sequence[Path | bytes]) -> Identity:
+    """
+    :raises UsageError: they cannot be meant so.
+    """
+    try:
+        return Identity.of(str(parse_broker_url(broker)), destinations, batch or "", paths)
+    except ValueError as exc:
+        raise click.UsageError(str(exc)) from exc
+
+
+def usual_place(identity: Identity) -> Path:
+    """
+    :raises UsageError: there is none.
+    """
+    try:
+        return identity.manifest(state_directory(os.environ))
+    except RuntimeError as exc:  # a user without a home directory
+        raise click.UsageError("there is no home directory to keep a manifest in: give --manifest FILE") from exc
 
 
 @contextmanager

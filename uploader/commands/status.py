@@ -66,7 +66,7 @@ def status(
     if _are_sessions(context, words):
         _of_sessions(words, broker, key_file, is_json=is_json)
     else:
-        found = manifest or manifest_of([Path(word) for word in words], broker, destinations, batch or "")
+        found = manifest or manifest_of([Path(word) for word in words], broker, destinations, batch)
         _of_files(found, is_json=is_json)
 
 

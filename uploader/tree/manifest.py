@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
@@ -69,7 +69,10 @@ class Manifest:
             writer = Writer(connection, str(path))
             stack.callback(writer.close)
             writer.do(lambda writing: _recover(writing, clock())).result()
-            yield cls(writer, described, roots, clock)
+            try:
+                yield cls(writer, described, roots, clock)
+            finally:
+                _hand_back(writer, clock)
 
     @property
     def roots(self) -> dict[int, bytes]:
@@ -225,6 +228,12 @@ def _difference(described: About, identity: Identity) -> str | None:
     if described.batch != identity.batch:
         return f"batch {described.batch!r}"
     return "of other paths" if described.roots != identity.roots else None
+
+
+def _hand_back(writer: Writer, clock: Clock) -> None:
+    """Whoever reads it now sees that nobody has anything in his hands. What fails here, the next open does."""
+    with suppress(ManifestUnusable):
+        writer.do(lambda connection: _recover(connection, clock())).result()
 
 
 def _recover(connection: sqlite3.Connection, now: int) -> None:

@@ -94,8 +94,8 @@ def write_csv(rows: Iterable[Row], out: TextIO) -> None:
 
 
 def failure_line(row: Row) -> str:
-    why = f"{row.error_message or row.state} [{row.error_code or row.state}]"
-    return f"{shown(row.absolute)}: {why}"
+    message = " ".join((row.error_message or row.state).split())  # a refusal has a line for each field
+    return f"{shown(row.absolute)}: {message} [{row.error_code or row.state}]"
 
 
 class Status(Struct, frozen=True, kw_only=True):
