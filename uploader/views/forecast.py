@@ -1,9 +1,9 @@
 """How fast it goes, and how long it will go on: pure arithmetic over what a view sees at each tick.
 
 A file costs something and a byte costs something, and a tree that is sent smallest first shows long what files cost
-before it shows what bytes cost. So both are fitted (least squares, older ticks fading), twice: once supposing that
-bytes are quick and once that they are slow. Where both suppositions end at much the same moment there is an ETA; where
-they do not, all that is said is how long it takes at the least.
+before it shows what bytes cost. So both are fitted, and how sure the fit is of what is left. Where the earliest end and
+the latest are much the same moment there is an ETA; where they are not, all that is said is how long it takes at the
+least.
 """
 
 import math
@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 WINDOW_SECONDS = 6.0  # ours: of the rates; shorter ones flicker, longer ones lie
 MEMORY_SECONDS = 20.0  # ours: ticks this old count a third
 CALM_SECONDS = 6.0  # ours: how slowly the end that is shown follows the end that was computed
-AGREEMENT = 1.5  # ours: ends that differ by less are one
+AGREEMENT = 1.6  # ours: ends that differ by less are one
 SAMPLE_SECONDS = 0.5
-QUICK, SLOW = 1 / 1024, 1 / 4  # seconds a MiB, as long as nothing is known: 1 GiB/s, 4 MiB/s
+MIN_SAMPLES = 4
+DOUBT = 1.5  # standard deviations
 MIB = 1 << 20
 
 
@@ -40,37 +41,48 @@ class Rate:
 
 @dataclass(slots=True)
 class Costs:
-    """What a file and what a MiB costs in seconds, by the normal equations of t = a·files + b·MiB."""
+    """What a file and what a MiB costs in seconds: t = a·files + b·MiB, by least squares, older samples fading."""
 
+    _n: float = 0.0
     _ff: float = 0.0
     _fm: float = 0.0
     _mm: float = 0.0
     _ft: float = 0.0
     _mt: float = 0.0
+    _tt: float = 0.0
 
     def observe(self, seconds: float, files: float, mib: float) -> None:
         keep = math.exp(-seconds / MEMORY_SECONDS)
+        self._n = self._n * keep + 1
         self._ff = self._ff * keep + files * files
         self._fm = self._fm * keep + files * mib
         self._mm = self._mm * keep + mib * mib
         self._ft = self._ft * keep + files * seconds
         self._mt = self._mt * keep + mib * seconds
+        self._tt = self._tt * keep + seconds * seconds
 
-    def seconds(self, files: float, mib: float, supposed: float) -> float:
-        """For so much more, if a MiB costs as much as `supposed` unless what was seen says otherwise."""
-        weight = 1e-3 * self._mm + 1e-9
-        determinant = self._ff * (self._mm + weight) - self._fm * self._fm
-        a = (
-            (self._ft * (self._mm + weight) - self._fm * (self._mt + weight * supposed)) / determinant
-            if self._ff
-            else 0
-        )
-        if a <= 0:
-            a = 0.0
-        b = (self._mt + weight * supposed - a * self._fm) / (self._mm + weight)
-        if b < 0:
-            a, b = (self._ft / self._ff if self._ff else 0.0), 0.0
-        return a * files + b * mib
+    def seconds(self, files: float, mib: float) -> tuple[float, float]:
+        """For so much more: at the least, and at the most."""
+        alone = [left * with_time / squared for left, with_time, squared in (
+            (files, self._ft, self._ff), (mib, self._mt, self._mm)) if squared > 0]  # fmt: skip
+        if not alone:
+            return 0.0, math.inf
+        least, most = min(alone), max(alone)
+        determinant = self._ff * self._mm - self._fm * self._fm
+        if self._n < MIN_SAMPLES or determinant <= 1e-9 * self._ff * self._mm:
+            return least, most
+        a = max(0.0, (self._ft * self._mm - self._mt * self._fm) / determinant)
+        b = max(0.0, (self._mt * self._ff - self._ft * self._fm) / determinant)
+        likely = min(max(a * files + b * mib, least), most)
+        doubt = DOUBT * self._deviation(a, b, files, mib, determinant)
+        return max(least, likely - doubt), min(most, likely + doubt)
+
+    def _deviation(self, a: float, b: float, files: float, mib: float, determinant: float) -> float:
+        """Of the sum, by what the fit leaves unexplained: large where samples were all alike and the rest is not."""
+        rest = self._tt - 2 * (a * self._ft + b * self._mt)
+        rest += a * a * self._ff + 2 * a * b * self._fm + b * b * self._mm
+        form = files * files * self._mm - 2 * files * mib * self._fm + mib * mib * self._ff
+        return math.sqrt(max(0.0, rest) / (self._n - 2) * max(0.0, form) / determinant)
 
 
 @dataclass(slots=True)
@@ -113,9 +125,9 @@ class Forecast:
         if self.files.per_second <= 0 and self.moved.per_second <= 0:
             self.seconds, self._ends_at = None, None
             return
-        ends = sorted(self._costs.seconds(files_left, bytes_left / MIB, each) for each in (QUICK, SLOW))
-        self.is_least = not is_all or ends[1] > AGREEMENT * ends[0] + 2
-        self.seconds = self._calm(now, ends[0] if self.is_least else sum(ends) / 2)
+        least, most = self._costs.seconds(files_left, bytes_left / MIB)
+        self.is_least = not is_all or most > AGREEMENT * least + 2
+        self.seconds = self._calm(now, least if self.is_least else (least + most) / 2)
 
     def _calm(self, now: float, left: float) -> float:
         """The end moves slowly, unless it moves far."""

@@ -1,7 +1,7 @@
 """One frame of the live view: lines for a terminal of this width and height."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from rich.cells import cell_len
@@ -12,6 +12,7 @@ from uploader.views.pieces import Bar, Glyphs, bar_lines, cut, flow, shortened
 from uploader.views.reading import Reading, Share
 from uploader.views.wording import (
     aside_texts,
+    below,
     pair_text,
     percent_text,
     reason_text,
@@ -21,6 +22,7 @@ from uploader.views.wording import (
 )
 
 MAX_FAILURES = 4  # ours: of those the last; the summary and the manifest have all
+MAX_LARGE = 8  # ours: the largest; who reads more at four frames a second?
 MIN_LARGE = 2
 MAX_NAME = 44
 
@@ -40,6 +42,7 @@ class Frame:
     width: int
     height: int
     glyphs: Glyphs
+    roots: Sequence[str] = ()
 
     def lines(self) -> list[Text]:
         """At most `height`. What gives way first are large files, then failures, then what stands aside."""
@@ -70,12 +73,13 @@ class Frame:
 
     def _large(self, room: int) -> Iterator[Text]:
         """Names and bars of files that take long; those that have no room are counted."""
-        meters = self.reading.meter.large
+        meters = sorted(self.reading.meter.large, key=lambda meter: -meter.total_bytes)
         if not meters:
             return
         yield Text("")
-        shown = meters if len(meters) <= room else meters[: max(0, room - 1)]
-        names = [safe(meter.file) for meter in shown]
+        room = min(room, MAX_LARGE + 1)
+        shown = meters if len(meters) <= min(room, MAX_LARGE) else meters[: max(0, room - 1)]
+        names = [safe(below(meter.file, self.roots)) for meter in shown]
         name_width = min(max(map(cell_len, names), default=0), MAX_NAME, self.width // 3)
         yield from bar_lines(
             [_large_bar(meter, name) for meter, name in zip(shown, names, strict=True)],
@@ -100,7 +104,7 @@ class Frame:
     def _failure(self, failure: events.FileFailed) -> Text:
         """The reason whole if that is possible: of a name its two ends are enough to know it again."""
         why, room = reason_text(failure), self.width - 6
-        path = shortened(safe(failure.path), max(room // 3, room - cell_len(why)), self.glyphs)
+        path = shortened(safe(below(failure.path, self.roots)), max(room // 3, room - cell_len(why)), self.glyphs)
         return Text.assemble(("    " + path, "red"), "  ", (shortened(why, room - cell_len(path), self.glyphs), "dim"))
 
     def _line(self, text: str, style: str) -> Text:

@@ -16,6 +16,7 @@ from uploader.views.reading import Reader
 from uploader.views.wording import header, safe
 
 FRAME_INTERVAL = 0.25
+MIN_HEIGHT = 12  # ours: in a lower terminal the header may leave at the top
 SLOWED_SECONDS = 20.0  # ours: how long the reason is shown
 
 
@@ -32,13 +33,18 @@ class LiveTreeView:
         self._glyphs = ASCII if console.options.ascii_only else LINES
         self._troubles = Troubles()
         self._slowed_at = 0.0
+        self._roots: list[str] = []
+        self._header_lines = 0
         self._reader = Reader(clock)
 
     def on_event(self, event: events.Event | events.TreeEvent) -> None:
         match event:
             case events.TreeBegan():
                 self._reader.wait_for(event.wait)
-                self._canvas.say([*_header_lines(event), Text("")])
+                self._roots = event.roots
+                lines = [*_header_lines(event), Text("")]
+                self._header_lines = len(lines)
+                self._canvas.say(lines)
             case events.FileFailed():
                 self._troubles.failures.append(event)
             case events.TreeSlowed():
@@ -62,8 +68,9 @@ class LiveTreeView:
             reading=reading,
             troubles=self._troubles,
             width=self._canvas.width,
-            height=self._canvas.height,
+            height=max(min(self._canvas.height, MIN_HEIGHT), self._canvas.height - self._header_lines),
             glyphs=self._glyphs,
+            roots=self._roots,
         )
         self._canvas.paint(frame.lines())
 

@@ -19,6 +19,14 @@ def safe(text: str) -> str:
     return "".join(each if each.isprintable() else each.encode("unicode_escape", "replace").decode() for each in text)
 
 
+def below(path: str, roots: Sequence[str]) -> str:
+    """A path as it is kept with its session: from the name of its root on."""
+    for root in roots:
+        if path == root or path.startswith(f"{root.rstrip('/')}/"):
+            return path[root.rfind("/") + 1 :]
+    return path
+
+
 def files_text(count: int) -> str:
     return f"{count:,} {'file' if count == 1 else 'files'}"
 
@@ -136,7 +144,7 @@ def failure_text(event: events.FileFailed) -> str:
 
 
 def reason_text(event: events.FileFailed) -> str:
-    return f"{safe(event.message)} [{safe(event.code)}]"
+    return f"{safe(' '.join(event.message.split()))} [{safe(event.code)}]"
 
 
 def scanned_text(event: events.TreeScanned) -> str:

@@ -1,7 +1,8 @@
+import random
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from uploader.views.forecast import MIB, Forecast
@@ -60,6 +61,26 @@ def test_smallest_first_says_nothing_that_is_far_too_long() -> None:
     assert not seen[-60][1].is_least
 
 
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 1000), st.floats(1e-4, 1e-2), st.floats(1, 500))
+def test_an_end_that_is_said_is_not_far_off(seed: int, file_seconds: float, mib_per_second: float) -> None:
+    """Of 1 KiB to 2 MiB, smallest first, and three large ones at the end; small ones cost half as much or half more."""
+    dice = random.Random(seed)
+    sizes = sorted(int(1024 * 2 ** dice.uniform(0, 11)) for _ in range(1000)) + [60 * MIB] * 3
+    noise = [1 if size > 2 * MIB else dice.uniform(0.5, 1.5) for size in sizes]
+    costs = [(file_seconds + size / MIB / mib_per_second) * each for size, each in zip(sizes, noise, strict=True)]
+    forecast, end, now, at, files, done = Forecast(), sum(costs), 0.0, 0.0, 0, 0
+    while now < end:
+        now += max(TICK, end / 400)
+        while files < len(sizes) and at + costs[files] <= now:
+            at, done, files = at + costs[files], done + sizes[files], files + 1
+        moved = done + int(sizes[files] * (now - at) / costs[files]) if files < len(sizes) else done
+        forecast.observe(now, files, moved)
+        forecast.ask(now, len(sizes) - files, sum(sizes) - moved, is_all=True)
+        if forecast.seconds is not None and not forecast.is_least:
+            assert abs(forecast.seconds - (end - now)) <= max(10.0, 0.6 * (end - now))
+
+
 def test_nothing_moves_so_nobody_knows() -> None:
     forecast = Forecast()
     for tick in range(100):
@@ -80,6 +101,7 @@ def test_while_the_scan_goes_on_there_is_only_a_least() -> None:
     )
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 60), st.integers(0, 10_000), st.integers(0, 1 << 40)), max_size=30))
 def test_whatever_a_meter_says_an_end_is_a_number_or_unknown(steps: list[tuple[float, int, int]]) -> None:
     forecast, now = Forecast(), 0.0

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 from terminal_screen import Screen
@@ -19,6 +19,7 @@ from uploader.views.pieces import ASCII, LINES, Glyphs
 from uploader.views.plain import PlainTreeView
 from uploader.views.reading import Reader, Share
 from uploader.views.scripted import JsonTreeView
+from uploader.views.wording import below
 
 MIB = 1 << 20
 BEGAN = events.TreeBegan(
@@ -165,11 +166,15 @@ def test_large_files_have_bars_by_name_as_many_as_fit() -> None:
         large = events.Meter(f"film-{number}.mkv", 100 * MIB, "sending")
         large.done_bytes = number * 5 * MIB
         meter.large.append(large)
-    high, low = drawn(meter, height=40), drawn(meter, height=14)
-    assert sum("film-" in line for line in high) == 20
-    assert any("film-7.mkv" in line and "35 %" in line and "35.0 of 100.0 MiB" in line for line in high)
-    assert 0 < sum("film-" in line for line in low) < 12
-    assert any("more large files" in line for line in low)
+    meter.large[7].total_bytes *= 2
+    high, low = drawn(meter, height=40), drawn(meter, height=10)
+    assert sum("film-" in line for line in high) == 8, "the others are counted"
+    assert "film-7.mkv" in high[6]
+    assert "17 %" in high[6]
+    assert "35.0 of 200.0 MiB" in high[6]
+    assert "and 12 more large files" in high[-1]
+    assert 0 < sum("film-" in line for line in low) < 8
+    assert "more large files" in low[-1]
 
 
 def test_of_many_failures_the_last_are_shown_and_all_are_counted() -> None:
@@ -196,6 +201,7 @@ def test_a_reason_stays_whole_where_its_name_is_long() -> None:
 HOSTILE = st.text(st.sampled_from("ab写é\u0301\x1b[31m\n\r\x07\x9b\u202e\udcff/\\ 👩‍👩‍👧"), max_size=80)
 
 
+@settings(deadline=None)
 @given(HOSTILE, HOSTILE, st.integers(1, 220), st.integers(1, 60))
 def test_no_name_and_no_size_of_terminal_breaks_a_frame(path: str, message: str, width: int, height: int) -> None:
     meter, troubles = half_way(), Troubles(slowed=events.TreeSlowed(why=message, concurrency=3))
@@ -214,6 +220,13 @@ def test_without_colour_the_three_kinds_still_differ() -> None:
     assert "\x1b[3" not in out.getvalue()
     assert "━╍" in out.getvalue()
     assert "╍─" in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"), [("/srv/photos/a/b.jpg", "photos/a/b.jpg"), ("/srv/photos", "photos"), ("/srv/ph", "/srv/ph")]
+)
+def test_a_name_begins_with_that_of_its_root(path: str, shown: str) -> None:
+    assert below(path, ["/srv/other", "/srv/photos"]) == shown
 
 
 def test_a_terminal_without_unicode_gets_bars_all_the_same() -> None:
