@@ -36,7 +36,7 @@ class Collector:
     _fresh: deque[Unseen] = field(init=False, default_factory=deque)
     _later: list[tuple[float, int, Unseen]] = field(init=False, default_factory=list)
     _asked: int = field(init=False, default=0)
-    _under_way: int = field(init=False, default=0)
+    _under_way: list[list[Unseen]] = field(init=False, default_factory=list)
 
     def sent(self, row: Row, session_id: str, *, is_sure: bool = True) -> None:
         """The store has it, or has had it.
@@ -53,12 +53,12 @@ class Collector:
         return REACHED["verified" if self.wait == "none" else self.wait]
 
     def __len__(self) -> int:
-        return len(self._fresh) + len(self._later) + self._under_way
+        return len(self._fresh) + len(self._later) + sum(len(batch) for batch in self._under_way)
 
     def leave(self) -> None:
         """Nobody will ask any more in this run; the next one does."""
-        waiting = (*self._fresh, *(unseen for _, _, unseen in self._later))
-        for unseen in waiting:
+        asked = (unseen for batch in self._under_way for unseen in batch)
+        for unseen in (*self._fresh, *asked, *(unseen for _, _, unseen in self._later)):
             self.register.note_sent(unseen.row)
 
     async def work(self) -> None:
@@ -68,11 +68,9 @@ class Collector:
             if not batch:
                 await asyncio.sleep(RIPE_SECONDS / 4)
                 continue
-            self._under_way += len(batch)
-            try:
-                await self._ask(batch)
-            finally:
-                self._under_way -= len(batch)
+            self._under_way.append(batch)  # and it stays there if nobody answers
+            await self._ask(batch)
+            self._under_way.remove(batch)
 
     def _due(self) -> list[Unseen]:
         now = time.monotonic()

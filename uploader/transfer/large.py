@@ -21,6 +21,7 @@ from uploader.copies import FanOut
 from uploader.delivery import Delivery
 from uploader.errors import (
     BrokerRefused,
+    ContentMismatch,
     FileChanged,
     FileUnusable,
     SessionLost,
@@ -203,6 +204,8 @@ class LargeFiles:
                 self.register.changed(row, exc.session_id)
             case SessionLost() if is_lost(exc.state):
                 self.register.lost(row, exc.code, exc.message)
+            case ContentMismatch():
+                self.register.garbled(row, exc)
             case WaitTimedOut():
                 self.register.late(row)
             case Unreachable():

@@ -1,4 +1,4 @@
-"""What an earlier process left: files that have a session, and sessions that nobody will finish.
+"""What an earlier process left: files that have a session.
 
 A file that was claimed but not minted was never sent, and is pending again when the manifest is opened. All others are
 asked about before anything new is sent: what is there is verified, what is not is sent again for the same session.
@@ -6,13 +6,11 @@ asked about before anything new is sent: what is there is verified, what is not 
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
 from broker.contract import State
 from uploader.client import BrokerClient
-from uploader.errors import BrokerRefused, Unreachable
 from uploader.standings import Told
 from uploader.together import together
 from uploader.transfer.collector import BATCH_FILES, Collector
@@ -24,7 +22,6 @@ from uploader.tree.rows import Row
 
 PAGE_FILES = 1_000
 ASKED_AT_ONCE = 3  # calls
-ABORTED_AT_ONCE = 16
 ROUNDS = 8  # ours: of asking about those that the broker did not reach; the collector goes on with them
 PAUSE_SECONDS = 0.5
 
@@ -77,16 +74,3 @@ class Recovery:
             return told.is_looked_at
         self.collector.judge(row, session.id, told)
         return True
-
-
-async def abort_abandoned(manifest: Manifest, broker: BrokerClient, notify: Callable[..., None]) -> None:
-    """Best effort: a session that nobody aborts expires."""
-    with suppress(Unreachable):
-        while ids := await asyncio.wrap_future(manifest.abandoned(ABORTED_AT_ONCE)):
-            await together([_abort(broker, each, notify) for each in ids])
-            await asyncio.wrap_future(manifest.forget(ids))
-
-
-async def _abort(broker: BrokerClient, session_id: str, notify: Callable[..., None]) -> None:
-    with suppress(BrokerRefused):  # it is settled, or gone
-        await broker.abort(session_id, notify)

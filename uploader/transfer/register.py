@@ -9,7 +9,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
 from uploader import events
-from uploader.errors import UploaderError
+from uploader.errors import ContentMismatch, UploaderError
 from uploader.transfer.meter import TreeMeter
 from uploader.transfer.steps import Steps
 from uploader.transfer.watch import Watch
@@ -24,7 +24,10 @@ MAX_LOST = 2  # ours: sessions that a file may lose in one run; the next one is 
 
 
 class Register:
-    """:ivar late_files: whose state did not come in time."""
+    """
+    :ivar late_files: whose state did not come in time.
+    :ivar has_abandoned: set when there is a session that nobody will finish.
+    """
 
     def __init__(self, steps: Steps, watch: Watch, meter: TreeMeter, observer: events.TreeObserver) -> None:
         self._steps = steps
@@ -36,10 +39,11 @@ class Register:
         self._verified: list[tuple[Row, str]] = []
         self._failed: list[tuple[Row, Failed, str | None]] = []
         self._released: list[Row] = []
-        self._renewed: list[Row] = []
+        self._renewed: list[tuple[Row, str | None]] = []
         self._changed: list[Row] = []
         self._noted: list[Row] = []
         self._troubles: Counter[int] = Counter()
+        self.has_abandoned = asyncio.Event()
         self._is_due = asyncio.Event()
         self._writing = asyncio.Lock()
 
@@ -79,13 +83,20 @@ class Register:
         """It is to be sent, or finished, with the same session."""
         self._add(self._released, row)
 
-    def lost(self, row: Row, code: str, message: str) -> None:
-        """Its session is of no use: once more with a new one, but not for ever."""
+    def lost(self, row: Row, code: str, message: str, session_id: str | None = None, *, is_alive: bool = False) -> None:
+        """Its session is of no use: once more with a new one, but not for ever.
+
+        :param is_alive: its session is; it is to be aborted.
+        """
         self._troubles[row.id] += 1
         if self._troubles[row.id] > MAX_LOST:
-            self.failed(row, code, message, is_alive=False)
+            self.failed(row, code, message, session_id, is_alive=is_alive)
         else:
-            self._add(self._renewed, row)
+            self._add(self._renewed, (row, session_id if is_alive else None))
+
+    def garbled(self, row: Row, error: ContentMismatch) -> None:
+        """What arrived is not what was sent. Nothing can be put in its place: the session is aborted."""
+        self.lost(row, error.code, error.message, error.session_id, is_alive=True)
 
     def changed(self, row: Row, session_id: str | None = None) -> None:
         """It is not what the scan saw: once more as it is now, but not a second time.
@@ -125,12 +136,13 @@ class Register:
         if verified:
             work.append(self._steps.verified(_marks([row for row, _ in verified])))
         if failed:
-            gone = [session_id for _, _, session_id in failed if session_id]
-            work.append(self._steps.failed([mark for _, mark, _ in failed], gone))
+            dead = [session_id for _, _, session_id in failed if session_id]
+            work.append(self._steps.failed([mark for _, mark, _ in failed], dead))
         if released:
             work.append(self._steps.released(_marks(released)))
         if renewed:
-            work.append(self._steps.renewed(_marks(renewed)))
+            gone = [session_id for _, session_id in renewed if session_id]
+            work.append(self._steps.renewed(_marks([row for row, _ in renewed]), gone))
         if changed:
             work.append(self._look_again(changed))
         if not work:
@@ -141,6 +153,8 @@ class Register:
         self._watch.rested(len(sent) + len(verified) + len(failed) + again)
         if again:
             self._watch.stir()
+        if failed or renewed or changed:
+            self.has_abandoned.set()
 
     async def _look_again(self, rows: Sequence[Row]) -> None:
         for row, is_there in zip(rows, await self._steps.changed(rows), strict=True):

@@ -7,6 +7,7 @@ from typing import Any
 
 from uploader import events
 from uploader.means import Means
+from uploader.transfer.abandoned import Abandoned
 from uploader.transfer.collector import LOOKERS, Collector
 from uploader.transfer.declaring import Declaring
 from uploader.transfer.gate import Gate
@@ -38,6 +39,7 @@ class Rooms:
     large: LargeFiles
     collector: Collector
     register: Register
+    abandoned: Abandoned
     jobs: int
 
     def minters(self) -> list[Coroutine[Any, Any, None]]:
@@ -52,6 +54,7 @@ class Rooms:
         """Who only ends when nobody needs him any more."""
         yield self.minter.renew()
         yield self.register.run()
+        yield self.abandoned.work()
         yield from (self.collector.work() for _ in range(LOOKERS))
 
     def close(self) -> None:
@@ -136,5 +139,6 @@ def furnish(
         ),
         collector=collector,
         register=register,
+        abandoned=Abandoned(manifest=manifest, broker=means.broker, is_due=register.has_abandoned, notify=notify),
         jobs=order.jobs,
     )

@@ -24,7 +24,6 @@ from uploader.means import Means
 from uploader.together import together
 from uploader.transfer.meter import TreeMeter
 from uploader.transfer.order import SHOWN_FAILURES, TreeOrder, TreeResult
-from uploader.transfer.recovery import abort_abandoned
 from uploader.transfer.rooms import Rooms, furnish
 from uploader.transfer.scanning import Scanning
 from uploader.transfer.small import Lane
@@ -105,9 +104,9 @@ class Transfer:
     async def _course(self, rooms: Rooms) -> None:
         """From the first file to the last."""
         await rooms.recovery.run()
-        await abort_abandoned(self.manifest, self.means.broker, self._notify)
+        await rooms.abandoned.abort()
         await together(rooms.minters())
-        await abort_abandoned(self.manifest, self.means.broker, self._notify)
+        await rooms.abandoned.abort()
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         return asyncio.create_task(self._guarded(work))

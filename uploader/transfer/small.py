@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from broker.contract import SignedRequest
-from uploader.errors import Unreachable
+from uploader.errors import ContentMismatch, Unreachable
 from uploader.retry import RetryPolicy
 from uploader.sender import MAX_REFUSALS, Answer, Next
 from uploader.transfer.collector import Collector
@@ -74,7 +74,9 @@ class SmallFiles:
     def _judge(self, item: Small, answer: Answer) -> None:
         match answer.next:
             case Next.CONFIRM if _is_other(item, answer):
-                self._fail(item, "content-mismatch", "the store has other bytes than were sent")
+                self._drop(item)
+                error = ContentMismatch("the store has other bytes than were sent", session_id=item.session_id)
+                self.register.garbled(item.row, error)
             case Next.CONFIRM:
                 self._done(item, is_sure=answer.status != 412)
             case Next.REMINT if item.refusals < MAX_REFUSALS:

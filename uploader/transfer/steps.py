@@ -29,8 +29,8 @@ class Steps(Protocol):
     async def released(self, files: Sequence[Mark]) -> None:
         """Pending again, with the same session."""
 
-    async def renewed(self, files: Sequence[Mark]) -> None:
-        """Pending again, with a new session to come."""
+    async def renewed(self, files: Sequence[Mark], abandoned: Sequence[str]) -> None:
+        """Pending again, with a new session to come; `abandoned` as above."""
 
     async def changed(self, files: Sequence[Row]) -> list[bool]:
         """They are not what the scan saw: pending again as they are now, or vanished (False)."""
@@ -66,8 +66,10 @@ class LocalSteps:
     async def released(self, files: Sequence[Mark]) -> None:
         await asyncio.wrap_future(self._manifest.released(files))
 
-    async def renewed(self, files: Sequence[Mark]) -> None:
+    async def renewed(self, files: Sequence[Mark], abandoned: Sequence[str]) -> None:
+        leave = asyncio.wrap_future(self._manifest.abandon(abandoned))
         await asyncio.wrap_future(self._manifest.renewed(files))
+        await leave
 
     async def changed(self, files: Sequence[Row]) -> list[bool]:
         loop = asyncio.get_running_loop()

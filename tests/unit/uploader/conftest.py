@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from copies_standin import CopiesStandIn
 from listing_standin import ListingStandIn
+from many_standin import Many
 from parts_standin import PartsStandIn
 from resumable_standin import ResumableStandIn
 from uploader_standin import KEY, QUICK, MakeFile, Recorder, StandIn, serving
@@ -87,3 +88,21 @@ async def listed() -> AsyncIterator[ListingStandIn]:
 async def listed_uploader(listed: ListingStandIn) -> AsyncIterator[Uploader]:
     async with Uploader(listed.broker_url, KEY, retry=QUICK, stall=timedelta(seconds=2)) as opened:
         yield opened
+
+
+@pytest.fixture
+async def many() -> AsyncIterator[Many]:
+    async with serving(Many()) as started:
+        assert isinstance(started, Many)
+        yield started
+
+
+@pytest.fixture
+async def tree_uploader(many: Many) -> AsyncIterator[Uploader]:
+    async with Uploader(many.broker_url, KEY, retry=QUICK, stall=timedelta(seconds=2)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    return tmp_path / "manifest.sqlite"

@@ -1,7 +1,9 @@
 """The stand-in broker, taught to speak of many sessions at once, as trees are uploaded."""
 
+import asyncio
 import json
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,7 +11,7 @@ import msgspec
 from aiohttp import web
 from copies_standin import CopiesStandIn
 from parts_standin import PartsStandIn
-from uploader_standin import StandIn, _problem
+from uploader_standin import Put, Session, StandIn, _problem
 
 from broker import contract
 
@@ -28,9 +30,23 @@ class _One:
 
 @dataclass
 class Many(StandIn):
-    """:ivar unlooked: so many answers of completions say that nobody has looked."""
+    """
+    :ivar unlooked: so many answers of completions say that nobody has looked.
+    :ivar never: the file that the store takes least of all.
+    :ivar is_proved: it is said that the store proves digests.
+    :ivar held_at: a call that is held, before it is served or after: `batch-before`, `completions-after` …
+    :ivar is_held: somebody is.
+    :ivar has_five: the store has five objects.
+    :ivar on_batch: called before a batch is served, with the number of those that came before.
+    """
 
     unlooked: int = 0
+    never: str = ""
+    is_proved: bool = True
+    held_at: str = ""
+    is_held: asyncio.Event = field(default_factory=asyncio.Event)
+    has_five: asyncio.Event = field(default_factory=asyncio.Event)
+    on_batch: Callable[[int], None] = lambda _: None
     batches: list[list[contract.BatchItem]] = field(default_factory=list)
     completions: list[list[str]] = field(default_factory=list)
 
@@ -46,22 +62,49 @@ class Many(StandIn):
         verified = [s for s in self.sessions.values() if s.state is self.ends_at and s.key in self.objects]
         return Counter(session.wanted.metadata["path"] for session in verified)
 
+    async def _hold(self, where: str) -> None:
+        """Whoever is waited for will never hear."""
+        if self.held_at == where:
+            self.is_held.set()
+            await asyncio.Event().wait()
+
     async def _batch(self, request: web.Request) -> web.Response:
+        self.on_batch(len(self.batches))
+        await self._hold("batch-before")
         items = msgspec.json.decode(await request.read(), type=contract.CreateUploadSessions).sessions
         self.batches.append(items)
-        return await _joined([await self._minted(item) for item in items])
+        answer = _joined([await self._minted(item) for item in items])
+        await self._hold("batch-after")
+        return answer
 
     async def _minted(self, item: contract.BatchItem) -> dict[str, Any]:
         named = msgspec.to_builtins(item)
         key = named.pop("idempotency_key")
         named.pop("is_announced")
         answer = await self._mint(_One(msgspec.json.encode(named), key))  # type: ignore[arg-type]
-        return _told(answer) | {"is_replayed": "Idempotency-Replayed" in answer.headers}
+        told = _told(answer) | {"is_replayed": "Idempotency-Replayed" in answer.headers}
+        if "session" in told and not self.is_proved:
+            told["session"]["guarantees"]["checksum"] = "on_read"
+        return told
+
+    async def _serve_put(self, put: Put, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        if self.never and self.never in put.path:
+            put.fault = "slow-down"
+        return await super()._serve_put(put, reader, writer)
+
+    def _outcome(self, put: Put, session: Session, sha256: str, content: bytes) -> tuple[int, str, dict[str, str]]:
+        outcome = super()._outcome(put, session, sha256, content)
+        if len(self.objects) == 5:
+            self.has_five.set()
+        return outcome
 
     async def _completions(self, request: web.Request) -> web.Response:
         ids = json.loads(await request.read())["ids"]
         self.completions.append(ids)
-        return await _joined([await self._completed(each) for each in ids])
+        await self._hold("completions-before")
+        answer = _joined([await self._completed(each) for each in ids])
+        await self._hold("completions-after")
+        return answer
 
     async def _completed(self, session_id: str) -> dict[str, Any]:
         if session_id not in self.sessions:
@@ -74,7 +117,7 @@ class Many(StandIn):
     async def _statuses(self, request: web.Request) -> web.Response:
         ids = json.loads(await request.read())["ids"]
         found = [self.sessions.get(each) for each in ids]
-        return await _joined([_missing() if each is None else _told(self._answer(each, 200)) for each in found])
+        return _joined([_missing() if each is None else _told(self._answer(each, 200)) for each in found])
 
 
 @dataclass
@@ -97,5 +140,5 @@ def _missing() -> dict[str, Any]:
     return _told(_problem(404, "session-not-found", "There is no such upload session."))
 
 
-async def _joined(answers: list[dict[str, Any]]) -> web.Response:
+def _joined(answers: list[dict[str, Any]]) -> web.Response:
     return web.Response(body=json.dumps({"sessions": answers}).encode(), content_type="application/json")
