@@ -4,6 +4,7 @@ A file counts only if it is what the scan saw, before and after it was read. The
 """
 
 import base64
+import errno
 import hashlib
 import os
 import stat
@@ -54,7 +55,8 @@ class Reading:
         except (FileNotFoundError, NotADirectoryError):
             return Changed(row)
         except OSError as exc:
-            return Unreadable(row, exc.strerror or "unreadable")
+            is_link = exc.errno == errno.ELOOP
+            return Changed(row) if is_link else Unreadable(row, exc.strerror or "unreadable")
         return Changed(row) if body is None else self._hashed(row, body)
 
     def _body(self, row: Row) -> bytes | None:
