@@ -91,7 +91,7 @@ def located(root: bytes, path: bytes) -> dict[str, str]:
 def path_below(root: bytes, path: bytes) -> bytes:
     """The path of a file below the parent of its root."""
     name = root.rstrip(b"/").rpartition(b"/")[2]
-    return b"/".join(part for part in (name, path) if part)
+    return name + b"/" + path if name and path else name or path
 
 
 def location(metadata: Mapping[str, str]) -> bytes | None:

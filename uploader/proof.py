@@ -11,7 +11,9 @@ and then nothing is claimed.
 import hashlib
 import re
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+import msgspec
 
 from broker.contract import CHECKSUM_ALGORITHMS, Checksum, Level, StoredObject
 from uploader.errors import ContentMismatch
@@ -75,7 +77,7 @@ class Proof:
         self._contradictions[number] += 1
         if number == WHOLE or self._contradictions[number] >= MAX_CONTRADICTIONS:
             raise ContentMismatch(_contradiction(number, ours, answer.md5))
-        return replace(answer, status=0, code=CONTRADICTION, message="")
+        return msgspec.structs.replace(answer, status=0, code=CONTRADICTION, message="")
 
     def verdict(self) -> str | None:
         """What proves the object as the broker has verified it: an algorithm, or None.

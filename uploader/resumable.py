@@ -112,9 +112,9 @@ class ResumableTransfer:
         """An answer that cannot be one to this piece counts as none."""
         said = heard(answer, self.source.size_bytes)
         if said is Heard.ENDED and end < self.source.size_bytes:
-            return replace(answer, status=0, code="an answer to something else", message="")
+            return msgspec.structs.replace(answer, status=0, code="an answer to something else", message="")
         if isinstance(said, int) and said <= begin:
-            return replace(answer, status=0, code="the store kept nothing of it", message="")
+            return msgspec.structs.replace(answer, status=0, code="the store kept nothing of it", message="")
         return answer
 
     async def _ask(self) -> Answer:

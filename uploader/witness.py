@@ -72,12 +72,18 @@ def md5_of(headers: Iterable[tuple[str, str]]) -> bytes | None:
 
     :param headers: of an answer to a PUT; a name may come twice.
     """
-    found = [(name.lower(), value) for name, value in headers]
-    if any(name.startswith("x-goog-") for name, _ in found):
-        return _google(value for name, value in found if name == "x-goog-hash")
-    if any(name.startswith(ENCRYPTION) and (name, value) != (ENCRYPTION, OF_THE_STORE) for name, value in found):
-        return None
-    return next((plain_md5(value) for name, value in found if name == "etag"), None)
+    etag, hashes, has_digest = "", [], True
+    for given, value in headers:
+        name = given.lower()
+        if name == "etag":
+            etag = etag or value
+        elif name.startswith("x-goog-"):
+            hashes.append(value if name == "x-goog-hash" else "")
+        elif name.startswith(ENCRYPTION) and (name, value) != (ENCRYPTION, OF_THE_STORE):
+            has_digest = False
+    if hashes:
+        return _google(hashes)
+    return plain_md5(etag) if has_digest else None
 
 
 def plain_md5(etag: str) -> bytes | None:

@@ -74,20 +74,17 @@ class Reply:
     def answer(self, url: str) -> Answer:
         """What arrived of it. The text of an error that is cut off counts as far as it goes."""
         code, message = read_refusal(self._text, URL(url, encoded=True)) if self.status >= 300 else ("", "")
+        heard = {name.decode("latin-1"): value.decode("latin-1") for name, value in self._headers.items()}
         return Answer(
             status=self.status,
             code=code or self._reason(),
             message=message,
-            retry_after=parse_retry_after(self._header(b"retry-after")),
-            range=self._header(b"range"),
-            etag=self._header(b"etag"),
-            md5=md5_of((name.decode("latin-1"), value.decode("latin-1")) for name, value in self._headers.items()),
+            retry_after=parse_retry_after(heard.get("retry-after")),
+            range=heard.get("range"),
+            etag=heard.get("etag"),
+            md5=md5_of(heard.items()) if heard else None,
         )
 
     def _reason(self) -> str:
         text = self.reason.decode("latin-1")
         return text if text.isprintable() else ""
-
-    def _header(self, name: bytes) -> str | None:
-        value = self._headers.get(name)
-        return None if value is None else value.decode("latin-1")

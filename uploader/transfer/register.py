@@ -49,11 +49,8 @@ class Register:
 
     def __len__(self) -> int:
         """Files that are about to be at rest."""
-        buffers: Sequence[Sequence[object]] = (
-            *(self._sent, self._verified, self._failed),
-            *(self._released, self._renewed, self._changed),
-        )
-        return sum(len(each) for each in buffers)
+        well = len(self._sent) + len(self._verified) + len(self._failed)
+        return well + len(self._released) + len(self._renewed) + len(self._changed)
 
     def note_sent(self, row: Row) -> None:
         """The store has it; somebody goes on to look."""
