@@ -11,7 +11,9 @@ from uploader.commands.options import EXIT_CODES
 class Uploader(Commands):
     places = {  # noqa: RUF012 - a table
         "put": "uploader.commands.put:put",
-        "get": "uploader.commands.sessions:get",
+        "get": "uploader.commands.get:get",
+        "ls": "uploader.commands.ls:ls",
+        "rm": "uploader.commands.rm:rm",
         "status": "uploader.commands.status:status",
         "failures": "uploader.commands.batch:failures",
         "retry": "uploader.commands.batch:retry",

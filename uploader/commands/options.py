@@ -60,6 +60,10 @@ def checked_id(_: click.Context, parameter: click.Parameter, value: str) -> str:
     return value
 
 
+def checked_ids(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(checked_id(context, parameter, value) for value in values)
+
+
 def choice_of(context: click.Context | None) -> Choice:
     """What the configuration file says, if there is one."""
     return (context and context.find_object(Choice)) or Choice()

@@ -6,14 +6,14 @@ Nothing is remembered between two runs but the files themselves: what is there w
 of the object, or with its digest, is passed over, and a part is continued.
 """
 
-import asyncio
 import errno
 import os
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, ParamSpec, TypeVar
 
@@ -31,7 +31,7 @@ from uploader.restore.result import Failure, Tally, TreeDownload
 from uploader.restore.wanted import Files, Wanted
 from uploader.source import SMALL_FILE_BYTES
 from uploader.threads import ends_by_itself, in_thread, opened
-from uploader.together import together
+from uploader.together import few_at_a_time
 from uploader.tree.words import shown
 
 P = ParamSpec("P")
@@ -67,11 +67,9 @@ class Restore:
     restores: bool = True
     tally: Tally = field(init=False, default_factory=Tally)
     meter: events.Meter = field(init=False)
-    _queue: asyncio.Queue[Wanted | None] = field(init=False)
 
     def __post_init__(self) -> None:
         self.meter = events.Meter(str(self.directory), 0, "reading")
-        self._queue = asyncio.Queue(self.jobs)
 
     async def run(self) -> TreeDownload:
         """Do it, as far as it goes; what stops it is in the result.
@@ -84,39 +82,32 @@ class Restore:
         stopped = None
         try:
             with Claims.open(folds=await self._in_thread(folder.folds)) as claims:
-                await together([self._name(claims), *(self._fetch(folder) for _ in range(self.jobs))])
+                await few_at_a_time(partial(self._fetch, folder), self._named(claims), self.jobs)
         except UploaderError as exc:
             stopped = exc
         finally:
             folder.close()
         return self._result(timedelta(seconds=round(time.monotonic() - began, 3)), stopped)
 
-    # --- naming ---
-
-    async def _name(self, claims: Claims) -> None:
+    async def _named(self, claims: Claims) -> AsyncGenerator[Wanted, None]:
         async for wanted in self.files.wanted(self.tally.absent):
             match claims.claim(wanted.path, wanted.owner, is_versioned=wanted.is_versioned):
                 case Claim.OURS:
                     self.meter.total_bytes += wanted.verified.size_bytes
-                    await self._queue.put(wanted)
+                    yield wanted
                 case Claim.OLDER:
                     self.tally.older_files += 1
                 case Claim.TAKEN:
                     self._fail(wanted, NameTaken(f"{shown(wanted.path)}: another file of these has this path"))
-        await self._queue.put(None)
 
-    # --- fetching ---
-
-    async def _fetch(self, folder: Folder) -> None:
-        while (wanted := await self._queue.get()) is not None:
-            saved = self.tally.saved_files
-            try:
-                await self._one(wanted, folder)
-            except UploaderError as exc:
-                if _ends_all(exc, got_on=self.tally.saved_files > saved):
-                    raise
-                self._fail(wanted, exc)
-        await self._queue.put(None)  # for the next of us
+    async def _fetch(self, folder: Folder, wanted: Wanted) -> None:
+        saved = self.tally.saved_files
+        try:
+            await self._one(wanted, folder)
+        except UploaderError as exc:
+            if _ends_all(exc, got_on=self.tally.saved_files > saved):
+                raise
+            self._fail(wanted, exc)
 
     async def _one(self, wanted: Wanted, folder: Folder) -> None:
         place = await opened(self.getting.executor, _arrive, folder, wanted)
