@@ -28,6 +28,7 @@ from uploader.retry import RetryPolicy
 from uploader.sender import Answer, Next, describe, read_answer, signed_url
 from uploader.threads import ends_by_itself, in_thread, opened
 from uploader.voice import Voice
+from uploader.witness import plain_md5
 
 PIECE_BYTES = 1 << 18
 ATTEMPTS_PER_COPY = 3  # ours: while there is another copy to read
@@ -36,7 +37,8 @@ ATTEMPTS_PER_COPY = 3  # ours: while there is another copy to read
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DownloadResult:
     """
-    :ivar proved: the declared digest that was compared, or None if none was declared that we can compute.
+    :ivar proved: the digest by which it turned out to be what was verified: a declared one, or the MD5 that the store
+        names. None if there is none that we can compute.
     :ivar attributes: what the object says of the file that it was.
     """
 
@@ -52,12 +54,16 @@ class DownloadResult:
 class Verified:
     """What there is to read of one session.
 
+    :ivar stored_md5: what the store says of it, as the broker has seen it.
+    :ivar etag: the same, if it is one.
     :ivar destinations: where, the first choice first. None: the broker decides.
     """
 
     session_id: str
     size_bytes: int
     checksum: Checksum
+    stored_md5: str | None = None
+    etag: str = ""
     destinations: tuple[str | None, ...] = (None,)
 
     @classmethod
@@ -68,6 +74,8 @@ class Verified:
             session_id=session.id,
             size_bytes=session.stored.size_bytes if session.stored else session.size_bytes,
             checksum=session.checksum or Checksum(),
+            stored_md5=session.stored.checksum.md5 if session.stored else None,
+            etag=session.stored.etag if session.stored else "",
             destinations=(destination,) if destination is not None else (*copies,) or (None,),
         )
 
@@ -119,13 +127,15 @@ class Download:
             part.close()
 
     async def _to(self, part: Part) -> DownloadResult:
-        proof = Proof.of(self.verified.checksum)
+        proof = Proof.of(self.verified)
         is_of_use = False
         try:
             await in_thread(self.executor, ends_by_itself, proof.prime, part.out)
             await self._fetch_from_any(part, proof)
             if not proof.is_right():
-                raise ContentMismatch(f"the {proof.algorithm} is not the declared one", session_id=self.session_id)
+                raise ContentMismatch(
+                    f"the {proof.algorithm} is not the {proof.source} one", session_id=self.session_id
+                )
             await in_thread(self.executor, ends_by_itself, self._publish, part)
             is_of_use = True
         except (ContentMismatch, NotNeeded):
@@ -140,7 +150,7 @@ class Download:
             session_id=self.session_id,
             path=Path(os.fsdecode(self.landing.path)),
             size_bytes=self.verified.size_bytes,
-            proved=proof.algorithm,
+            proved=proof.proved,
             attempts=self.attempts,
             attributes=self.attributes,
         )
@@ -237,18 +247,31 @@ class Download:
 
 
 class Proof:
-    """The declared digest, computed along the way."""
+    """A digest that is known, computed along the way. An ETag that looks like an MD5 may be another thing: if it is the
+    MD5, that proves the bytes; if not, nothing.
+    """
 
-    def __init__(self, algorithm: str | None, declared: str) -> None:
+    def __init__(self, algorithm: str | None, known: str, source: str = "") -> None:
         self.algorithm = algorithm
-        self._declared = declared
+        self.source = source
+        self._known = known
         self.restart()
 
     @classmethod
-    def of(cls, checksum: Checksum) -> "Proof":
+    def of(cls, verified: Verified) -> "Proof":
+        checksum = verified.checksum
         if checksum.sha256:
-            return cls("sha256", checksum.sha256)
-        return cls("md5", checksum.md5) if checksum.md5 else cls(None, "")
+            return cls("sha256", checksum.sha256, "declared")
+        if checksum.md5:
+            return cls("md5", checksum.md5, "declared")
+        if verified.stored_md5:
+            return cls("md5", verified.stored_md5, "verified")
+        guess = plain_md5(verified.etag)
+        return cls("md5", base64.b64encode(guess).decode()) if guess else cls(None, "")
+
+    @property
+    def proved(self) -> str | None:
+        return self.algorithm if self._is_equal() else None
 
     def restart(self) -> None:
         self._digest = hashlib.new(self.algorithm, usedforsecurity=False) if self.algorithm else None
@@ -264,8 +287,11 @@ class Proof:
             self._digest.update(piece)
 
     def is_right(self) -> bool:
-        """True as well when there is nothing to compare."""
-        return self._digest is None or base64.b64encode(self._digest.digest()).decode() == self._declared
+        """True as well when there is nothing certain to compare with."""
+        return not self.source or self._is_equal()
+
+    def _is_equal(self) -> bool:
+        return self._digest is not None and base64.b64encode(self._digest.digest()).decode() == self._known
 
 
 def _begins_at(offset: int, response: aiohttp.ClientResponse) -> bool:

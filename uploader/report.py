@@ -42,7 +42,7 @@ def finished_event(name: str, result: UploadResult) -> Finished:
 
 
 def download_line(result: DownloadResult) -> str:
-    proof = f"{result.proved} proved" if result.proved else "no digest was declared that proves it"
+    proof = f"{result.proved} proved" if result.proved else "no digest is known that proves it"
     return f"{result.session_id} saved {result.path} {size_text(result.size_bytes)}, {proof}"
 
 

@@ -246,8 +246,8 @@ def _arrive(folder: Folder, wanted: Wanted) -> _Arrival:
 
 
 def _has_digest(wanted: Wanted, landing: Landing) -> bool:
-    """Whether the file that is there has the declared digest. Blocks while it is read."""
-    proof = Proof.of(wanted.verified.checksum)
+    """Whether the file that is there has the digest that is known. Blocks while it is read."""
+    proof = Proof.of(wanted.verified)
     if proof.algorithm is None:
         return False
     try:
@@ -255,7 +255,7 @@ def _has_digest(wanted: Wanted, landing: Landing) -> bool:
             proof.prime(there)
     except OSError:
         return False
-    return proof.is_right()
+    return proof.proved is not None
 
 
 def _ends_all(exc: UploaderError, *, got_on: bool) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from uploader_standin import MakeFile, StandIn
 
+from broker.contract import Checksum
 from uploader import BrokerRefused, ContentMismatch, FileUnusable, StoreRefused, Unreachable, Uploader, UploadResult
 from uploader.attributes import Attributes
 from uploader.download import safe_name
@@ -29,6 +30,18 @@ async def test_what_was_uploaded_comes_back(uploader: Uploader, make_file: MakeF
     assert (tmp_path / "back").read_bytes() == path.read_bytes()
     assert (result.size_bytes, result.proved, result.attempts) == (size, "sha256", 1)
     assert _names(tmp_path) == ["back", "data.bin"]
+
+
+@pytest.mark.parametrize(("names", "proved"), [("md5", "md5"), ("kms", None), ("nothing", None)])
+async def test_without_a_declared_digest_an_etag_proves_what_it_can(
+    uploader: Uploader, standin: StandIn, make_file: MakeFile, tmp_path: Path, names: str, proved: str | None
+) -> None:
+    standin.names = names
+    path = make_file(SIZE)
+    sent = await uploader.put(path)
+    result = await uploader.get(sent.session_id, tmp_path / "back")
+    assert ((tmp_path / "back").read_bytes() == path.read_bytes(), result.proved) == (True, proved)
+    assert sent.checksum == Checksum()
 
 
 async def test_a_cut_answer_is_continued_by_range(
