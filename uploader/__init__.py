@@ -1,6 +1,6 @@
 """Uploads through an upload broker: the Python SDK. The command line is `uploader` or `python -m uploader`."""
 
-from uploader.blocking import upload_file, upload_tree
+from uploader.blocking import download_tree, remove_session, upload_file, upload_tree
 from uploader.download import DownloadResult
 from uploader.errors import (
     BrokerRefused,
@@ -16,6 +16,8 @@ from uploader.errors import (
     WaitTimedOut,
 )
 from uploader.orders import CopyResult, UploadResult
+from uploader.removal import Removed
+from uploader.restore.result import TreeDownload
 from uploader.resume import Notes
 from uploader.retry import RetryPolicy
 from uploader.sdk import Uploader
@@ -30,9 +32,11 @@ __all__ = [
     "FileChanged",
     "FileUnusable",
     "Notes",
+    "Removed",
     "RetryPolicy",
     "SessionLost",
     "StoreRefused",
+    "TreeDownload",
     "TreeOrder",
     "TreeResult",
     "Unreachable",
@@ -41,6 +45,8 @@ __all__ = [
     "Uploader",
     "UploaderError",
     "WaitTimedOut",
+    "download_tree",
+    "remove_session",
     "upload_file",
     "upload_tree",
 ]

@@ -83,7 +83,7 @@ capsule_keys = [{{env = "DEV_CAPSULE_KEY"}}]
 {_webhooks(options)}
 [keys.app]
 hash = "{hash_of(known["api_key"])}"
-roles = ["mint"]
+roles = ["mint", "erase"]
 
 [keys.worker]
 hash = "{hash_of(known["consumer_key"])}"

@@ -14,8 +14,7 @@ from tree_manifests import mark, minted, opened, scan
 from uploader_standin import KEY
 
 from broker.contract import State
-from uploader import BrokerRefused, Uploader
-from uploader.removal import Removed
+from uploader import BrokerRefused, Removed, Uploader, download_tree, remove_session
 from uploader.tree.identity import Identity
 from uploader.tree.manifest import Manifest
 
@@ -110,6 +109,13 @@ async def test_what_the_key_may_not_do_is_an_error(listed: ListingStandIn, liste
     listed.may_erase = False
     with pytest.raises(BrokerRefused, match="forbidden"):
         await listed_uploader.remove(listed.add(b"bytes").id)
+
+
+async def test_programs_without_a_loop_restore_and_remove(listed: ListingStandIn, tmp_path: Path) -> None:
+    session = listed.add(b"bytes", filename="a", batch="b").id
+    result = await asyncio.to_thread(download_tree, listed.broker_url, KEY, tmp_path / "out", batch="b")
+    assert (result.saved_files, (tmp_path / "out/a").read_bytes()) == (1, b"bytes")
+    assert await asyncio.to_thread(remove_session, listed.broker_url, KEY, session) is Removed.ERASED
 
 
 # --- ls ---
