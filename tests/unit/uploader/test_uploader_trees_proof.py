@@ -55,7 +55,7 @@ async def test_what_always_arrives_as_another_fails_and_leaves_no_session(
     uploader: Uploader, parted: ManyParts, film: Path, manifest: Path, size: int
 ) -> None:
     os.truncate(film, size)
-    parted.store_faults.extend(["garble"] * 9)
+    parted.store_faults.extend(["garble"] * 99)
     result = await uploader.put_tree([film.parent], manifest=manifest)
     assert (result.failed_files, result.exit_code) == (1, 1)
     assert [row.error_code for row in result.failures] == ["content-mismatch"]
