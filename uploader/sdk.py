@@ -6,7 +6,7 @@ import ssl
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
@@ -41,7 +41,10 @@ from uploader.sender import Sender
 from uploader.source import MemorySource, Origin, Source, open_source
 from uploader.transfer.opening import Pathish, opened
 from uploader.transfer.order import TreeOrder, TreeResult
+from uploader.transfer.parallel_wire import Begin
 from uploader.transfer.run import Transfer
+from uploader.transfer.small import Lane
+from uploader.tree.manifest import Manifest
 from uploader.voice import Voice
 from uploader.window import Budget
 
@@ -231,8 +234,30 @@ class Uploader:
                     means=self._means,
                     lane=lane,
                     observer=observer or SilentTree(),
+                    begin=self._begin(meant, found, observer) if meant.mode == "parallel" else None,
                 )
                 return await transfer.run()
+
+    @asynccontextmanager
+    async def equipment(self) -> AsyncIterator[tuple[Means, Lane]]:
+        """For the rooms of `uploader.transfer`."""
+        async with self._lanes() as lane:
+            yield self._means, lane
+
+    def _begin(self, order: TreeOrder, manifest: Manifest, observer: TreeObserver | None) -> Begin:
+        """:raises ValueError: what was given cannot be handed to another process."""
+        if self._tls is not None:
+            raise ValueError("an ssl_context cannot be handed to sender processes: use SSL_CERT_FILE, or one process")
+        return Begin(
+            broker=str(self._url),
+            key=self._key,
+            order=order.divided,
+            manifest=manifest.about.id,
+            wants_files=observer is not None and observer.wants_files,
+            retry=self._retry,
+            stall_seconds=self._stall.total_seconds(),
+            answer_seconds=self._answer_timeout.total_seconds(),
+        )
 
     async def status(self, session_id: str) -> UploadSession:
         """The session as the broker sees it now."""

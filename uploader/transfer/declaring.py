@@ -1,5 +1,7 @@
 """What is declared of one file of a tree."""
 
+from collections.abc import Callable
+
 import msgspec
 from msgspec import UNSET
 
@@ -8,7 +10,6 @@ from uploader.attributes import declared, located, presentable
 from uploader.checksums import FOR_ANY_STORE, Algorithm, chosen
 from uploader.media import guess_type
 from uploader.transfer.order import TreeOrder
-from uploader.tree.manifest import Manifest
 from uploader.tree.rows import Row
 
 
@@ -16,9 +17,10 @@ class Declaring:
     """From a row of the manifest to the item of a batch. The same row makes the same item, or the broker would not
     know it again by its key."""
 
-    def __init__(self, order: TreeOrder, manifest: Manifest) -> None:
+    def __init__(self, order: TreeOrder, key_of: Callable[[Row], str]) -> None:
+        """:param key_of: as `Manifest.idempotency_key`."""
         self._order = order
-        self._key_of = manifest.idempotency_key
+        self._key_of = key_of
         self._metadata = dict(order.metadata)
         self._object_metadata = dict(order.object_metadata)
         several = order.destinations if len(order.destinations) > 1 else ()

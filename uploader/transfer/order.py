@@ -1,10 +1,11 @@
 """What is ordered of an upload of trees, and what comes of it."""
 
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from uploader.attributes import check_own
 from uploader.checksums import Choice
@@ -18,6 +19,7 @@ Mode = Literal["concurrent", "parallel"]
 MAX_TREE_JOBS = 1_024  # ours: sockets; a shell's usual limit of open files is 1,024 as well
 MIN_MEMORY_BYTES = 4 << 20  # ours: room for a few bodies of the largest small file
 SHOWN_FAILURES = 20
+MAX_PROCESSES = 64  # ours: beyond it the one that writes the manifest is what is waited for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +33,7 @@ class TreeOrder:
     :ivar jobs: the most requests to the store under way.
     :ivar memory_bytes: for the bodies of small files that are read ahead.
     :ivar sequence: smallest first by default.
+    :ivar mode: `parallel`: several processes send, at most `processes`; 0 means as many as there are cores.
     """
 
     destinations: tuple[str, ...] = ()
@@ -47,6 +50,7 @@ class TreeOrder:
     memory_bytes: int = 48 << 20
     sequence: rows.Order = "size"
     mode: Mode = "concurrent"
+    processes: int = 0
     filters: Filters = ALL
     follows_symlinks: bool = False
 
@@ -59,6 +63,25 @@ class TreeOrder:
             raise ValueError(f"memory is at least {MIN_MEMORY_BYTES} bytes")
         if len(set(self.destinations)) != len(self.destinations):
             raise ValueError("a destination is named twice")
+        if not 0 <= self.processes <= MAX_PROCESSES:
+            raise ValueError(f"processes is 1 to {MAX_PROCESSES}, or 0: as many as there are cores")
+
+    @property
+    def places(self) -> int:
+        """How many processes send in parallel: none that would have no request to send, or no memory."""
+        wished = self.processes or _cores()
+        return max(1, min(wished, MAX_PROCESSES, self.jobs, self.memory_bytes // MIN_MEMORY_BYTES))
+
+    @property
+    def divided(self) -> Self:
+        """For each of those processes. What is to be scanned is not for them."""
+        places = self.places
+        return replace(self, jobs=self.jobs // places, memory_bytes=self.memory_bytes // places, filters=ALL)
+
+
+def _cores() -> int:
+    """Those that this process may use, where the system says so."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

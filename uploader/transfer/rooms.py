@@ -7,7 +7,6 @@ from typing import Any
 
 from uploader import events
 from uploader.means import Means
-from uploader.transfer.abandoned import Abandoned
 from uploader.transfer.collector import LOOKERS, Collector
 from uploader.transfer.declaring import Declaring
 from uploader.transfer.gate import Gate
@@ -19,13 +18,11 @@ from uploader.transfer.meter import TreeMeter
 from uploader.transfer.minter import FILES_AHEAD, MINTERS, Minter
 from uploader.transfer.order import TreeOrder
 from uploader.transfer.reading import Reading
-from uploader.transfer.recovery import Recovery
 from uploader.transfer.register import Register
 from uploader.transfer.room import Room
 from uploader.transfer.small import Lane, SmallFiles
-from uploader.transfer.steps import LocalSteps
+from uploader.transfer.steps import Steps
 from uploader.transfer.watch import Watch
-from uploader.tree.manifest import Manifest
 from uploader.tree.rows import Row
 
 Notify = Callable[[str, str, timedelta, int], None]
@@ -33,13 +30,11 @@ Notify = Callable[[str, str, timedelta, int], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rooms:
-    recovery: Recovery
     minter: Minter
     small: SmallFiles
     large: LargeFiles
     collector: Collector
     register: Register
-    abandoned: Abandoned
     jobs: int
 
     def minters(self) -> list[Coroutine[Any, Any, None]]:
@@ -54,7 +49,6 @@ class Rooms:
         """Who only ends when nobody needs him any more."""
         yield self.minter.renew()
         yield self.register.run()
-        yield self.abandoned.work()
         yield from (self.collector.work() for _ in range(LOOKERS))
 
     def close(self) -> None:
@@ -67,7 +61,8 @@ class Rooms:
 
 def furnish(
     order: TreeOrder,
-    manifest: Manifest,
+    steps: Steps,
+    key_of: Callable[[Row], str],
     means: Means,
     lane: Lane,
     watch: Watch,
@@ -75,12 +70,11 @@ def furnish(
     observer: events.TreeObserver,
     notify: Notify,
 ) -> Rooms:
-    steps = LocalSteps(manifest, order.sequence, means.executor, follows_symlinks=order.follows_symlinks)
     ready: Line[Small] = Line()
     line: Line[Row] = Line()
     ahead, memory = Room(FILES_AHEAD), Room(order.memory_bytes)
     gate = Gate(order.jobs, meter)
-    declaring = Declaring(order, manifest)
+    declaring = Declaring(order, key_of)
     register = Register(steps, watch, meter, observer)
     collector = Collector(
         broker=means.broker,
@@ -108,9 +102,6 @@ def furnish(
         takes_small=len(order.destinations) < 2,
     )
     return Rooms(
-        recovery=Recovery(
-            manifest=manifest, broker=means.broker, register=register, collector=collector, watch=watch, notify=notify
-        ),
         minter=minter,
         small=SmallFiles(
             lane=lane,
@@ -139,6 +130,5 @@ def furnish(
         ),
         collector=collector,
         register=register,
-        abandoned=Abandoned(manifest=manifest, broker=means.broker, is_due=register.has_abandoned, notify=notify),
         jobs=order.jobs,
     )

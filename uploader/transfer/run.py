@@ -10,40 +10,43 @@ goes on where this one ended.
 
 import asyncio
 import time
-from collections.abc import Coroutine
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from uploader import events
-from uploader.errors import EXIT_INTERRUPTED, UploaderError
+from uploader.errors import EXIT_INTERRUPTED
 from uploader.means import Means
 from uploader.together import together
+from uploader.transfer.abandoned import Abandoned
 from uploader.transfer.meter import TreeMeter
 from uploader.transfer.order import SHOWN_FAILURES, TreeOrder, TreeResult
+from uploader.transfer.parallel_crew import Crew
+from uploader.transfer.parallel_wire import Begin
+from uploader.transfer.recovery import Recovery
 from uploader.transfer.rooms import Rooms, furnish
 from uploader.transfer.scanning import Scanning
 from uploader.transfer.small import Lane
+from uploader.transfer.steps import LocalSteps
 from uploader.transfer.telling import began, finished
 from uploader.transfer.watch import Watch
-from uploader.tree.errors import ManifestUnusable
+from uploader.transfer.work import Work
 from uploader.tree.intake import Intake
 from uploader.tree.manifest import Manifest
 from uploader.tree.reader import Reader
 from uploader.tree.rows import Count, Row
 from uploader.tree.states import UNSETTLED, FileState
 
-IN_FLIGHT_SECONDS = 2.0  # ours: for what has begun when the run is to stop
-
 Counts = dict[FileState, Count]
 
 
 @dataclass(slots=True, kw_only=True)
 class Transfer:
-    """:ivar path: where the manifest lies."""
+    """
+    :ivar path: where the manifest lies.
+    :ivar begin: what to tell sender processes; None: this one sends by itself.
+    """
 
     order: TreeOrder
     manifest: Manifest
@@ -51,6 +54,8 @@ class Transfer:
     means: Means
     lane: Lane
     observer: events.TreeObserver
+    begin: Begin | None = None
+    crew: Crew | None = field(init=False, default=None)
     meter: TreeMeter = field(init=False, default_factory=TreeMeter)
     watch: Watch = field(init=False, default_factory=Watch)
     _crash: Exception | None = field(init=False, default=None)
@@ -65,6 +70,7 @@ class Transfer:
         self.observer.on_tree(self.meter)
         self.observer.on_event(began(self.manifest.about, self.path, self.order))
         rooms = self._rooms()
+        self.crew = self._crew(rooms, self.begin) if self.begin else None
         try:
             await self._work(rooms, _left(before))
         except asyncio.CancelledError:
@@ -83,47 +89,63 @@ class Transfer:
 
     async def _work(self, rooms: Rooms, left: Count) -> None:
         await asyncio.wrap_future(self.manifest.serve(self.order.sequence))
-        scan = self._begin(self._scanning(left).run())
-        course = self._begin(self._course(rooms))
-        senders = [self._begin(each) for each in rooms.senders()]
-        attendants = [self._begin(each) for each in rooms.attendants()]
-        stopped = asyncio.create_task(self.watch.stopped.wait())
+        work, abandoned = Work(rooms=rooms, watch=self.watch), self._abandoned(rooms)
+        senders = rooms.senders() if self.crew is None else ()
         try:
-            await asyncio.wait([course, stopped], return_when=asyncio.FIRST_COMPLETED)
+            await work.run(self._course(rooms, abandoned), senders, [self._scanning(left).run(), abandoned.work()])
         finally:
-            is_early = not course.done() or self.watch.is_stopping
-            self.watch.stop()
-            rooms.close()
-            await _ended([course, scan, stopped], 0)
-            await _ended(senders, IN_FLIGHT_SECONDS if is_early else 0)
-            await _ended(attendants, 0)
-            rooms.collector.leave()
-            with suppress(ManifestUnusable):
-                await rooms.register.flush()
+            self._crash = work.crash
 
-    async def _course(self, rooms: Rooms) -> None:
+    async def _course(self, rooms: Rooms, abandoned: Abandoned) -> None:
         """From the first file to the last."""
-        await rooms.recovery.run()
-        await rooms.abandoned.abort()
-        await together(rooms.minters())
-        await rooms.abandoned.abort()
+        recovery = self._recovery(rooms)
+        await recovery.run()
+        await abandoned.abort()
+        await (together(rooms.minters()) if self.crew is None else self.crew.work(recovery.run))
+        await abandoned.abort()
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        return asyncio.create_task(self._guarded(work))
+    def _recovery(self, rooms: Rooms) -> Recovery:
+        return Recovery(
+            manifest=self.manifest,
+            broker=self.means.broker,
+            register=rooms.register,
+            collector=rooms.collector,
+            watch=self.watch,
+            notify=self._notify,
+        )
 
-    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
-        """What goes wrong in one room stops all of them."""
-        try:
-            await work
-        except UploaderError as exc:
-            self.watch.stop(exc)
-        except Exception as exc:  # a fault of ours: raised once everything has come to its end
-            self._crash = self._crash or exc
-            self.watch.stop()
+    def _abandoned(self, rooms: Rooms) -> Abandoned:
+        return Abandoned(
+            manifest=self.manifest,
+            broker=self.means.broker,
+            is_due=rooms.register.has_abandoned,
+            notify=self._notify,
+        )
+
+    def _steps(self) -> LocalSteps:
+        return LocalSteps(
+            self.manifest,
+            self.order.sequence,
+            self.means.executor,
+            follows_symlinks=self.order.follows_symlinks,
+        )
 
     def _rooms(self) -> Rooms:
+        steps, key_of = self._steps(), self.manifest.idempotency_key
         return furnish(
-            self.order, self.manifest, self.means, self.lane, self.watch, self.meter, self.observer, self._notify
+            self.order, steps, key_of, self.means, self.lane, self.watch, self.meter, self.observer, self._notify
+        )
+
+    def _crew(self, rooms: Rooms, begin: Begin) -> Crew:
+        return Crew(
+            begin=begin,
+            places=self.order.places,
+            steps=self._steps(),
+            manifest=self.manifest,
+            watch=self.watch,
+            meter=self.meter,
+            observer=self.observer,
+            has_abandoned=rooms.register.has_abandoned,
         )
 
     def _scanning(self, left: Count) -> Scanning:
@@ -161,7 +183,7 @@ class Transfer:
             failed_files=counts[FileState.FAILED].files,
             skipped_files=counts[FileState.SKIPPED].files,
             vanished_files=counts[FileState.VANISHED].files,
-            missing_copies=rooms.large.missing_copies,
+            missing_copies=rooms.large.missing_copies + (self.crew.missing_copies if self.crew else 0),
             elapsed=timedelta(seconds=round(now - meter.began_at, 3)),
             sending=timedelta(seconds=round(max(0.0, self.watch.sent_at - meter.began_at), 3)),
             wait=self.order.wait,
@@ -179,12 +201,3 @@ def _left(counts: Counts) -> Count:
 def _counted(path: Path) -> tuple[Counts, tuple[Row, ...]]:
     with Reader.open(path) as reader:
         return reader.counts(), tuple(islice(reader.rows((FileState.FAILED,)), SHOWN_FAILURES))
-
-
-async def _ended(tasks: list[asyncio.Task[Any]], seconds: float) -> None:
-    """After so long at most they are stopped."""
-    if seconds:
-        await asyncio.wait(tasks, timeout=seconds)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

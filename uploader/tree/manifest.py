@@ -81,7 +81,7 @@ class Manifest:
 
     def idempotency_key(self, file: Mark | Row) -> str:
         """The key to mint with: the same for the same file as long as its session is of use."""
-        return f"{self.about.id}-{file.id}-{file.revision}"
+        return key_of(self.about.id, file)
 
     def write(self, work: Callable[[sqlite3.Connection], T]) -> Future[T]:
         """For the rooms of this package: anything, in the writer's thread and transaction."""
@@ -181,6 +181,10 @@ _KEYS: dict[Order, Callable[[Row], tuple[object, ...]]] = {
     "path": lambda file: (file.root, file.path),
     "mtime": lambda file: (file.mtime_ns, file.id),
 }
+
+
+def key_of(manifest_id: str, file: Mark | Row) -> str:
+    return f"{manifest_id}-{file.id}-{file.revision}"
 
 
 def _marks(files: Sequence[Mark]) -> list[tuple[object, ...]]:
