@@ -9,7 +9,7 @@ not mistake larger files for a slower store. Pure: no clock, no loop.
 
 from enum import Enum, auto
 
-from uploader.transfer.window import Seen, Window
+from uploader.transfer.window import Window
 
 FIRST_LIMIT = 8  # ours: about what a browser allows itself
 WINDOW_SECONDS = 0.5  # ours: shorter ones measure noise
@@ -68,26 +68,28 @@ class Pace:
         if self._storm_share:
             self.held_until = max(self.held_until, now + retry_after_seconds)
         if self._window.refusals and self._window.streak >= STORM_STREAK:
-            self._storm(1.0, now)
+            self._storm(1.0, self._window.retry_after_seconds, now)
         else:
             self._turn(now)
 
     def _turn(self, now: float) -> None:
         shortest = FIRST_WINDOW_SECONDS if self._phase is Phase.DOUBLING else WINDOW_SECONDS
+        hold = self._window.retry_after_seconds
         seen = self._window.seen(now, shortest, self.limit)
         if seen is None:
             return
         if seen.refusals > STORM_REFUSALS + seen.answers * (STORM_SHARE + 2 * self._usual_share):
-            self._storm(seen.refused_share, now)
+            self._storm(seen.refused_share, hold, now)
             return
         self._storm_share = 0.0
         self._usual_share += (min(seen.refused_share, HIGHEST_USUAL_SHARE) - self._usual_share) / 4
-        self._best_rate = max(seen.rate, self._best_rate * FADING)
-        limit = self.limit
-        self._judge(seen)
-        self._window.begin(now, unseen=0 if limit == self.limit else limit)
+        if seen.rate is not None:
+            self._best_rate = max(seen.rate, self._best_rate * FADING)
+            limit = self.limit
+            self._judge(seen.rate)
+            self._window.begin(now, unseen=0 if limit == self.limit else limit)
 
-    def _storm(self, share: float, now: float) -> None:
+    def _storm(self, share: float, hold_seconds: float, now: float) -> None:
         """Half of it, and everybody waits for as long as the store says."""
         if not self._storm_share:
             self._ceiling = max(1, self.limit * 3 // 4)
@@ -95,25 +97,25 @@ class Pace:
             self._usual_share = min(share, HIGHEST_USUAL_SHARE)
             self._ceiling = self._jobs
         self._storm_share = share
-        self.held_until = max(self.held_until, now + self._window.retry_after_seconds)
+        self.held_until = max(self.held_until, now + hold_seconds)
         self._window.begin(now, unseen=self.limit)
         self._phase = Phase.DOUBLING
         self._base_rate = self._best_rate = 0.0
         self.limit = self._base = max(1, self.limit // 2)
 
-    def _judge(self, seen: Seen) -> None:
+    def _judge(self, rate: float) -> None:
         match self._phase:
-            case Phase.DOUBLING if seen.is_full:
-                self._double(seen.rate)
+            case Phase.DOUBLING:
+                self._double(rate)
             case Phase.RESTING:
-                self._base_rate += (seen.rate - self._base_rate) / 2
+                self._base_rate += (rate - self._base_rate) / 2
                 self._rest -= 1
-                if seen.is_full and (self._rest <= 0 or seen.rate < 0.8 * self._best_rate):
+                if self._rest <= 0 or rate < 0.8 * self._best_rate:
                     self._probe()
             case Phase.UP:
-                self._settle(seen.rate, STEP_PAYS * self._base_rate)
+                self._settle(rate, STEP_PAYS * self._base_rate)
             case Phase.DOWN:
-                self._settle(seen.rate, STEP_COSTS_NOTHING * max(self._base_rate, STEP_COSTS_NOTHING * self._best_rate))
+                self._settle(rate, STEP_COSTS_NOTHING * max(self._base_rate, STEP_COSTS_NOTHING * self._best_rate))
 
     def _double(self, rate: float) -> None:
         if rate < DOUBLING_PAYS * self._base_rate:

@@ -4,6 +4,7 @@ import heapq
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from uploader.transfer.pace import Pace
@@ -106,32 +107,54 @@ class Run:
         return [limit for at, limit in self.limits if at <= moment][-1]
 
 
-def run(store: Store, pace: Pace, seconds: float, seed: int = 1) -> Run:
-    """Send as much as the pace allows."""
-    return _run(store, seconds, seed, lambda: pace.limit, pace)
+@dataclass(slots=True)
+class Supply:
+    """Files come in batches, as they are minted; by default there are always enough.
+
+    :ivar files: of one batch.
+    :ivar seconds: from one to the next.
+    """
+
+    files: int = 1 << 40
+    seconds: float = 1e9
+    left: int = field(init=False, default=0)
+    next_at: float = field(init=False, default=0.0)
+
+    def fill(self, now: float) -> int:
+        while now >= self.next_at:
+            self.left += self.files
+            self.next_at += self.seconds
+        return self.left
+
+
+def run(store: Store, pace: Pace, seconds: float, seed: int = 1, supply: Supply | None = None) -> Run:
+    """Send as much as there is, and as the pace allows."""
+    return _run(store, seconds, seed, lambda: pace.limit, pace, supply or Supply())
 
 
 def best_rate(make: Callable[[], Store], jobs: int) -> float:
     """What any fixed number of requests gets out of such a store."""
-    return max(_run(make(), 5, 7, lambda each=each: each, None).rate(1, 5) for each in _up_to(jobs))  # type: ignore[misc]
+    return max(_run(make(), 5, 7, partial(int, each), None, Supply()).rate(1, 5) for each in _up_to(jobs))
 
 
 def _up_to(jobs: int) -> list[int]:
     return [each for each in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 40, 48, 64) if each <= jobs]
 
 
-def _run(store: Store, seconds: float, seed: int, limit: Callable[[], int], pace: Pace | None) -> Run:
+def _run(store: Store, seconds: float, seed: int, limit: Callable[[], int], pace: Pace | None, supply: Supply) -> Run:
     chance, seen = random.Random(seed), Run()
     under_way: list[tuple[float, int, Outcome]] = []
     now, number = 0.0, 0
     while now < seconds:
-        while len(under_way) < limit() and (pace is None or now >= pace.held_until):
+        is_held = pace is not None and now < pace.held_until
+        while not is_held and len(under_way) < limit() and supply.fill(now):
+            supply.left -= 1
             outcome = store.serve(now, len(under_way) + 1, chance)
             heapq.heappush(under_way, (now + outcome.seconds, number, outcome))
             number += 1
-        if not under_way:
-            assert pace is not None
-            now = pace.held_until
+        next_at = pace.held_until if is_held and pace is not None else supply.next_at
+        if not under_way or (len(under_way) < limit() and next_at < under_way[0][0]):
+            now = next_at
             continue
         now, _, outcome = heapq.heappop(under_way)
         if outcome.is_taken:
@@ -139,13 +162,13 @@ def _run(store: Store, seconds: float, seed: int, limit: Callable[[], int], pace
         else:
             seen.refused += 1
         if pace is not None:
-            _tell(pace, outcome, now)
+            _tell(pace, outcome, now, is_full=supply.fill(now) > 0)
             seen.limits.append((now, pace.limit))
     return seen
 
 
-def _tell(pace: Pace, outcome: Outcome, now: float) -> None:
+def _tell(pace: Pace, outcome: Outcome, now: float, *, is_full: bool) -> None:
     if outcome.is_taken:
-        pace.took(4096, now, is_full=True)
+        pace.took(4096, now, is_full=is_full)
     else:
-        pace.refused(outcome.retry_after_seconds, now, is_full=True)
+        pace.refused(outcome.retry_after_seconds, now, is_full=is_full)

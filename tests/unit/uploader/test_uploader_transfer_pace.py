@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pace_stores import Crowd, Queue, Quota, Store, Storm, best_rate, run
+from pace_stores import Crowd, Queue, Quota, Store, Storm, Supply, best_rate, run
 
 from uploader.transfer.pace import Pace
 
@@ -82,6 +82,13 @@ def test_a_store_that_gets_smaller_and_larger_again_is_followed() -> None:
     seen = run(Tide(), Pace(JOBS, 0.0), 50)
     assert seen.rate(40, 50) >= 0.8 * best_rate(lambda: Queue(48, 0.02), JOBS)
     assert seen.rate(20, 30) >= 0.8 * best_rate(lambda: Queue(6, 0.02), JOBS)
+
+
+@pytest.mark.parametrize("seconds", [0.05, 0.3, 1.0])
+def test_a_supply_that_comes_in_bursts_is_no_slow_store(seconds: float) -> None:
+    supply = Supply(files=int(1100 * seconds), seconds=seconds)
+    seen = run(Queue(48, 0.03), Pace(JOBS, 0.0), 20, supply=supply)
+    assert seen.rate(5, 20) >= 0.95 * 1100
 
 
 def test_nothing_is_concluded_where_there_is_not_enough_to_send() -> None:
