@@ -130,7 +130,8 @@ class Download:
         proof = Proof.of(self.verified)
         is_of_use = False
         try:
-            await in_thread(self.executor, ends_by_itself, proof.prime, part.out)
+            if part.out.tell():
+                await in_thread(self.executor, ends_by_itself, proof.prime, part.out)
             await self._fetch_from_any(part, proof)
             if not proof.is_right():
                 raise ContentMismatch(

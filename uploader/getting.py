@@ -16,6 +16,7 @@ from uploader.errors import FileUnusable
 from uploader.landing import Landing
 from uploader.retry import RetryPolicy
 from uploader.threads import opened
+from uploader.tree.words import shown
 from uploader.voice import Voice
 
 
@@ -42,7 +43,7 @@ class Getting:
             if landing.seen() is not None and not replaces:
                 raise landing.taken()
             verified = Verified.of(session, destination)
-            meter = events.Meter(os.fsdecode(landing.name), verified.size_bytes, "reading")
+            meter = events.Meter(shown(landing.name), verified.size_bytes, "reading")
             self.observer.on_meter(meter)
             return await self.download(verified, landing, meter, replaces=replaces, restores=restores).run()
         except FileUnusable as exc:
@@ -78,5 +79,5 @@ def landing_at(target: Path | None, session: UploadSession) -> Landing:
     try:
         directory = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as exc:
-        raise FileUnusable(f"{target.parent}: {exc.strerror}") from exc
+        raise FileUnusable(f"{shown(os.fsencode(target.parent))}: {exc.strerror}") from exc
     return Landing(directory, os.fsencode(target.name), os.fsencode(target))

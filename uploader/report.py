@@ -1,5 +1,7 @@
 """The words at the end: the outcome of an upload, the state of a session."""
 
+import os
+
 import msgspec
 
 from broker.contract import ObjectRef, PartsStatus, UploadSession
@@ -7,6 +9,7 @@ from uploader.download import DownloadResult
 from uploader.events import Downloaded, Finished
 from uploader.orders import UploadResult
 from uploader.remarks import rate_text, size_text
+from uploader.tree.words import shown
 
 
 def outcome_line(result: UploadResult) -> str:
@@ -43,14 +46,14 @@ def finished_event(name: str, result: UploadResult) -> Finished:
 
 def download_line(result: DownloadResult) -> str:
     proof = f"{result.proved} proved" if result.proved else "no digest is known that proves it"
-    return f"{result.session_id} saved {result.path} {size_text(result.size_bytes)}, {proof}"
+    return f"{result.session_id} saved {shown(os.fsencode(result.path))} {size_text(result.size_bytes)}, {proof}"
 
 
 def downloaded_event(result: DownloadResult) -> Downloaded:
     return Downloaded(
-        file=result.path.name,
+        file=shown(os.fsencode(result.path.name)),
         session_id=result.session_id,
-        path=str(result.path),
+        path=shown(os.fsencode(result.path)),
         size_bytes=result.size_bytes,
         proved=result.proved,
         attempts=result.attempts,

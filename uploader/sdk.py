@@ -33,8 +33,6 @@ from uploader.media import guess_type
 from uploader.orders import Order, Strategy, UploadResult, Wait
 from uploader.removal import Removed, remove
 from uploader.restore.result import TreeDownload
-from uploader.restore.run import Restore
-from uploader.restore.wanted import Files, OfBatch, OfManifest
 from uploader.resume import Notes
 from uploader.retry import RetryPolicy
 from uploader.sender import Sender
@@ -314,6 +312,9 @@ class Uploader:
         :param jobs: files at a time, 1 to 64.
         :raises FileUnusable: the directory, or the manifest, is of no use.
         """
+        from uploader.restore.run import Restore  # noqa: PLC0415 - put does without it
+        from uploader.restore.wanted import Files, OfBatch, OfManifest  # noqa: PLC0415
+
         if (batch is None) == (manifest is None):
             raise ValueError("batch or manifest, one of the two")
         if not 1 <= jobs <= MAX_THREADS:

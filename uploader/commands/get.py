@@ -1,5 +1,6 @@
 """`uploader get`."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from uploader.progress import JsonView, View, choose_view, ticking
 from uploader.report import download_line, downloaded_event
 from uploader.restore.words import failure_lines, finished_event, summary_line
 from uploader.sdk import GET_JOBS, MAX_THREADS, Uploader
+from uploader.tree.words import shown
 
 EXIT_CODES = """\b
 Exit codes:
@@ -105,7 +107,7 @@ def _sessions(
         try:
             output.mkdir(parents=True, exist_ok=True)
         except OSError as exc:
-            raise click.UsageError(f"{output}: {exc.strerror}") from exc
+            raise click.UsageError(f"{shown(os.fsencode(output))}: {exc.strerror}") from exc
     codes: set[int] = set()
 
     async def one(session_id: str) -> None:
@@ -133,7 +135,7 @@ def _tree(uploader: Uploader, view: View, output: Path, what: dict[str, Any]) ->
         async with uploader, ticking(view):
             return await uploader.get_tree(output, observer=view, **what)
 
-    result = run(work(), view, str(output), going_on=GOING_ON)
+    result = run(work(), view, shown(os.fsencode(output)), going_on=GOING_ON)
     view.on_event(finished_event(result))
     if not isinstance(view, JsonView):
         for line in failure_lines(result):

@@ -69,7 +69,7 @@ class Restore:
     meter: events.Meter = field(init=False)
 
     def __post_init__(self) -> None:
-        self.meter = events.Meter(str(self.directory), 0, "reading")
+        self.meter = events.Meter(shown(os.fsencode(self.directory)), 0, "reading")
 
     async def run(self) -> TreeDownload:
         """Do it, as far as it goes; what stops it is in the result.

@@ -1,5 +1,6 @@
 """A restored tree as a person reads of it: what failed first, then what is there."""
 
+import os
 from collections.abc import Iterator
 
 from uploader.remarks import size_text
@@ -31,12 +32,12 @@ def summary_line(result: TreeDownload) -> str:
     ):
         if number:
             counts.append(f"{number:,} {what}")
-    return f"{result.directory}: {', '.join(counts)}, {result.elapsed.total_seconds():.1f} s"
+    return f"{shown(os.fsencode(result.directory))}: {', '.join(counts)}, {result.elapsed.total_seconds():.1f} s"
 
 
 def finished_event(result: TreeDownload) -> TreeRestored:
     return TreeRestored(
-        file=str(result.directory),
+        file=shown(os.fsencode(result.directory)),
         exit_code=result.exit_code,
         saved_files=result.saved_files,
         saved_bytes=result.saved_bytes,

@@ -268,6 +268,21 @@ async def test_get_of_a_tree_tells_scripts_each_file(listed: ListingStandIn, tmp
     assert (last["saved_files"], last["skipped_files"], last["failed_files"]) == (1, 1, 1)
 
 
+@pytest.mark.parametrize("json_too", [[], ["--json"]])
+async def test_get_into_a_name_that_is_no_text_says_so_in_escapes(
+    listed: ListingStandIn, tmp_path: Path, json_too: list[str]
+) -> None:
+    one = listed.add(b"bytes", metadata={"path": "a"}, batch="b").id
+    odd = tmp_path / os.fsdecode(b"caf\xe9\n")
+    code, out, err = await run(listed, "get", one, "-o", str(odd), *json_too)
+    assert (code, odd.read_bytes()) == (0, b"bytes"), err
+    assert r"caf\xe9\n" in (json.loads(out)["path"] if json_too else out)
+    odd.unlink()
+    code, out, err = await run(listed, "get", "--batch", "b", "-o", str(odd), *json_too)
+    assert (code, (odd / "a").read_bytes()) == (0, b"bytes"), err
+    assert len(out.splitlines()) == (2 if json_too else 1)
+
+
 async def test_get_of_no_such_batch_exits_1(listed: ListingStandIn, tmp_path: Path) -> None:
     code, _, err = await run(listed, "get", "--batch", "typo", "-o", str(tmp_path / "out"))
     assert code == 1
