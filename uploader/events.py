@@ -284,6 +284,15 @@ class TreeSlowed(TreeEvent, frozen=True, kw_only=True, tag="tree.slowed"):
     concurrency: int
 
 
+class TreeRetrying(TreeEvent, frozen=True, kw_only=True, tag="tree.retrying"):
+    """The broker does not answer as it should; `what` is done again: mint, complete, get, …"""
+
+    what: str
+    why: str
+    delay_seconds: float
+    attempt: int
+
+
 class FileVerified(TreeEvent, frozen=True, kw_only=True, tag="file.verified"):
     path: str
     session_id: str

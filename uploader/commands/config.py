@@ -29,7 +29,7 @@ class Setting(Struct, frozen=True):
     origin: str
 
 
-@click.command()
+@click.command(short_help="What is in force, and where each setting comes from.")
 @click.option(
     "--broker",
     cls=BrokerOption,

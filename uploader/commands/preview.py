@@ -113,7 +113,7 @@ def _lines(total: TreePreviewed, examples: Sequence[Foreseen]) -> Iterator[str]:
     yield f"  against {total.manifest}" if total.manifest else "  no put has been here before: everything is new"
     yield _count_line("to send", total.to_send_files, total.to_send_bytes)
     for verdict in TO_SEND:
-        if total.files[verdict] not in {0, total.to_send_files}:
+        if total.files[verdict] and total.manifest:
             yield _count_line(f"  {verdict}", total.files[verdict], total.size_bytes[verdict])
     for verdict, what in ((Verdict.VERIFIED, "as they are"), (Verdict.FAILED, "until `uploader retry`")):
         if total.files[verdict]:

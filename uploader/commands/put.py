@@ -16,7 +16,7 @@ from uploader.commands.put_options import (
 )
 
 
-@click.command(cls=PutCommand, epilog=EXIT_CODES)
+@click.command(cls=PutCommand, epilog=EXIT_CODES, short_help="Upload files and directories.")
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path, exists=True), metavar="PATH...")
 @broker_options
 @declared_options

@@ -13,7 +13,7 @@ from uploader.commands.options import uploader_of
 from uploader.commands.preview import preview
 from uploader.commands.put_options import USUAL, Declared, ForTrees
 from uploader.commands.running import run
-from uploader.commands.summary import summary_lines, trouble_lines
+from uploader.commands.summary import interrupted_text, summary_lines, trouble_lines
 from uploader.priority import lower
 from uploader.progress import ticking
 from uploader.transfer.order import TreeOrder, TreeResult
@@ -38,7 +38,7 @@ def put_tree(
             return await uploader.put_tree(paths, order, manifest=manifest, observer=view)
 
     name = ", ".join(shown(os.fsencode(path)) for path in paths) or str(manifest)
-    result = run(work(), view, name, going_on="to go on: the same command again; what is verified is not sent again")
+    result = run(work(), view, name, going_on=lambda: interrupted_text(manifest))
     if not is_json:
         _tell(result)
     sys.exit(result.exit_code)

@@ -19,10 +19,10 @@ T = TypeVar("T")
 SHOW_CURSOR = b"\x1b[?25h\n"  # a bar has hidden it (DECTCEM)
 
 
-def run(work: Coroutine[Any, Any, T], view: View, name: str, *, going_on: str = "") -> T:
+def run(work: Coroutine[Any, Any, T], view: View, name: str, *, going_on: str | Callable[[], str] = "") -> T:
     """Do the work to its end.
 
-    :param going_on: what to do after an interrupt.
+    :param going_on: what to do after an interrupt, or who says it then.
     :raises SystemExit: it failed; said to the view.
     """
     try:
@@ -42,7 +42,8 @@ def run(work: Coroutine[Any, Any, T], view: View, name: str, *, going_on: str = 
             events.Failed(file=name, code="interrupted", message="interrupted", exit_code=errors.EXIT_INTERRUPTED)
         )
         if not isinstance(view, JsonView):
-            click.echo(f"interrupted{going_on and f'; {going_on}'}", err=True)
+            hint = going_on if isinstance(going_on, str) else going_on()
+            click.echo("; ".join(filter(None, ("interrupted", hint))), err=True)
         sys.exit(errors.EXIT_INTERRUPTED)
 
 

@@ -28,7 +28,7 @@ Exit codes:
 """
 
 
-@click.command(epilog=EXIT_CODES)
+@click.command(epilog=EXIT_CODES, short_help="How far a session is, or all that was put of some paths.")
 @click.argument("words", nargs=-1, metavar="[SESSION_ID... | PATH...]")
 @click.option("--broker", cls=BrokerOption, envvar="BROKER_URL", metavar="URL", help="Or BROKER_URL.")
 @click.option(

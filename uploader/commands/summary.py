@@ -2,10 +2,18 @@
 
 import shlex
 from collections.abc import Iterator
+from pathlib import Path
 
+from uploader.errors import BrokerRefused
 from uploader.remarks import rate_text, size_text
 from uploader.transfer.order import TreeResult
+from uploader.tree.errors import ManifestUnusable
+from uploader.tree.reader import Reader
+from uploader.tree.states import FileState
 from uploader.tree.words import failure_line
+
+SENDABLE = frozenset(FileState) - {FileState.SKIPPED, FileState.VANISHED}
+AGAIN = "the same command again; what is verified is not sent again"
 
 
 def trouble_lines(result: TreeResult) -> Iterator[str]:
@@ -22,7 +30,7 @@ def trouble_lines(result: TreeResult) -> Iterator[str]:
 def summary_lines(result: TreeResult) -> Iterator[str]:
     """For stdout."""
     if _is_untouched(result):
-        yield f"nothing to send: {_files(result.verified_files)}, {size_text(result.verified_bytes)} are verified"
+        yield _untouched_text(result)
     else:
         yield f"verified      {_files(result.verified_files)}, {size_text(result.verified_bytes)}"
         if result.sent_files or result.resent_bytes:
@@ -44,16 +52,34 @@ def summary_lines(result: TreeResult) -> Iterator[str]:
     yield from going_on(result)
 
 
+def interrupted_text(manifest: Path) -> str:
+    """How far it came, and how to go on."""
+    try:
+        with Reader.open(manifest) as reader:
+            counts = reader.counts()
+    except ManifestUnusable:  # it did not come so far
+        return f"to begin again: {AGAIN}"
+    whole = sum(count.files for state, count in counts.items() if state in SENDABLE)
+    return f"{counts[FileState.VERIFIED].files:,} of {_files(whole)} verified; to go on: {AGAIN}"
+
+
 def going_on(result: TreeResult) -> Iterator[str]:
     """What to do about what is left."""
     if result.error is not None or result.pending_files:
-        yield "to go on: the same command again; what is verified is not sent again"
+        first = "once the broker takes it" if isinstance(result.error, BrokerRefused) else "to go on"
+        yield f"{first}: {AGAIN}"
     elif result.unsettled_files:
         yield "sent, not verified yet: the same command looks again, and sends nothing twice"
     elif result.missing_copies:
         yield "to send the missing copies: the same command again"
     if result.failed_files:
         yield f"to send again what failed: {_about('retry', result)}, then the same command"
+
+
+def _untouched_text(result: TreeResult) -> str:
+    if not result.verified_files:
+        return "nothing to send: there are no files"
+    return f"nothing to send: {_files(result.verified_files)}, {size_text(result.verified_bytes)} are verified"
 
 
 def _is_untouched(result: TreeResult) -> bool:

@@ -38,6 +38,8 @@ from uploader.tree.reader import Reader
 from uploader.tree.rows import Count, Row
 from uploader.tree.states import UNSETTLED, FileState
 
+WORTH_SAYING = 2  # ours: one call that fails says nothing yet
+
 Counts = dict[FileState, Count]
 
 
@@ -163,6 +165,11 @@ class Transfer:
 
     def _notify(self, what: str, why: str, pause: timedelta, attempt: int) -> None:
         """The broker is asked again."""
+        if attempt >= WORTH_SAYING:
+            pause_seconds = round(pause.total_seconds(), 3)
+            self.observer.on_event(
+                events.TreeRetrying(what=what, why=why, delay_seconds=pause_seconds, attempt=attempt)
+            )
 
     async def _look(self) -> tuple[Counts, tuple[Row, ...]]:
         return await asyncio.get_running_loop().run_in_executor(self.means.executor, _counted, self.path)

@@ -32,7 +32,7 @@ class Troubles:
     """What has gone wrong so far, as much as is shown of it."""
 
     failures: deque[events.FileFailed] = field(default_factory=lambda: deque(maxlen=MAX_FAILURES))
-    slowed: events.TreeSlowed | None = None
+    slowed: events.TreeSlowed | events.TreeRetrying | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

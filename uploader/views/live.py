@@ -47,7 +47,7 @@ class LiveTreeView:
                 self._canvas.say(lines)
             case events.FileFailed():
                 self._troubles.failures.append(event)
-            case events.TreeSlowed():
+            case events.TreeSlowed() | events.TreeRetrying():
                 self._troubles.slowed = event
                 self._slowed_at = self._clock()
 

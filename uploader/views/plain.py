@@ -35,7 +35,7 @@ class PlainTreeView:
         self._reader = Reader(clock)
         self._failures: list[events.FileFailed] = []
         self._untold = 0
-        self._slowed: events.TreeSlowed | None = None
+        self._slowed: events.TreeSlowed | events.TreeRetrying | None = None
         self._last = ""
 
     def on_event(self, event: events.Event | events.TreeEvent) -> None:
@@ -50,7 +50,7 @@ class PlainTreeView:
                 self._failures.append(event)
             case events.FileFailed():
                 self._untold += 1
-            case events.TreeSlowed():
+            case events.TreeSlowed() | events.TreeRetrying():
                 self._slowed = event
 
     def on_meter(self, meter: events.Meter) -> None:

@@ -135,7 +135,9 @@ def aside_texts(reading: Reading) -> list[str]:
     ]
 
 
-def slowed_text(event: events.TreeSlowed) -> str:
+def slowed_text(event: events.TreeSlowed | events.TreeRetrying) -> str:
+    if isinstance(event, events.TreeRetrying):
+        return f"{event.what} again in {event.delay_seconds:.1f} s, because {safe(event.why)}"
     return f"slowed down to {event.concurrency} at a time: {safe(event.why)}"
 
 
