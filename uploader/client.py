@@ -25,7 +25,7 @@ from broker.contract import (
     SignedRequest,
     UploadSession,
 )
-from uploader.errors import BrokerRefused, Unreachable
+from uploader.errors import BrokerAway, BrokerRefused, Unreachable
 from uploader.retry import RetryPolicy, parse_retry_after
 from uploader.sender import describe, read_body
 from uploader.standings import Told, told_of
@@ -166,7 +166,7 @@ class BrokerClient:
             if isinstance(answer, Reply):
                 return answer
             if self.retry.is_last(attempt):
-                raise Unreachable(f"the broker at {self.url} does not answer: {answer.why}")
+                raise BrokerAway(f"the broker at {self.url} does not answer: {answer.why}")
             pause = self.retry.delay(attempt, answer.retry_after)
             notify(_verb(method, path), answer.why, pause, attempt)
             await asyncio.sleep(pause.total_seconds())

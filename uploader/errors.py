@@ -10,6 +10,7 @@ UploaderError
 │   └── ContentMismatch   downloaded bytes are not what was verified
 ├── BrokerRefused         the broker said no: key, role, validation                       exit 3
 └── Unreachable           store or broker does not answer within the retries              exit 4
+    ├── BrokerAway        of these two the broker
     └── WaitTimedOut      the bytes are sent, but the wished state did not come in time
 
 No text in here may hold a signed URL, a token or a key. aiohttp puts the URL into some of its messages, which is
@@ -122,6 +123,10 @@ class Unreachable(UploaderError):
 
     code = "unreachable"
     exit_code = EXIT_UNREACHABLE
+
+
+class BrokerAway(Unreachable):
+    """The broker does not answer within the permitted retries."""
 
 
 class WaitTimedOut(Unreachable):

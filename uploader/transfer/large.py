@@ -20,8 +20,8 @@ from uploader.checksums import declare
 from uploader.copies import FanOut
 from uploader.delivery import Delivery
 from uploader.errors import (
+    BrokerAway,
     BrokerRefused,
-    ContentMismatch,
     FileChanged,
     FileUnusable,
     SessionLost,
@@ -204,15 +204,14 @@ class LargeFiles:
                 self.register.changed(row, exc.session_id)
             case SessionLost() if is_lost(exc.state):
                 self.register.lost(row, exc.code, exc.message)
-            case ContentMismatch():
-                self.register.garbled(row, exc)
             case WaitTimedOut():
                 self.register.late(row)
+            case BrokerAway():
+                self.watch.stop(exc)
+            case Unreachable() if self.watch.sent_at > began_at:
+                self.register.stumbled(row, exc)
             case Unreachable():
-                if self.watch.sent_at > began_at:
-                    self.register.broke(row, exc)
-                else:
-                    self.watch.stop(exc)
+                self.watch.stop(exc)
             case BrokerRefused():
                 self._refused(row, exc)
             case _:

@@ -42,7 +42,7 @@ class Recovery:
             after = rows[-1].id
             self.watch.took(len(rows))
             await self._settle(rows)
-            await self.register.flush()
+            await asyncio.shield(self.register.flush())
 
     async def _settle(self, rows: Sequence[Row]) -> None:
         for _ in range(ROUNDS):

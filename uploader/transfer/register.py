@@ -6,6 +6,7 @@ A file is at rest once this is on the disk; only then is it counted and told.
 import asyncio
 from collections import Counter
 from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from uploader import events
@@ -42,9 +43,12 @@ class Register:
         self._renewed: list[tuple[Row, str | None]] = []
         self._changed: list[Row] = []
         self._noted: list[Row] = []
-        self._troubles: Counter[int] = Counter()
+        self._lost: Counter[int] = Counter()
+        self._moved: Counter[int] = Counter()
+        self._stumbled: Counter[int] = Counter()
         self.has_abandoned = asyncio.Event()
         self._is_due = asyncio.Event()
+        self._is_closed = False
         self._writing = asyncio.Lock()
 
     def __len__(self) -> int:
@@ -85,14 +89,23 @@ class Register:
 
         :param is_alive: its session is; it is to be aborted.
         """
-        self._troubles[row.id] += 1
-        if self._troubles[row.id] > MAX_LOST:
+        self._lost[row.id] += 1
+        if self._lost[row.id] > MAX_LOST:
             self.failed(row, code, message, session_id, is_alive=is_alive)
         else:
             self._add(self._renewed, (row, session_id if is_alive else None))
 
+    def stumbled(self, row: Row, error: UploaderError) -> None:
+        """It did not get through although others did: once more with what is missing, but not a second time."""
+        self._stumbled[row.id] += 1
+        if self._stumbled[row.id] > 1:
+            self.broke(row, error)
+        else:
+            self.released(row)
+
     def garbled(self, row: Row, error: ContentMismatch) -> None:
-        """What arrived is not what was sent. Nothing can be put in its place: the session is aborted."""
+        """What arrived is not what was sent. Nothing can be put in its place: its session is aborted, and another is
+        minted. Those who send in parts have sent such a part again by themselves."""
         self.lost(row, error.code, error.message, error.session_id, is_alive=True)
 
     def changed(self, row: Row, session_id: str | None = None) -> None:
@@ -101,20 +114,24 @@ class Register:
         :param session_id: minted since the row was taken.
         """
         session_id = session_id or row.session_id
-        self._troubles[-row.id] += 1
-        if self._troubles[-row.id] > 1:
+        self._moved[row.id] += 1
+        if self._moved[row.id] > 1:
             self.failed(row, "file-changed", "the file changes while it is read", session_id, is_alive=True)
         else:
             self._add(self._changed, row)
 
     async def run(self) -> None:
-        while True:
-            try:
+        """Until it is closed; it is never cancelled, for what it has in its hands would be lost."""
+        while not self._is_closed:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(FLUSH_SECONDS):
                     await self._is_due.wait()
-            except TimeoutError:
-                pass
             await self.flush()
+
+    def close(self) -> None:
+        """Nothing more comes: what is here is written, and that is all."""
+        self._is_closed = True
+        self._is_due.set()
 
     async def flush(self) -> None:
         """All that was handed in until now is on the disk afterwards."""

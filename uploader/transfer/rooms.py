@@ -48,7 +48,6 @@ class Rooms:
     def attendants(self) -> Iterator[Coroutine[Any, Any, None]]:
         """Who only ends when nobody needs him any more."""
         yield self.minter.renew()
-        yield self.register.run()
         yield from (self.collector.work() for _ in range(LOOKERS))
 
     def close(self) -> None:

@@ -2,14 +2,12 @@
 
 import asyncio
 from collections.abc import Coroutine, Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from uploader.errors import UploaderError
 from uploader.transfer.rooms import Rooms
 from uploader.transfer.watch import Watch
-from uploader.tree.errors import ManifestUnusable
 
 IN_FLIGHT_SECONDS = 2.0  # ours: for what has begun when the run is to stop
 
@@ -35,6 +33,7 @@ class Work:
         others = [self._begin(each) for each in beside]
         sending = [self._begin(each) for each in senders]
         attending = [self._begin(each) for each in self.rooms.attendants()]
+        writing = self._begin(self.rooms.register.run())
         stopped = asyncio.create_task(self.watch.stopped.wait())
         try:
             await asyncio.wait([deciding, stopped], return_when=asyncio.FIRST_COMPLETED)
@@ -46,8 +45,8 @@ class Work:
             await _ended(sending, IN_FLIGHT_SECONDS if is_early else 0)
             await _ended(attending, 0)
             self.rooms.collector.leave()
-            with suppress(ManifestUnusable):
-                await self.rooms.register.flush()
+            self.rooms.register.close()
+            await writing
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         return asyncio.create_task(self._guarded(work))

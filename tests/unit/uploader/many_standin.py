@@ -19,7 +19,7 @@ from broker import contract
 class _One:
     """A request of one's own, cut out of one for many."""
 
-    def __init__(self, body: bytes = b"", key: str = "", session_id: str = "") -> None:
+    def __init__(self, body: bytes = b"{}", key: str = "", session_id: str = "") -> None:
         self._body = body
         self.headers = {"Idempotency-Key": key}
         self.match_info = {"id": session_id}
@@ -107,7 +107,7 @@ class Many(StandIn):
         return answer
 
     async def _completed(self, session_id: str) -> dict[str, Any]:
-        if session_id not in self.sessions:
+        if not self._knows(session_id):
             return _missing() | {"is_looked_at": False}
         if self.unlooked > 0:
             self.unlooked -= 1
@@ -116,8 +116,10 @@ class Many(StandIn):
 
     async def _statuses(self, request: web.Request) -> web.Response:
         ids = json.loads(await request.read())["ids"]
-        found = [self.sessions.get(each) for each in ids]
-        return _joined([_missing() if each is None else _told(self._answer(each, 200)) for each in found])
+        return _joined([_told(await self._get(_One(session_id=each))) for each in ids])  # type: ignore[arg-type]
+
+    def _knows(self, session_id: str) -> bool:
+        return session_id in self.sessions
 
 
 @dataclass
@@ -128,6 +130,9 @@ class ManyParts(Many, PartsStandIn):
 @dataclass
 class ManyCopies(Many, CopiesStandIn):
     """Makes copies."""
+
+    def _knows(self, session_id: str) -> bool:
+        return session_id in self.parents or super()._knows(session_id)
 
 
 def _told(answer: web.Response) -> dict[str, Any]:
