@@ -12,7 +12,7 @@ import click
 from uploader.checksums import Choice
 from uploader.config.options import PAIRS
 from uploader.orders import Strategy, Wait
-from uploader.transfer.order import MAX_TREE_JOBS, MIN_MEMORY_BYTES, Mode, TreeOrder
+from uploader.transfer.order import MAX_PROCESSES, MAX_TREE_JOBS, MIN_MEMORY_BYTES, Mode, TreeOrder
 from uploader.tree.filters import Filters
 from uploader.tree.rows import Order
 from uploader.tree.sizes import parse_size
@@ -81,6 +81,7 @@ class ForTrees:
     follow_symlinks: bool
     order: Order
     mode: Mode
+    processes: int
     manifest: Path | None
     memory: int
     no_nice: bool
@@ -229,6 +230,13 @@ for_trees_options = _gathered(
         default="concurrent",
         show_default=True,
         help="One process, or one for each core.",
+    ),
+    click.option(
+        "--processes",
+        type=click.IntRange(0, MAX_PROCESSES),
+        default=0,
+        metavar="N",
+        help="With --mode parallel: so many. They share --jobs and --memory.",
     ),
     click.option(
         "--manifest",

@@ -77,6 +77,7 @@ def _order(declared: Declared, trees: ForTrees) -> TreeOrder:
             memory_bytes=trees.memory,
             sequence=trees.order,
             mode=trees.mode,
+            processes=trees.processes,
             filters=trees.filters,
             follows_symlinks=trees.follow_symlinks,
         )

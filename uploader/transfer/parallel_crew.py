@@ -27,7 +27,7 @@ from uploader.transfer.work import IN_FLIGHT_SECONDS
 from uploader.tree.manifest import Manifest
 
 MOST_DEATHS = 5  # ours: in each place, one after the other, without a file sent or verified in between
-PAUSE_SECONDS = 0.1  # ours: before another one begins; longer with each that dies in a row
+PAUSE_SECONDS = 0.05  # ours: before another one begins; longer with each that dies in a row
 IDLE_SECONDS = 0.1  # ours: while the scan goes on and has found nothing yet
 GRACE_SECONDS = IN_FLIGHT_SECONDS + 3.0  # ours: for what they have begun when the run is to stop, and to write it down
 

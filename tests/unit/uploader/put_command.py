@@ -8,8 +8,10 @@ from pathlib import Path
 from uploader_standin import KEY
 
 
-async def put_command(broker_url: str, state: Path, path: Path, *arguments: str) -> asyncio.subprocess.Process:
-    """:param state: where it keeps its notes."""
+async def put_command(
+    broker_url: str, state: Path, path: Path, *arguments: str, start_new_session: bool = False
+) -> asyncio.subprocess.Process:
+    """:param state: where it keeps its notes. `start_new_session`: it has a process group of its own."""
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "uploader", "put", str(path), *arguments),
         env={
@@ -20,6 +22,7 @@ async def put_command(broker_url: str, state: Path, path: Path, *arguments: str)
         },
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        start_new_session=start_new_session,
     )
 
 

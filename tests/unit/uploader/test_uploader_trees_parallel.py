@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 from many_standin import Many, ManyParts
-from test_uploader_trees import Onlooker
+from put_command import finished, put_command
 from tree_manifests import rows, states, write
+from tree_tools import Onlooker
 from uploader_standin import KEY, QUICK, serving
 
 from uploader import BrokerRefused, TreeOrder, Uploader, events
@@ -21,6 +22,7 @@ from uploader.transfer.parallel_wire import Begin
 
 PARALLEL = TreeOrder(mode="parallel", processes=2)
 FILES = 60
+COMMAND = ("--mode", "parallel", "--processes", "2", "--json")
 
 
 @pytest.fixture
@@ -271,6 +273,27 @@ async def test_an_interrupt_lets_end_what_is_under_way_and_the_same_command_goes
     assert (result.verified_files, result.exit_code) == (FILES, 0)
     assert len(many.puts) - puts <= FILES
     assert set(many.paths().values()) == {1}
+
+
+async def test_an_interrupt_of_a_terminal_reaches_all_and_is_heard_by_one(
+    many: Many, tree: Path, tmp_path: Path
+) -> None:
+    many.store_faults.extend(["hold"] * 10)
+    state = tmp_path / "state"
+    async with asyncio.timeout(60):
+        command = await put_command(many.broker_url, state, tree, *COMMAND, start_new_session=True)
+        await many.body_begun.wait()
+        assert senders(command.pid)
+        os.killpg(command.pid, signal.SIGINT)
+        many.may_go_on.set()
+        status, _, err = await finished(command)
+        assert status == 130, err
+        assert "Traceback" not in err
+        again = await put_command(many.broker_url, state, tree, *COMMAND)
+        status, out, err = await finished(again)
+    assert status == 0, err
+    assert many.paths() == {f"photos/{number % 3}/{number}.jpg": 1 for number in range(FILES)}
+    assert '"mode":"parallel"' in out
 
 
 async def test_a_broker_that_refuses_ends_all_of_them(many: Many, tree: Path, manifest: Path) -> None:
