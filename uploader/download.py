@@ -6,8 +6,6 @@ Modification time and permissions come with the object, in the headers of the an
 """
 
 import asyncio
-import base64
-import hashlib
 import os
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -18,19 +16,17 @@ from pathlib import Path
 
 import aiohttp
 
-from broker.contract import Checksum, State, UploadSession
 from uploader import events
 from uploader.attributes import UNKNOWN, Attributes, restored
 from uploader.client import BrokerClient
-from uploader.errors import ContentMismatch, FileUnusable, StoreRefused, Unreachable
+from uploader.errors import ContentMismatch, StoreRefused, Unreachable
 from uploader.landing import Landing, Part
 from uploader.retry import RetryPolicy
 from uploader.sender import Answer, Next, describe, read_answer, signed_url
 from uploader.threads import ends_by_itself, in_thread, opened
+from uploader.verified import PIECE_BYTES, Proof, Verified
 from uploader.voice import Voice
-from uploader.witness import plain_md5
 
-PIECE_BYTES = 1 << 18
 ATTEMPTS_PER_COPY = 3  # ours: while there is another copy to read
 
 
@@ -48,36 +44,6 @@ class DownloadResult:
     proved: str | None
     attempts: int
     attributes: Attributes = UNKNOWN
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verified:
-    """What there is to read of one session.
-
-    :ivar stored_md5: what the store says of it, as the broker has seen it.
-    :ivar etag: the same, if it is one.
-    :ivar destinations: where, the first choice first. None: the broker decides.
-    """
-
-    session_id: str
-    size_bytes: int
-    checksum: Checksum
-    stored_md5: str | None = None
-    etag: str = ""
-    destinations: tuple[str | None, ...] = (None,)
-
-    @classmethod
-    def of(cls, session: UploadSession, destination: str | None = None) -> "Verified":
-        """:param destination: of a fan-out the copy to read. Without it all that are verified are tried in turn."""
-        copies = [copy.destination for copy in session.copies or [] if copy.state is State.VERIFIED]
-        return cls(
-            session_id=session.id,
-            size_bytes=session.stored.size_bytes if session.stored else session.size_bytes,
-            checksum=session.checksum or Checksum(),
-            stored_md5=session.stored.checksum.md5 if session.stored else None,
-            etag=session.stored.etag if session.stored else "",
-            destinations=(destination,) if destination is not None else (*copies,) or (None,),
-        )
 
 
 class NotNeeded(Exception):
@@ -161,7 +127,7 @@ class Download:
             self.attributes.apply(part.out.fileno())
         part.publish(replaces=self.replaces)
 
-    async def _fetch_from_any(self, part: Part, proof: "Proof") -> None:
+    async def _fetch_from_any(self, part: Part, proof: Proof) -> None:
         *others, last = self.verified.destinations
         few = replace(self.retry, attempts=min(self.retry.attempts, ATTEMPTS_PER_COPY))
         for destination in others:
@@ -171,7 +137,7 @@ class Download:
                 self.voice.retrying(f"read the next copy, not {destination}", exc.message, timedelta(), self.attempts)
         return await self._fetch(part, proof, last, self.retry)
 
-    async def _fetch(self, part: Part, proof: "Proof", destination: str | None, retry: RetryPolicy) -> None:
+    async def _fetch(self, part: Part, proof: Proof, destination: str | None, retry: RetryPolicy) -> None:
         out, refusals = part.out, 0
         self.attempts = 0
         while True:
@@ -195,7 +161,7 @@ class Download:
             self.voice.retrying("read", str(answer), delay, self.attempts)
             await asyncio.sleep(delay.total_seconds())
 
-    async def _ask(self, part: Part, proof: "Proof", destination: str | None) -> Answer | None:
+    async def _ask(self, part: Part, proof: Proof, destination: str | None) -> Answer | None:
         """One GET with a fresh grant, from where the part ends. None: the answer came to its end.
 
         Of a part that is whole the last byte is asked for once more: with it comes whether the object is still the one,
@@ -239,60 +205,12 @@ class Download:
         if self.restores and self.attributes.mode is not None:
             part.protect(self.attributes.mode)
 
-    async def _save(self, response: aiohttp.ClientResponse, out: FileIO, proof: "Proof") -> None:
+    async def _save(self, response: aiohttp.ClientResponse, out: FileIO, proof: Proof) -> None:
         async for piece in response.content.iter_chunked(PIECE_BYTES):
             if out.tell() + len(piece) > self.verified.size_bytes:
                 raise ContentMismatch("the store sends more than was verified", session_id=self.session_id)
             await in_thread(self.executor, ends_by_itself, _keep, out, proof, piece, self.landing)
             self.meter.done_bytes = out.tell()
-
-
-class Proof:
-    """A digest that is known, computed along the way. An ETag that looks like an MD5 may be another thing: if it is the
-    MD5, that proves the bytes; if not, nothing.
-    """
-
-    def __init__(self, algorithm: str | None, known: str, source: str = "") -> None:
-        self.algorithm = algorithm
-        self.source = source
-        self._known = known
-        self.restart()
-
-    @classmethod
-    def of(cls, verified: Verified) -> "Proof":
-        checksum = verified.checksum
-        if checksum.sha256:
-            return cls("sha256", checksum.sha256, "declared")
-        if checksum.md5:
-            return cls("md5", checksum.md5, "declared")
-        if verified.stored_md5:
-            return cls("md5", verified.stored_md5, "verified")
-        guess = plain_md5(verified.etag)
-        return cls("md5", base64.b64encode(guess).decode()) if guess else cls(None, "")
-
-    @property
-    def proved(self) -> str | None:
-        return self.algorithm if self._is_equal() else None
-
-    def restart(self) -> None:
-        self._digest = hashlib.new(self.algorithm, usedforsecurity=False) if self.algorithm else None
-
-    def prime(self, left: FileIO) -> None:
-        """Blocks while it reads what an earlier run has left, to its end."""
-        left.seek(0)
-        while piece := left.read(PIECE_BYTES):
-            self.update(piece)
-
-    def update(self, piece: bytes) -> None:
-        if self._digest is not None:
-            self._digest.update(piece)
-
-    def is_right(self) -> bool:
-        """True as well when there is nothing certain to compare with."""
-        return not self.source or self._is_equal()
-
-    def _is_equal(self) -> bool:
-        return self._digest is not None and base64.b64encode(self._digest.digest()).decode() == self._known
 
 
 def _begins_at(offset: int, response: aiohttp.ClientResponse) -> bool:
@@ -312,17 +230,3 @@ def _keep(out: FileIO, proof: Proof, piece: bytes, landing: Landing) -> None:
     except OSError as exc:  # said apart from the network's errors: a full disk does not get better by asking again
         raise landing.unusable(exc) from exc
     proof.update(piece)
-
-
-def safe_name(filename: str) -> str:
-    """The declared name as a name in the working directory: it may come from another client and never leads elsewhere.
-
-    :raises FileUnusable: nothing is left of it.
-    """
-    name = filename.replace("\\", "/").rsplit("/", 1)[-1]
-    name = "".join(c for c in name if c.isprintable()).strip()
-    while len(os.fsencode(name)) > 200:  # ext4: 255 bytes, and the part's name is longer
-        name = name[1:]
-    if name.strip(".") == "":
-        raise FileUnusable(f"{filename!r} is no file name; say --output")
-    return name

@@ -11,12 +11,13 @@ import aiohttp
 from broker.contract import UploadSession
 from uploader import events
 from uploader.client import BrokerClient
-from uploader.download import Download, DownloadResult, Verified, safe_name
+from uploader.download import Download, DownloadResult
 from uploader.errors import FileUnusable
-from uploader.landing import Landing
+from uploader.landing import Landing, safe_name
 from uploader.retry import RetryPolicy
 from uploader.threads import opened
 from uploader.tree.words import shown
+from uploader.verified import Verified
 from uploader.voice import Voice
 
 

@@ -170,3 +170,17 @@ def _is_ours(descriptor: int, name: bytes, place: Landing) -> bool:
         with suppress(OSError):
             os.unlink(name, dir_fd=place.directory)
     return found.st_nlink == 1
+
+
+def safe_name(filename: str) -> str:
+    """The declared name as a name in the working directory: it may come from another client and never leads elsewhere.
+
+    :raises FileUnusable: nothing is left of it.
+    """
+    name = filename.replace("\\", "/").rsplit("/", 1)[-1]
+    name = "".join(c for c in name if c.isprintable()).strip()
+    while len(os.fsencode(name)) > 200:  # ext4: 255 bytes, and the part's name is longer
+        name = name[1:]
+    if name.strip(".") == "":
+        raise FileUnusable(f"{filename!r} is no file name; say --output")
+    return name

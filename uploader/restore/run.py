@@ -19,7 +19,7 @@ from typing import ClassVar, ParamSpec, TypeVar
 
 from uploader import events
 from uploader.attributes import Attributes
-from uploader.download import Download, DownloadResult, NotNeeded, Proof
+from uploader.download import Download, DownloadResult, NotNeeded
 from uploader.errors import BrokerRefused, FileUnusable, Unreachable, UploaderError
 from uploader.getting import Getting
 from uploader.landing import Landing
@@ -33,6 +33,7 @@ from uploader.source import SMALL_FILE_BYTES
 from uploader.threads import ends_by_itself, in_thread, opened
 from uploader.together import few_at_a_time
 from uploader.tree.words import shown
+from uploader.verified import Proof
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -12,13 +12,14 @@ from msgspec import Struct
 from broker.contract import Checksum, State, UploadSession
 from uploader.attributes import Attributes, location, path_below
 from uploader.client import BrokerClient, Notify
-from uploader.download import Verified, safe_name
 from uploader.errors import FileUnusable
+from uploader.landing import safe_name
 from uploader.listing import Listing
 from uploader.tree.errors import ManifestUnusable
 from uploader.tree.reader import Reader
 from uploader.tree.rows import Row
 from uploader.tree.states import FileState
+from uploader.verified import Verified
 
 READABLE = frozenset({State.VERIFIED, State.PROCESSING, State.PROCESSED, State.FAILED})
 """What was verified is there, whatever came of its job."""

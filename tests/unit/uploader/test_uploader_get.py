@@ -12,7 +12,7 @@ from uploader_standin import MakeFile, StandIn
 from broker.contract import Checksum
 from uploader import BrokerRefused, ContentMismatch, FileUnusable, StoreRefused, Unreachable, Uploader, UploadResult
 from uploader.attributes import Attributes
-from uploader.download import safe_name
+from uploader.landing import safe_name
 
 SIZE = (2 << 20) + 17
 
