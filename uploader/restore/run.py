@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import ClassVar, ParamSpec, TypeVar
 
 from uploader import events
-from uploader.attributes import Attributes
 from uploader.download import Download, DownloadResult, NotNeeded
 from uploader.errors import BrokerRefused, FileUnusable, Unreachable, UploaderError
 from uploader.getting import Getting
@@ -26,30 +25,24 @@ from uploader.landing import Landing
 from uploader.restore.claims import Claim, Claims
 from uploader.restore.events import FileNotSaved, FileSkipped
 from uploader.restore.folder import Folder
-from uploader.restore.paths import parts_of
 from uploader.restore.result import Failure, Tally, TreeDownload
+from uploader.restore.there import Unlike, arrive, has_digest, is_of, unless_there
 from uploader.restore.wanted import Files, Wanted
 from uploader.source import SMALL_FILE_BYTES
 from uploader.threads import ends_by_itself, in_thread, opened
 from uploader.together import few_at_a_time
 from uploader.tree.words import shown
-from uploader.verified import Proof
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
-_GRAINS = (1, 100, 1_000, 1_000_000_000, 2_000_000_000)  # ns in which file systems count: ext4, NTFS, some, HFS+, FAT
 
 
 class NameTaken(FileUnusable):
     """Another file has this path."""
 
     code: ClassVar[str] = "name-taken"
-
-
-class _Unlike(Exception):
-    """By its modification time it is another file than the one that is there."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -111,7 +104,7 @@ class Restore:
             self._fail(wanted, exc)
 
     async def _one(self, wanted: Wanted, folder: Folder) -> None:
-        place = await opened(self.getting.executor, _arrive, folder, wanted)
+        place = await opened(self.getting.executor, arrive, folder, wanted)
         landing, seen = place.landing, place.seen
         try:
             if seen is not None and stat.S_ISDIR(seen.st_mode):
@@ -123,12 +116,12 @@ class Restore:
                 lane.file = shown(wanted.path)
                 download = self._download(wanted, landing, lane)
                 if seen is not None and not self.replaces:
-                    download.is_needed = _unless_there(seen)
+                    download.is_needed = unless_there(seen)
                 self._saved(wanted, await download.run())
         except NotNeeded:
             self._skip(wanted, landing)
-        except _Unlike:
-            if not await self._in_thread(_has_digest, wanted, landing):
+        except Unlike:
+            if not await self._in_thread(has_digest, wanted, landing):
                 raise landing.taken() from None
             self._skip(wanted, landing)
         finally:
@@ -145,7 +138,7 @@ class Restore:
             return False  # its modification time may spare us to read it
         if wanted.attributes is not None and is_of(wanted.attributes, seen):
             return True
-        if await self._in_thread(_has_digest, wanted, landing):
+        if await self._in_thread(has_digest, wanted, landing):
             return True
         if wanted.attributes is not None:
             raise landing.taken()
@@ -209,54 +202,6 @@ class Restore:
 
     async def _in_thread(self, job: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await in_thread(self.getting.executor, ends_by_itself, job, *args, **kwargs)
-
-
-def is_of(attributes: Attributes, seen: os.stat_result) -> bool:
-    """Whether a file has this modification time, as precisely as its file system keeps such."""
-    mtime_ns = attributes.mtime_ns
-    return mtime_ns is not None and any(seen.st_mtime_ns == mtime_ns // grain * grain for grain in _GRAINS)
-
-
-def _unless_there(seen: os.stat_result) -> Callable[[Attributes], bool]:
-    """The question to an object's own attributes, where a file of its size is already."""
-
-    def is_needed(found: Attributes) -> bool:
-        if not is_of(found, seen):
-            raise _Unlike
-        return False
-
-    return is_needed
-
-
-@dataclass(frozen=True, slots=True)
-class _Arrival:
-    landing: Landing
-    seen: os.stat_result | None
-
-    def close(self) -> None:
-        self.landing.close()
-
-
-def _arrive(folder: Folder, wanted: Wanted) -> _Arrival:
-    landing = folder.landing(parts_of(wanted.path))
-    try:
-        return _Arrival(landing, landing.seen())
-    except OSError as exc:
-        landing.close()
-        raise landing.unusable(exc) from exc
-
-
-def _has_digest(wanted: Wanted, landing: Landing) -> bool:
-    """Whether the file that is there has the digest that is known. Blocks while it is read."""
-    proof = Proof.of(wanted.verified)
-    if proof.algorithm is None:
-        return False
-    try:
-        with landing.open() as there:
-            proof.prime(there)
-    except OSError:
-        return False
-    return proof.proved is not None
 
 
 def _ends_all(exc: UploaderError, *, got_on: bool) -> bool:
