@@ -1,4 +1,8 @@
-"""From sent to verified: the broker is told of many at a time, and asked again about those that it does not see yet."""
+"""From sent to verified: the broker is told of many at a time, and asked again about those that it does not see yet.
+
+A look is a HEAD at the store and half as dear as a small PUT. So while the store takes files it is asked now and then
+only, to learn early if nothing is verified at all; the rest waits until all is sent, or until too many wait.
+"""
 
 import asyncio
 import heapq
@@ -21,6 +25,9 @@ from uploader.tree.rows import Row
 LOOKERS = 3  # ours: calls at a time
 BATCH_FILES = 200  # ours: what a broker looks at in well below its five seconds
 RIPE_SECONDS = 0.1  # ours: so long is waited for more, to ask about them together
+PATIENT_FILES = 10_000  # ours: so many may wait while others are sent; some 10 MB
+PATIENCE = 4  # ours: times as long as a call took, before the next one while others are sent
+BUSY_SECONDS = 0.5  # ours: a store that took nothing for so long has nothing better to do
 FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 5.0
 
@@ -37,6 +44,7 @@ class Collector:
     _later: list[tuple[float, int, Unseen]] = field(init=False, default_factory=list)
     _asked: int = field(init=False, default=0)
     _under_way: list[list[Unseen]] = field(init=False, default_factory=list)
+    _quiet_until: float = field(init=False, default=0.0)
 
     def sent(self, row: Row, session_id: str, *, is_sure: bool = True) -> None:
         """The store has it, or has had it.
@@ -64,13 +72,27 @@ class Collector:
     async def work(self) -> None:
         """One of those who ask, until the run stops."""
         while True:
-            batch = self._due()
-            if not batch:
+            if self._is_patient and (self._under_way or time.monotonic() < self._quiet_until):
                 await asyncio.sleep(RIPE_SECONDS / 4)
                 continue
-            self._under_way.append(batch)  # and it stays there if nobody answers
-            await self._ask(batch)
-            self._under_way.remove(batch)
+            began = time.monotonic()
+            await self._work()
+            self._quiet_until = time.monotonic() + (time.monotonic() - began) * PATIENCE
+
+    @property
+    def _is_patient(self) -> bool:
+        """Others are being sent, and may be without being disturbed."""
+        is_busy = time.monotonic() - self.watch.sent_at < BUSY_SECONDS
+        return is_busy and len(self) < PATIENT_FILES and len(self) + len(self.register) < self.watch.held
+
+    async def _work(self) -> None:
+        batch = self._due()
+        if not batch:
+            await asyncio.sleep(RIPE_SECONDS / 4)
+            return
+        self._under_way.append(batch)  # and it stays there if nobody answers
+        await self._ask(batch)
+        self._under_way.remove(batch)
 
     def _due(self) -> list[Unseen]:
         now = time.monotonic()
