@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from broker.contract import Checksum
+from broker.contract import CHECKSUM_ALGORITHMS, Checksum
 from uploader.events import Meter
 from uploader.source import SMALL_FILE_BYTES, Source
 
@@ -29,6 +29,11 @@ def chosen(choice: Choice, size_bytes: int, *, copies: int = 0) -> tuple[Algorit
         by_size: tuple[Algorithm, ...] = ("sha256",) if size_bytes <= SMALL_FILE_BYTES else ()
         return FOR_ANY_STORE if copies else by_size
     return () if choice == "none" else (choice,)
+
+
+def declared(checksum: Checksum) -> list[str]:
+    """By name."""
+    return [name for name in CHECKSUM_ALGORITHMS if getattr(checksum, name)]
 
 
 def spelled(algorithms: Sequence[Algorithm]) -> str:

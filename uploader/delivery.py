@@ -95,6 +95,7 @@ class Delivery:
                 await self._send_pieces()
             case _:
                 await self._put()
+        self.proved = self._proof.verdict()
         self._tell(max(0.0, self.sent_at - self._begun_at))
 
     async def settle(self, wait: Wait, timeout: timedelta) -> None:

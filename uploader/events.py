@@ -297,6 +297,8 @@ class FileVerified(TreeEvent, frozen=True, kw_only=True, tag="file.verified"):
     path: str
     session_id: str
     size_bytes: int
+    proved: str | None
+    """the digest by which the store has what was sent; null if nobody knows, or an earlier run sent it"""
 
 
 class FileFailed(TreeEvent, frozen=True, kw_only=True, tag="file.failed"):

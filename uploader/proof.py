@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from broker.contract import CHECKSUM_ALGORITHMS, Checksum, Level, StoredObject
+from broker.contract import Checksum, Level, StoredObject
+from uploader.checksums import declared
 from uploader.errors import ContentMismatch
 from uploader.place import Place
 from uploader.sender import Answer
@@ -45,6 +46,7 @@ class Proof:
     _under_way: dict[int, Witness] = field(init=False, default_factory=dict)
     _contradictions: Counter[int] = field(init=False, default_factory=Counter)
     _has_agreed: bool = field(init=False, default=False)
+    _is_taken: bool = field(init=False, default=False)
     _is_mute: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
@@ -65,6 +67,7 @@ class Proof:
 
         :raises ContentMismatch: that has no end, or the bytes are not sent again.
         """
+        self._is_taken |= number == WHOLE and 200 <= answer.status < 300
         ours = self._noted(number)
         if not 200 <= answer.status < 300 or ours is None:
             return answer
@@ -80,13 +83,13 @@ class Proof:
         return msgspec.structs.replace(answer, status=0, code=CONTRADICTION, message="")
 
     def verdict(self) -> str | None:
-        """What proves the object as the broker has verified it: an algorithm, or None.
+        """What proves the object as the broker has verified it, or as the store has taken it: an algorithm, or None.
 
         :raises ContentMismatch: it is another than was sent.
         """
         stored = self.place.standing.stored or None
         if self._enforced:
-            return "+".join(self._enforced) if stored else None
+            return "+".join(self._enforced) if stored or self._is_taken else None
         if not self.part_count:
             return self._verdict_on_whole(stored)
         return self._verdict_on_parts(stored.etag) if stored else None
@@ -118,10 +121,8 @@ class Proof:
     def _enforced(self) -> list[str]:
         """Declared digests without which the store takes nothing."""
         guarantees = self.place.standing.guarantees
-        checksum = self.place.session.checksum
-        if not guarantees or guarantees.checksum is not Level.ENFORCED or not checksum:
-            return []
-        return [name for name in CHECKSUM_ALGORITHMS if getattr(checksum, name)]
+        is_enforced = guarantees and guarantees.checksum is Level.ENFORCED
+        return declared(self.place.session.checksum or Checksum()) if is_enforced else []
 
     def _noted(self, number: int) -> bytes | None:
         """The MD5 of what was sent. Of bytes that left only in part, that of an earlier time holds."""

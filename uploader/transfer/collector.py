@@ -46,15 +46,16 @@ class Collector:
     _under_way: list[list[Unseen]] = field(init=False, default_factory=list)
     _quiet_until: float = field(init=False, default=0.0)
 
-    def sent(self, row: Row, session_id: str, *, is_sure: bool = True) -> None:
+    def sent(self, row: Row, session_id: str, *, is_sure: bool = True, proved: str | None = None) -> None:
         """The store has it, or has had it.
 
         :param is_sure: it has said that it has taken these bytes: then who does not wait need not ask.
+        :param proved: the digest by which it has these, and no others.
         """
         if self.wait == "none" and is_sure:
             self.register.sent(row)
         else:
-            self._fresh.append(Unseen(row=row, session_id=session_id, sent_at=time.monotonic()))
+            self._fresh.append(Unseen(row=row, session_id=session_id, sent_at=time.monotonic(), proved=proved))
 
     @property
     def _reached(self) -> frozenset[State]:
@@ -122,7 +123,7 @@ class Collector:
         if session is None:
             self._missed(unseen, told)
         elif session.state in self._reached:
-            self.register.verified(row, unseen.session_id)
+            self.register.verified(row, unseen.session_id, unseen.proved)
         elif is_lost(session.state):
             why = session.reason.message if session.reason else f"the session is {session.state.value}"
             self.register.lost(row, "session-lost", why)

@@ -37,11 +37,13 @@ class Unseen(Struct, gc=False, kw_only=True):
 
     :ivar sent_at: on the monotonic clock.
     :ivar asked: how often.
+    :ivar proved: the digest by which the store has what was sent.
     """
 
     row: Row
     session_id: str
     sent_at: float
     asked: int = 0
+    proved: str | None = None
     is_noted: bool = False
     is_verified: bool = False

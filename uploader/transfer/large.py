@@ -143,7 +143,7 @@ class LargeFiles:
         if self.order.wait == "none" or not isinstance(session.upload, PutUpload):
             await delivery.settle("none" if self.order.wait == "none" else "verified", self.order.timeout)
         self._count(delivery.sent_bytes)
-        self.collector.sent(row, session.id)
+        self.collector.sent(row, session.id, proved=delivery.proved)
 
     async def _to_copies(
         self, row: Row, session: UploadSession, source: Source, meter: events.Meter, voice: Voice, *, is_fresh: bool
@@ -161,7 +161,7 @@ class LargeFiles:
         outcome = await fan_out.run()
         self.missing_copies += any(copy.error for copy in outcome.copies)
         self._count(row.size_bytes if outcome.sent_bytes else 0)
-        self.collector.sent(row, session.id)
+        self.collector.sent(row, session.id, proved=outcome.proved)
 
     def _count(self, sent_bytes: int) -> None:
         self.watch.took_bytes()

@@ -176,7 +176,8 @@ class Minter:
             self._drop(item.row)
             self.collector.sent(item.row, session.id)
         elif isinstance(session.upload, PutUpload):
-            self.reading.needs_md5 = not session.is_proved
+            if session.is_proved:
+                self.reading.needs_md5, item.md5 = False, b""
             item.request = session.upload.request
             item.dies_at = now + _lifetime(item.request, today)
             return True

@@ -37,7 +37,7 @@ class Register:
         self._observer = observer
         self.late_files = 0
         self._sent: list[Row] = []
-        self._verified: list[tuple[Row, str]] = []
+        self._verified: list[tuple[Row, str, str | None]] = []
         self._failed: list[tuple[Row, Failed, str | None]] = []
         self._released: list[Row] = []
         self._renewed: list[tuple[Row, str | None]] = []
@@ -69,8 +69,9 @@ class Register:
         self.late_files += 1
         self.sent(row)
 
-    def verified(self, row: Row, session_id: str) -> None:
-        self._add(self._verified, (row, session_id))
+    def verified(self, row: Row, session_id: str, proved: str | None = None) -> None:
+        """:param proved: the digest by which the store has what was sent."""
+        self._add(self._verified, (row, session_id, proved))
 
     def failed(self, row: Row, code: str, message: str, session_id: str | None = None, *, is_alive: bool) -> None:
         """:param is_alive: its session is; it is to be aborted."""
@@ -143,12 +144,12 @@ class Register:
         noted, sent = _taken(self._noted), _taken(self._sent)
         verified, failed = _taken(self._verified), _taken(self._failed)
         released, renewed, changed = _taken(self._released), _taken(self._renewed), _taken(self._changed)
-        done = {row.id for row, _ in verified}
+        done = {row.id for row, _, _ in verified}
         work: list[Coroutine[Any, Any, None]] = []
         if sent or noted:
             work.append(self._steps.sent(_marks([row for row in (*noted, *sent) if row.id not in done])))
         if verified:
-            work.append(self._steps.verified(_marks([row for row, _ in verified])))
+            work.append(self._steps.verified(_marks([row for row, _, _ in verified])))
         if failed:
             dead = [session_id for _, _, session_id in failed if session_id]
             work.append(self._steps.failed([mark for _, mark, _ in failed], dead))
@@ -176,15 +177,19 @@ class Register:
                 self._meter.vanished_files += 1
                 self._meter.failed_bytes += row.size_bytes
 
-    def _count(self, verified: Sequence[tuple[Row, str]], failed: Sequence[tuple[Row, Failed, str | None]]) -> None:
+    def _count(
+        self, verified: Sequence[tuple[Row, str, str | None]], failed: Sequence[tuple[Row, Failed, str | None]]
+    ) -> None:
         self._meter.verified_files += len(verified)
-        self._meter.verified_bytes += sum(row.size_bytes for row, _ in verified)
+        self._meter.verified_bytes += sum(row.size_bytes for row, _, _ in verified)
         self._meter.failed_files += len(failed)
         self._meter.failed_bytes += sum(row.size_bytes for row, _, _ in failed)
         if self._observer.wants_files:
-            for row, session_id in verified:
+            for row, session_id, proved in verified:
                 self._observer.on_event(
-                    events.FileVerified(path=shown(row.absolute), session_id=session_id, size_bytes=row.size_bytes)
+                    events.FileVerified(
+                        path=shown(row.absolute), session_id=session_id, size_bytes=row.size_bytes, proved=proved
+                    )
                 )
         for row, mark, abandoned in failed:
             self._observer.on_event(

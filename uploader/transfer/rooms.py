@@ -87,7 +87,11 @@ def furnish(
         steps=steps,
         broker=means.broker,
         declaring=declaring,
-        reading=Reading(algorithms=declaring.algorithms, follows_symlinks=order.follows_symlinks),
+        reading=Reading(
+            algorithms=declaring.algorithms,
+            follows_symlinks=order.follows_symlinks,
+            needs_md5=order.checksum != "none",
+        ),
         register=register,
         collector=collector,
         watch=watch,

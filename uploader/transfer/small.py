@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from broker.contract import SignedRequest
+from uploader.checksums import declared
 from uploader.errors import ContentMismatch, Unreachable
 from uploader.retry import RetryPolicy
 from uploader.sender import MAX_REFUSALS, Answer, Next
@@ -78,7 +79,7 @@ class SmallFiles:
                 error = ContentMismatch("the store has other bytes than were sent", session_id=item.session_id)
                 self.register.garbled(item.row, error)
             case Next.CONFIRM:
-                self._done(item, is_sure=answer.status != 412)
+                self._done(item, answer)
             case Next.REMINT if item.refusals < MAX_REFUSALS:
                 item.refusals += 1
                 self.minter.again(item)
@@ -87,12 +88,13 @@ class SmallFiles:
             case _:
                 self._fail(item, "store-refused", f"the store refuses the upload: {answer}")
 
-    def _done(self, item: Small, *, is_sure: bool) -> None:
+    def _done(self, item: Small, answer: Answer) -> None:
         self.watch.took_bytes()
         self.meter.sent_files += 1
         self.meter.sent_bytes += len(item.body)
         self._drop(item)
-        self.collector.sent(item.row, item.session_id, is_sure=is_sure)
+        is_sure = answer.status != 412
+        self.collector.sent(item.row, item.session_id, is_sure=is_sure, proved=_proof(item, answer))
 
     def _repeat(self, item: Small, answer: Answer) -> None:
         if not self.retry.is_last(item.attempts):
@@ -112,6 +114,13 @@ class SmallFiles:
     def _drop(self, item: Small) -> None:
         self.ahead.give(1)
         self.memory.give(len(item.body))
+
+
+def _proof(item: Small, answer: Answer) -> str | None:
+    """The digest by which the store has these bytes: it names it, or refuses others than the declared ones."""
+    if item.md5:
+        return "md5" if answer.md5 == item.md5 else None
+    return "+".join(declared(item.checksum)) or None
 
 
 def _is_other(item: Small, answer: Answer) -> bool:

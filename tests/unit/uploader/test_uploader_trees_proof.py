@@ -10,7 +10,8 @@ from tree_manifests import states
 from uploader_standin import KEY, QUICK, serving
 
 from broker.contract import State
-from uploader import Uploader
+from uploader import TreeOrder, Uploader, events
+from uploader.checksums import Choice
 
 MIB = 1 << 20
 
@@ -61,3 +62,40 @@ async def test_what_always_arrives_as_another_fails_and_leaves_no_session(
     assert [row.error_code for row in result.failures] == ["content-mismatch"]
     assert {session.state for session in parted.sessions.values()} == {State.ABORTED}
     assert set(states(manifest).values()) == {"failed"}
+
+
+class Onlooker(events.SilentTree):
+    """Remembers what proved each file."""
+
+    wants_files = True
+
+    def __init__(self) -> None:
+        self.proved: dict[str, str | None] = {}
+
+    def on_event(self, event: events.TreeEvent) -> None:
+        if isinstance(event, events.FileVerified):
+            self.proved[Path(event.path).name] = event.proved
+
+
+@pytest.mark.parametrize(
+    ("names", "checksum", "proved"),
+    [
+        ("md5", "auto", {"film.mkv": "md5", "note": "sha256"}),  # which the stand-in enforces
+        ("kms", "auto", {"film.mkv": None, "note": "sha256"}),
+        ("md5", "none", {"film.mkv": None, "note": None}),
+    ],
+)
+async def test_each_file_says_what_proved_it(
+    uploader: Uploader,
+    parted: ManyParts,
+    film: Path,
+    manifest: Path,
+    names: str,
+    checksum: Choice,
+    proved: dict[str, str | None],
+) -> None:
+    parted.names = names
+    film.with_name("note").write_bytes(b"x")
+    onlooker = Onlooker()
+    await uploader.put_tree([film.parent], TreeOrder(checksum=checksum), manifest=manifest, observer=onlooker)
+    assert onlooker.proved == proved

@@ -342,7 +342,7 @@ def test_a_script_gets_every_event_and_the_numbers_once_a_tick() -> None:
     assert view.wants_files
     view.on_event(BEGAN)
     view.on_tree(meter)
-    view.on_event(events.FileVerified(path="a\\x1b", session_id="s1", size_bytes=3))
+    view.on_event(events.FileVerified(path="a\\x1b", session_id="s1", size_bytes=3, proved=None))
     clock.now += 2
     meter.sent_files, meter.sent_bytes = 600, 600 * MIB
     view.tick()
@@ -350,7 +350,8 @@ def test_a_script_gets_every_event_and_the_numbers_once_a_tick() -> None:
     began, verified, progressed, failed = map(json.loads, out.getvalue().splitlines())
     assert began["event"] == "tree.began"
     assert began["roots"] == ["/srv/photos", "/srv/写真"]
-    assert verified == {"event": "file.verified", "path": "a\\x1b", "session_id": "s1", "size_bytes": 3}
+    said = {"path": "a\\x1b", "session_id": "s1", "size_bytes": 3, "proved": None}
+    assert verified == {"event": "file.verified"} | said
     assert failed["code"] == "store-refused"
     assert progressed["event"] == "tree.progressed"
     assert progressed["files_per_second"] == 50
