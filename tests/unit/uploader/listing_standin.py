@@ -24,6 +24,7 @@ class ListingStandIn(StandIn):
     page_limit = 3
     may_erase = True
     pages = 0
+    is_endless = False
     slow_seconds = 0.0
     most_contents = 0
 
@@ -90,6 +91,8 @@ class ListingStandIn(StandIn):
         page = [session for session in every[:size] if self._is_meant(session, query)]
         views = [self._listed(session) for session in page]
         cursor = str(begin + size) if len(every) > size else msgspec.UNSET
+        if self.is_endless:
+            cursor = "0"
         body = contract.SessionPage(sessions=views, cursor=cursor)
         return web.Response(body=msgspec.json.encode(body), content_type="application/json")
 

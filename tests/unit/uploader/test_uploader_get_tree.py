@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import errno
 import os
 import stat
 from pathlib import Path
@@ -14,12 +15,14 @@ from uploader_standin import Recorder
 
 from broker.contract import State
 from uploader import BrokerRefused, FileUnusable, Unreachable, Uploader
-from uploader.attributes import located
+from uploader.attributes import Attributes, located
 from uploader.restore.claims import Claim, Claims, folded
 from uploader.restore.events import FileNotSaved, FileSkipped
 from uploader.restore.folder import Folder
 from uploader.restore.paths import PathRefused, parts_of
 from uploader.restore.result import TreeDownload
+from uploader.restore.run import _ends_all
+from uploader.restore.there import is_of
 
 MTIME = {"mtime": "1000000000.5", "mode": "0640"}
 MTIME_NS = 1_000_000_000_500_000_000
@@ -367,3 +370,61 @@ async def test_wrong_words_are_refused_at_once(
 ) -> None:
     with pytest.raises(ValueError, match=r"batch or manifest|jobs"):
         await listed_uploader.get_tree(tmp_path, **how)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("mtime_ns", "seen_ns", "is_same"),
+    [
+        (1_700_000_001_123_456_789, 1_700_000_001_123_456_789, True),
+        (1_700_000_001_123_456_789, 1_700_000_001_123_456_700, True),  # NTFS
+        (1_700_000_001_123_456_789, 1_700_000_001_000_000_000, True),  # HFS+
+        (1_700_000_001_123_456_789, 1_700_000_000_000_000_000, True),  # FAT
+        (1_700_000_001_123_456_789, 1_700_000_001_123_456_790, False),
+        (1_700_000_001_123_456_789, 1_700_000_002_000_000_000, False),
+        (-1_500_000_000, -1_500_000_000, True),
+        (None, 0, False),
+    ],
+)
+def test_a_time_is_compared_as_precisely_as_the_file_system_keeps_it(
+    tmp_path: Path, mtime_ns: int | None, seen_ns: int, *, is_same: bool
+) -> None:
+    path = tmp_path / "file"
+    path.touch()
+    os.utime(path, ns=(0, seen_ns))
+    assert is_of(Attributes(mtime_ns=mtime_ns), path.stat()) is is_same
+
+
+def test_where_no_links_can_be_made_a_name_is_given_by_renaming(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")  # as FAT has it
+
+    monkeypatch.setattr(os, "link", refuse)
+    folder = Folder.open(tmp_path)
+    landing = folder.landing((b"file",))
+    for content, is_first in ((b"first", True), (b"second", False)):
+        part = landing.open_part("0" * 28)
+        part.out.write(content)
+        if is_first:
+            part.publish(replaces=False)
+        else:
+            with pytest.raises(FileUnusable, match="exists already"):
+                part.publish(replaces=False)
+            part.discard()
+        part.close()
+    landing.close()
+    folder.close()
+    assert files(tmp_path) == {"file": b"first"}
+
+
+def test_a_full_disk_ends_the_run_and_a_directory_that_is_closed_to_us_does_not() -> None:
+    def failed(number: int) -> FileUnusable:
+        error = FileUnusable("no")
+        error.__cause__ = OSError(number, "no")
+        return error
+
+    assert all(_ends_all(failed(number), got_on=True) for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS))
+    assert not _ends_all(failed(errno.EACCES), got_on=False)
+    assert not _ends_all(Unreachable("away"), got_on=True)
+    assert _ends_all(Unreachable("away"), got_on=False)

@@ -14,7 +14,7 @@ from tree_manifests import mark, minted, opened, scan
 from uploader_standin import KEY
 
 from broker.contract import State
-from uploader import BrokerRefused, Removed, Uploader, download_tree, remove_session
+from uploader import BrokerRefused, Removed, Unreachable, Uploader, download_tree, remove_session
 from uploader.tree.identity import Identity
 from uploader.tree.manifest import Manifest
 
@@ -70,6 +70,14 @@ async def test_labels_and_states_narrow_a_listing(
     assert [each.id async for each in listed_uploader.sessions(state=State.FAILED)] == [mixed["failed"]]
     assert len([each async for each in listed_uploader.sessions(batch="b", owner="me & you")]) == 1
     assert [each async for each in listed_uploader.sessions(batch="nobody's")] == []
+
+
+async def test_a_listing_that_goes_in_circles_is_left(listed: ListingStandIn, listed_uploader: Uploader) -> None:
+    listed.add(b"")
+    listed.is_endless = True
+    with pytest.raises(Unreachable, match="does not come to an end"):
+        async with asyncio.timeout(10):
+            assert len([each async for each in listed_uploader.sessions()]) < 3
 
 
 @pytest.mark.parametrize(
