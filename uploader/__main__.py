@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
+from uploader.commands.exit_codes import EXIT_CODES
 from uploader.commands.group import Commands, configure
-from uploader.commands.options import EXIT_CODES
 
 
 class Uploader(Commands):

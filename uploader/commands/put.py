@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from uploader.commands.options import EXIT_CODES, broker_options
+from uploader.commands.exit_codes import EXIT_CODES
+from uploader.commands.options import broker_options
 from uploader.commands.put_options import (
     Declared,
     ForOne,
