@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 
 from uploader.sender import Answer
 from uploader.transfer.meter import TreeMeter
@@ -14,12 +15,14 @@ class Gate:
     """Whoever sends a request goes in before, and comes out with its answer.
 
     :param jobs: the most that may ever be inside.
+    :param slowed: told why there are fewer now, and how many.
     """
 
-    def __init__(self, jobs: int, meter: TreeMeter) -> None:
+    def __init__(self, jobs: int, meter: TreeMeter, slowed: Callable[[str, int], None] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         self._pace = Pace(jobs, self._loop.time())
         self._meter = meter
+        self._slowed = slowed
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._held: asyncio.TimerHandle | None = None
         meter.limit = self._pace.limit
@@ -53,6 +56,8 @@ class Gate:
         elif answer.status in TOO_MUCH:
             after = answer.retry_after.total_seconds() if answer.retry_after else 0.0
             self._pace.refused(after, now, is_full=is_full)
+            if self._slowed is not None and self._pace.limit < self._meter.limit:
+                self._slowed(str(answer), self._pace.limit)
         self._meter.limit = self._pace.limit
         if self._pace.held_until > now and self._held is None:
             self._held = self._loop.call_at(self._pace.held_until, self._go_on)

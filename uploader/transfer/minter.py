@@ -34,6 +34,7 @@ from uploader.tree.rows import Minted, Row
 BATCH_FILES = 200  # ours: what a broker signs in some 30 ms
 MINTERS = 3  # ours: one reads, one waits for the broker, one for the disk
 FILES_AHEAD = 2_000  # ours: taken and not sent yet
+FILES_UNSEEN = 20_000  # ours: sent, and not looked at yet; some 10 MB of them
 IDLE_SECONDS = 0.05  # while the scan goes on and has found nothing yet
 
 
@@ -93,6 +94,9 @@ class Minter:
     async def _next(self) -> list[Row]:
         """The next files to read; none at the end."""
         while not self._rows:
+            if len(self.collector) >= FILES_UNSEEN:
+                await self.watch.stirring(IDLE_SECONDS)
+                continue
             is_last = self.watch.is_scanned and self.watch.held == 0
             if not await self._take():
                 if is_last and self.watch.held == 0:

@@ -31,7 +31,7 @@ PAUSE_SECONDS = 0.05  # ours: before another one begins; longer with each that d
 IDLE_SECONDS = 0.1  # ours: while the scan goes on and has found nothing yet
 GRACE_SECONDS = IN_FLIGHT_SECONDS + 3.0  # ours: for what they have begun when the run is to stop, and to write it down
 
-_Event = events.TreeSlowed | events.FileVerified | events.FileFailed
+_Event = events.TreeSlowed | events.TreeRetrying | events.FileVerified | events.FileFailed
 
 
 @dataclass(slots=True, kw_only=True)

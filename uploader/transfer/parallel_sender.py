@@ -64,7 +64,6 @@ class Sender:
                     self._watch,
                     self.meter,
                     Observer(self._frames, wants_files=begin.wants_files),
-                    _unheard,
                 )
                 return await self._work(rooms)
         finally:
@@ -142,10 +141,6 @@ def _ended(error: UploaderError | None, missing_copies: int) -> Ended:
         return Ended(missing_copies=missing_copies)
     problem = error.problem if isinstance(error, BrokerRefused) else None
     return Ended(why=error.message, exit_code=error.exit_code, problem=problem, missing_copies=missing_copies)
-
-
-def _unheard(_what: str, _why: str, _pause: timedelta, _attempt: int) -> None:
-    """The broker is asked again."""
 
 
 def main() -> None:

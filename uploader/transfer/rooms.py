@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 from uploader import events
@@ -22,10 +21,9 @@ from uploader.transfer.register import Register
 from uploader.transfer.room import Room
 from uploader.transfer.small import Lane, SmallFiles
 from uploader.transfer.steps import Steps
+from uploader.transfer.telling import notifying, slowing
 from uploader.transfer.watch import Watch
 from uploader.tree.rows import Row
-
-Notify = Callable[[str, str, timedelta, int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,12 +65,12 @@ def furnish(
     watch: Watch,
     meter: TreeMeter,
     observer: events.TreeObserver,
-    notify: Notify,
 ) -> Rooms:
+    notify = notifying(observer)
     ready: Line[Small] = Line()
     line: Line[Row] = Line()
     ahead, memory = Room(FILES_AHEAD), Room(order.memory_bytes)
-    gate = Gate(order.jobs, meter)
+    gate = Gate(order.jobs, meter, slowing(observer))
     declaring = Declaring(order, key_of)
     register = Register(steps, watch, meter, observer)
     collector = Collector(

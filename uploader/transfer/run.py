@@ -29,7 +29,7 @@ from uploader.transfer.rooms import Rooms, furnish
 from uploader.transfer.scanning import Scanning
 from uploader.transfer.small import Lane
 from uploader.transfer.steps import LocalSteps
-from uploader.transfer.telling import began, finished
+from uploader.transfer.telling import began, finished, notifying
 from uploader.transfer.watch import Watch
 from uploader.transfer.work import Work
 from uploader.tree.intake import Intake
@@ -37,8 +37,6 @@ from uploader.tree.manifest import Manifest
 from uploader.tree.reader import Reader
 from uploader.tree.rows import Count, Row
 from uploader.tree.states import UNSETTLED, FileState
-
-WORTH_SAYING = 2  # ours: one call that fails says nothing yet
 
 Counts = dict[FileState, Count]
 
@@ -113,7 +111,7 @@ class Transfer:
             register=rooms.register,
             collector=rooms.collector,
             watch=self.watch,
-            notify=self._notify,
+            notify=notifying(self.observer),
         )
 
     def _abandoned(self, rooms: Rooms) -> Abandoned:
@@ -121,7 +119,7 @@ class Transfer:
             manifest=self.manifest,
             broker=self.means.broker,
             is_due=rooms.register.has_abandoned,
-            notify=self._notify,
+            notify=notifying(self.observer),
         )
 
     def _steps(self) -> LocalSteps:
@@ -134,9 +132,7 @@ class Transfer:
 
     def _rooms(self) -> Rooms:
         steps, key_of = self._steps(), self.manifest.idempotency_key
-        return furnish(
-            self.order, steps, key_of, self.means, self.lane, self.watch, self.meter, self.observer, self._notify
-        )
+        return furnish(self.order, steps, key_of, self.means, self.lane, self.watch, self.meter, self.observer)
 
     def _crew(self, rooms: Rooms, begin: Begin) -> Crew:
         return Crew(
@@ -162,14 +158,6 @@ class Transfer:
             observer=self.observer,
             executor=self.means.executor,
         )
-
-    def _notify(self, what: str, why: str, pause: timedelta, attempt: int) -> None:
-        """The broker is asked again."""
-        if attempt >= WORTH_SAYING:
-            pause_seconds = round(pause.total_seconds(), 3)
-            self.observer.on_event(
-                events.TreeRetrying(what=what, why=why, delay_seconds=pause_seconds, attempt=attempt)
-            )
 
     async def _look(self) -> tuple[Counts, tuple[Row, ...]]:
         return await asyncio.get_running_loop().run_in_executor(self.means.executor, _counted, self.path)

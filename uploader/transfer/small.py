@@ -10,7 +10,7 @@ from typing import Protocol
 
 from broker.contract import SignedRequest
 from uploader.checksums import declared
-from uploader.errors import ContentMismatch, Unreachable
+from uploader.errors import ContentMismatch, StoreRefused, Unreachable
 from uploader.retry import RetryPolicy
 from uploader.sender import MAX_REFUSALS, Answer, Next
 from uploader.transfer.collector import Collector
@@ -86,7 +86,7 @@ class SmallFiles:
             case Next.REPEAT:
                 self._repeat(item, answer)
             case _:
-                self._fail(item, "store-refused", f"the store refuses the upload: {answer}")
+                self._refuse(item, StoreRefused(f"the store refuses the upload: {answer}"))
 
     def _done(self, item: Small, answer: Answer) -> None:
         self.watch.took_bytes()
@@ -106,6 +106,10 @@ class SmallFiles:
             self._fail(item, error.code, error.message)
         else:
             self.watch.stop(error)
+
+    def _refuse(self, item: Small, error: StoreRefused) -> None:
+        self._fail(item, error.code, error.message)
+        self.watch.refused(error)
 
     def _fail(self, item: Small, code: str, message: str) -> None:
         self._drop(item)

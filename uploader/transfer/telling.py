@@ -1,11 +1,33 @@
 """A run as events: how it begins and how it ended."""
 
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 from uploader import events, priority
 from uploader.transfer.order import TreeOrder, TreeResult
 from uploader.tree.rows import About, Row
 from uploader.tree.words import shown
+
+WORTH_SAYING = 2  # ours: one call that fails says nothing yet
+
+Notify = Callable[[str, str, timedelta, int], None]
+
+
+def notifying(observer: events.TreeObserver) -> Notify:
+    """Tells that the broker is asked again."""
+
+    def notify(what: str, why: str, pause: timedelta, attempt: int) -> None:
+        if attempt >= WORTH_SAYING:
+            pause_seconds = round(pause.total_seconds(), 3)
+            observer.on_event(events.TreeRetrying(what=what, why=why, delay_seconds=pause_seconds, attempt=attempt))
+
+    return notify
+
+
+def slowing(observer: events.TreeObserver) -> Callable[[str, int], None]:
+    """Tells that there are fewer requests at a time."""
+    return lambda why, limit: observer.on_event(events.TreeSlowed(why=why, concurrency=limit))
 
 
 def began(about: About, path: Path, order: TreeOrder) -> events.TreeBegan:

@@ -5,6 +5,8 @@ import time
 
 from uploader.errors import UploaderError
 
+MOST_REFUSED = 20  # ours: files, one after the other, while nothing else is taken
+
 
 class Watch:
     """
@@ -23,6 +25,7 @@ class Watch:
         self.began_at = time.monotonic()
         self.sent_at = 0.0
         self.stopped = asyncio.Event()
+        self._refused = 0
         self._stirred = asyncio.Event()
 
     def took(self, number: int) -> None:
@@ -60,3 +63,10 @@ class Watch:
     def took_bytes(self) -> None:
         """The store has taken something: it is not away."""
         self.sent_at = time.monotonic()
+        self._refused = 0
+
+    def refused(self, error: UploaderError) -> None:
+        """The store refuses a file for good. Many in a row, and it is not about files: the others stay as they are."""
+        self._refused += 1
+        if self._refused >= MOST_REFUSED:
+            self.stop(error)

@@ -108,12 +108,12 @@ async def test_a_tree_that_has_not_changed_starts_no_process(
 async def test_both_modes_go_on_with_what_the_other_has_left(
     uploader: Uploader, many: Many, tree: Path, manifest: Path
 ) -> None:
-    many.store_faults.extend(["refuse-early"] * 20)
+    many.store_faults.extend(["refuse-early"] * 10)
     first = await uploader.put_tree([tree], PARALLEL, manifest=manifest)
-    assert (first.failed_files, first.exit_code) == (20, 1)
+    assert (first.failed_files, first.exit_code) == (10, 1)
     write(tree / "new", 10)
     second = await uploader.put_tree([tree], manifest=manifest)
-    assert (second.sent_files, second.verified_files) == (1, FILES - 20 + 1)
+    assert (second.sent_files, second.verified_files) == (1, FILES - 10 + 1)
 
 
 async def test_large_files_go_in_parts(tmp_path: Path, manifest: Path) -> None:

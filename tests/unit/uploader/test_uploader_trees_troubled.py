@@ -10,7 +10,7 @@ from tree_tools import Onlooker, make_tree, paths_of
 from uploader_standin import KEY, QUICK, serving
 
 from broker.contract import State
-from uploader import TreeOrder, Unreachable, Uploader, events
+from uploader import StoreRefused, TreeOrder, Unreachable, Uploader, events
 from uploader.errors import BrokerRefused
 
 
@@ -69,6 +69,29 @@ async def test_a_file_that_the_store_refuses_is_listed_and_its_session_aborted(
     assert len(onlooker.of(events.FileFailed)) == 1
     again = await tree_uploader.put_tree([tree], manifest=manifest)
     assert (again.exit_code, again.sent_files, again.failures) == (1, 0, result.failures)
+
+
+async def test_a_store_that_refuses_everything_ends_the_run_before_every_file_has_failed(
+    tree_uploader: Uploader, many: Many, tmp_path: Path, manifest: Path
+) -> None:
+    root = make_tree(tmp_path / "many", 200)
+    many.store_faults.extend(["refuse-early"] * 1_000)
+    result = await tree_uploader.put_tree([root], manifest=manifest)
+    assert isinstance(result.error, StoreRefused)
+    assert result.exit_code == 1
+    assert 20 <= result.failed_files < 200
+    assert result.pending_files + result.unsettled_files + result.failed_files == 200
+
+
+async def test_trouble_is_told(tree_uploader: Uploader, many: Many, tree: Path, manifest: Path) -> None:
+    onlooker = Onlooker()
+    many.store_faults.extend(["slow-down"] * 12)
+    many.broker_faults["batch"].extend(["busy"] * 2)
+    await tree_uploader.put_tree([tree], manifest=manifest, observer=onlooker)
+    told = [event for event in onlooker.events if isinstance(event, events.TreeRetrying)]
+    assert [(event.what, event.attempt) for event in told] == [("mint", 2)]
+    slowed = [event for event in onlooker.events if isinstance(event, events.TreeSlowed)]
+    assert [(event.why, event.concurrency) for event in slowed[:1]] == [("503 SlowDown: about SlowDown", 4)]
 
 
 @pytest.mark.parametrize(("times", "exit_code"), [(1, 0), (3, 1)])
