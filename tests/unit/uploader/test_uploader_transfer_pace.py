@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pace_stores import Crowd, Queue, Quota, Store, Storm, Supply, best_rate, run
 
-from uploader.transfer.pace import Pace
+from uploader.transfer.pace import FIRST_LIMIT, Pace
 
 JOBS = 64
 ENDLESS = 1e9
@@ -95,7 +95,7 @@ def test_nothing_is_concluded_where_there_is_not_enough_to_send() -> None:
     pace = Pace(JOBS, 0.0)
     for number in range(10_000):
         pace.took(4096, number / 100, is_full=False)
-    assert pace.limit == 8
+    assert pace.limit == FIRST_LIMIT
 
 
 ANSWERS = st.lists(
