@@ -17,7 +17,15 @@ from uploader import events
 from uploader.bookmark import ABORT_TIMEOUT, Bookmark, NoBookmark
 from uploader.copies import FanOut
 from uploader.delivery import Delivery
-from uploader.errors import BrokerRefused, CopiesMissing, SessionLost, Unreachable, UploaderError, WaitTimedOut
+from uploader.errors import (
+    BrokerRefused,
+    ContentMismatch,
+    CopiesMissing,
+    SessionLost,
+    Unreachable,
+    UploaderError,
+    WaitTimedOut,
+)
 from uploader.means import Means
 from uploader.minting import Minting
 from uploader.orders import Order, Outcome, UploadResult
@@ -128,9 +136,13 @@ class Upload:
             self.bookmark.forget()
             return
         why = cause.code if isinstance(cause, UploaderError) else "interrupted"
-        if not self._is_kept(cause) and await self._abort(self.session):
+        if self._is_kept(cause):
+            self._keep(why)
+        elif await self._abort(self.session):
             self.bookmark.forget()
             self.voice.tell(events.Aborted(file=self.voice.file, session_id=self.session.id, why=why))
+        elif isinstance(cause, ContentMismatch):
+            self.bookmark.forget()  # or the next command would take it for its own
         else:
             self._keep(why)
 

@@ -103,7 +103,7 @@ class Proof:
         if theirs == ours or (theirs is None and self._has_agreed):
             return "md5"
         if theirs and (shown or self._has_agreed):
-            raise ContentMismatch(_contradiction(WHOLE, ours, theirs))
+            raise self._verified_as_another(_contradiction(WHOLE, ours, theirs))
         return None
 
     def _verdict_on_parts(self, etag: str) -> str | None:
@@ -114,8 +114,12 @@ class Proof:
         if etag == ours:
             return "md5"
         if self._has_agreed and re.fullmatch(rf"[0-9a-f]{{32}}-{self.part_count}", etag):
-            raise ContentMismatch(f"the object is not the one that was sent: its ETag is {etag}, and not {ours}")
+            raise self._verified_as_another(f"the object is not what was sent: its ETag is {etag}, and not {ours}")
         return None
+
+    def _verified_as_another(self, why: str) -> ContentMismatch:
+        session_id = self.place.session.id
+        return ContentMismatch(f"{why}; the broker counts it as it is, until `uploader rm {session_id}` erases it")
 
     @property
     def _enforced(self) -> list[str]:
