@@ -20,14 +20,12 @@ from uploader.checksums import declare
 from uploader.copies import FanOut
 from uploader.delivery import Delivery
 from uploader.errors import (
-    BrokerAway,
     BrokerRefused,
     FileChanged,
     FileUnusable,
     SessionLost,
     Unreachable,
     UploaderError,
-    WaitTimedOut,
 )
 from uploader.means import Means
 from uploader.orders import LOST, Order
@@ -36,7 +34,7 @@ from uploader.source import Source, open_source
 from uploader.threads import in_thread
 from uploader.transfer.collector import Collector
 from uploader.transfer.declaring import Declaring, noted
-from uploader.transfer.granting import Refusal, is_lost, refusal_of
+from uploader.transfer.granting import Refusal, refusal_of
 from uploader.transfer.line import Line
 from uploader.transfer.meter import TreeMeter
 from uploader.transfer.order import TreeOrder
@@ -44,6 +42,7 @@ from uploader.transfer.reading import is_as_seen
 from uploader.transfer.register import Register
 from uploader.transfer.room import Room
 from uploader.transfer.steps import Steps
+from uploader.transfer.troubles import Troubles
 from uploader.transfer.watch import Watch
 from uploader.tree.rows import Minted, Row
 from uploader.tree.words import shown
@@ -55,7 +54,9 @@ PARTS_AT_ONCE = 8  # ours: of one file
 
 @dataclass(slots=True, kw_only=True)
 class LargeFiles:
-    """:ivar missing_copies: files with as many copies as they need, but not all."""
+    """:ivar missing_copies: files with as many copies as they need, but not all. They stay `minted`, so that the next
+    run sends what is missing.
+    """
 
     order: TreeOrder
     steps: Steps
@@ -63,6 +64,7 @@ class LargeFiles:
     declaring: Declaring
     register: Register
     collector: Collector
+    troubles: Troubles
     watch: Watch
     meter: TreeMeter
     line: Line[Row]
@@ -76,7 +78,7 @@ class LargeFiles:
             try:
                 await self._send(row)
             except UploaderError as exc:
-                self._broke(row, exc, began_at)
+                self.troubles.befell(row, exc, began_at)
             except asyncio.CancelledError:
                 self.register.released(row)
                 raise
@@ -159,9 +161,12 @@ class LargeFiles:
         )
         fan_out = FanOut(session=session, order=order, means=self.means, meter=meter, voice=voice, is_fresh=is_fresh)
         outcome = await fan_out.run()
-        self.missing_copies += any(copy.error for copy in outcome.copies)
         self._count(row.size_bytes if outcome.sent_bytes else 0)
-        self.collector.sent(row, session.id, proved=outcome.proved)
+        if any(copy.error for copy in outcome.copies):
+            self.missing_copies += 1
+            self.register.left()
+        else:
+            self.collector.sent(row, session.id, proved=outcome.proved)
 
     def _count(self, sent_bytes: int) -> None:
         self.watch.took_bytes()
@@ -197,34 +202,6 @@ class LargeFiles:
             if retry.is_last(attempts):
                 raise Unreachable(f"the broker gives no request after {attempts} attempts; last: {error.message}")
             await asyncio.sleep(retry.delay(attempts).total_seconds())
-
-    def _broke(self, row: Row, exc: UploaderError, began_at: float) -> None:
-        match exc:
-            case FileChanged():
-                self.register.changed(row, exc.session_id)
-            case SessionLost() if is_lost(exc.state):
-                self.register.lost(row, exc.code, exc.message)
-            case WaitTimedOut():
-                self.register.late(row)
-            case BrokerAway():
-                self.watch.stop(exc)
-            case Unreachable() if self.watch.sent_at > began_at:
-                self.register.stumbled(row, exc)
-            case Unreachable():
-                self.watch.stop(exc)
-            case BrokerRefused():
-                self._refused(row, exc)
-            case _:
-                self.register.broke(row, exc)
-
-    def _refused(self, row: Row, exc: BrokerRefused) -> None:
-        refusal = refusal_of(exc.problem)
-        if exc.problem.code == "session-not-found" or refusal is Refusal.KEY:
-            self.register.lost(row, exc.code, exc.message)
-        elif refusal is Refusal.RUN:
-            self.watch.stop(exc)
-        else:
-            self.register.broke(row, exc)
 
     @contextmanager
     def _metered(self, row: Row) -> Iterator[events.Meter]:

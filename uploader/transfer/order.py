@@ -94,7 +94,7 @@ class TreeResult:
     :ivar verified_files: of all runs, as are all that follow.
     :ivar unsettled_files: sent, but nobody has looked yet, or a consumer is not done yet.
     :ivar pending_files: not sent.
-    :ivar missing_copies: files that have as many copies as they need, but not all.
+    :ivar missing_copies: of the unsettled ones: files that have as many copies as they need, but not all.
     :ivar elapsed: the whole run. `sending`: from its begin to the store's last answer.
     :ivar failures: the first of them, by path; the manifest has all.
     :ivar error: what ended the run before its end.
@@ -122,7 +122,7 @@ class TreeResult:
     @property
     def is_finished(self) -> bool:
         """Nothing is left to do, well or badly."""
-        is_open = self.pending_files or (self.unsettled_files and self.wait != "none")
+        is_open = self.pending_files or (self.unsettled_files > self.missing_copies and self.wait != "none")
         return self.error is None and not is_open
 
     @property

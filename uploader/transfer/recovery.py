@@ -19,6 +19,7 @@ from uploader.transfer.register import Register
 from uploader.transfer.watch import Watch
 from uploader.tree.manifest import Manifest
 from uploader.tree.rows import Row
+from uploader.tree.states import FileState
 
 PAGE_FILES = 1_000
 ASKED_AT_ONCE = 3  # calls
@@ -33,6 +34,7 @@ class Recovery:
     register: Register
     collector: Collector
     watch: Watch
+    is_fan_out: bool
     notify: Callable[[str, str, timedelta, int], None]
 
     async def run(self) -> None:
@@ -41,11 +43,18 @@ class Recovery:
         while rows := await asyncio.wrap_future(self.manifest.unsettled(PAGE_FILES, after)):
             after = rows[-1].id
             self.watch.took(len(rows))
-            await self._settle(rows)
+            await self._settle([row for row in rows if not self._is_begun(row)])
             await asyncio.shield(self.register.flush())
 
+    def _is_begun(self, row: Row) -> bool:
+        """Not all of its copies were sent, although enough may be there for its session: those who send see to it."""
+        is_begun = self.is_fan_out and row.state is FileState.MINTED
+        if is_begun:
+            self.register.released(row)
+        return is_begun
+
     async def _settle(self, rows: Sequence[Row]) -> None:
-        for _ in range(ROUNDS):
+        for _ in range(ROUNDS if rows else 0):
             batches = [rows[begin : begin + BATCH_FILES] for begin in range(0, len(rows), BATCH_FILES)]
             some = asyncio.Semaphore(ASKED_AT_ONCE)
             rows = [row for left in await together([self._ask(batch, some) for batch in batches]) for row in left]

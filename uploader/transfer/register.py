@@ -69,6 +69,10 @@ class Register:
         self.late_files += 1
         self.sent(row)
 
+    def left(self) -> None:
+        """A file has a session, is written down as it is, and is for another run to end."""
+        self._watch.rested(1)
+
     def verified(self, row: Row, session_id: str, proved: str | None = None) -> None:
         """:param proved: the digest by which the store has what was sent."""
         self._add(self._verified, (row, session_id, proved))

@@ -22,6 +22,7 @@ from uploader.transfer.room import Room
 from uploader.transfer.small import Lane, SmallFiles
 from uploader.transfer.steps import Steps
 from uploader.transfer.telling import notifying, slowing
+from uploader.transfer.troubles import Troubles
 from uploader.transfer.watch import Watch
 from uploader.tree.rows import Row
 
@@ -124,6 +125,7 @@ def furnish(
             declaring=declaring,
             register=register,
             collector=collector,
+            troubles=Troubles(register=register, watch=watch),
             watch=watch,
             meter=meter,
             line=line,

@@ -111,6 +111,7 @@ class Transfer:
             register=rooms.register,
             collector=rooms.collector,
             watch=self.watch,
+            is_fan_out=len(self.order.destinations) > 1,
             notify=notifying(self.observer),
         )
 

@@ -63,6 +63,21 @@ async def test_each_file_has_a_copy_at_each_destination(tmp_path: Path, manifest
         assert (again.exit_code, again.sent_files, len(copied.puts)) == (0, 0, puts)
 
 
+async def test_a_copy_that_is_missing_is_sent_alone_by_the_same_command(tmp_path: Path, manifest: Path) -> None:
+    root = make_tree(tmp_path / "photos", 3)
+    order = TreeOrder(destinations=("eu", "us"))
+    async with serving(ManyCopies(required=1)) as copied, Uploader(copied.broker_url, KEY, retry=QUICK) as uploader:
+        assert isinstance(copied, ManyCopies)
+        copied.down.add("us")
+        result = await uploader.put_tree([root], order, manifest=manifest)
+        assert (result.exit_code, result.missing_copies, result.failed_files, result.error) == (5, 3, 0, None)
+        assert copied.sent_to["eu"] == 3
+        copied.down.clear()
+        again = await uploader.put_tree([root], order, manifest=manifest)
+        assert (again.exit_code, again.missing_copies, again.verified_files) == (0, 0, 3)
+        assert (copied.sent_to["eu"], len(copied.objects), len(copied.parents)) == (3, 6, 3)
+
+
 async def test_a_session_in_parts_whose_answer_was_lost_is_not_sent_again(tmp_path: Path, manifest: Path) -> None:
     root = tmp_path / "films"
     write(root / "film.mkv", 4 << 20)
