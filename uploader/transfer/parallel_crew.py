@@ -31,7 +31,7 @@ PAUSE_SECONDS = 0.05  # ours: before another one begins; longer with each that d
 IDLE_SECONDS = 0.1  # ours: while the scan goes on and has found nothing yet
 GRACE_SECONDS = IN_FLIGHT_SECONDS + 3.0  # ours: for what they have begun when the run is to stop, and to write it down
 
-_Event = events.TreeSlowed | events.TreeRetrying | events.FileVerified | events.FileFailed
+FromSenders = events.TreeSlowed | events.TreeRetrying | events.FileVerified | events.FileFailed
 
 
 @dataclass(slots=True, kw_only=True)
@@ -170,7 +170,7 @@ class Crew:
                 process.frames.send(message)
 
     def _told(self, event: bytes) -> None:
-        self.observer.on_event(msgspec.json.decode(event, type=_Event))
+        self.observer.on_event(msgspec.json.decode(event, type=FromSenders))
 
 
 def _is_pending(connection: sqlite3.Connection) -> bool:

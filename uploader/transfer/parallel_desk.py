@@ -68,6 +68,7 @@ class Desk:
         self._gauge = gauge
         self._told = told
         self._claimed: dict[int, Mark] = {}
+        self._crash: Exception | None = None
         self._under_way: set[asyncio.Task[None]] = set()
 
     async def serve(self) -> None:
@@ -79,6 +80,8 @@ class Desk:
         if self._claimed:
             await self._steps.released([*self._claimed.values()])
         await self._frames.close()
+        if self._crash is not None:
+            raise self._crash
 
     def _take_in(self, message: FromSender) -> None:
         """Steps are taken side by side, so that those that wait together are written together."""
@@ -102,6 +105,10 @@ class Desk:
             answer = await self._do(ask)
         except ManifestUnusable as exc:
             answer = NotNoted(number=ask.number, why=exc.message)
+        except Exception as exc:  # a fault of ours, which ends the sender, too: nobody shall wait for an answer
+            self._crash = self._crash or exc
+            await self._frames.close()
+            return
         self._frames.send(answer)
         await self._frames.drain()
 

@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import time
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 
@@ -23,7 +24,7 @@ from uploader.together import together
 from uploader.transfer.meter import TreeMeter
 from uploader.transfer.parallel_steps import FarSteps
 from uploader.transfer.parallel_sum import gauge_of
-from uploader.transfer.parallel_wire import Begin, Ended, Frames, Ready, Scanned, Stop, Told, to_sender
+from uploader.transfer.parallel_wire import Begin, Ended, Frames, Ready, Scanned, Stop, Told, ToSender, to_sender
 from uploader.transfer.rooms import Rooms, furnish
 from uploader.transfer.watch import Watch
 from uploader.transfer.work import Work
@@ -83,17 +84,21 @@ class Sender:
 
     async def _hear(self) -> None:
         """What the parent says, until it dies."""
-        while (frame := await self._frames.read()) is not None:
-            match to_sender(frame):
-                case Scanned():
-                    self._watch.scanned()
-                case Stop():
-                    self._watch.stop()
-                case Begin():
-                    raise ValueError("it has begun already")
-                case answer:
-                    self._steps.answered(answer)
+        with suppress(Exception):  # a fault of ours: better no process than a deaf one
+            while (frame := await self._frames.read()) is not None:
+                self._take_in(to_sender(frame))
         os._exit(EXIT_FAILED)  # at once: somebody else may have the manifest by now
+
+    def _take_in(self, message: ToSender) -> None:
+        match message:
+            case Scanned():
+                self._watch.scanned()
+            case Stop():
+                self._watch.stop()
+            case Begin():
+                raise ValueError("it has begun already")
+            case answer:
+                self._steps.answered(answer)
 
     async def _tell(self) -> None:
         while True:
