@@ -68,7 +68,7 @@ class SmallFiles:
         assert item.request is not None  # noqa: S101 - it was granted
         item.attempts += 1
         item.begun_at = item.begun_at or now
-        if item.attempts > 1 or item.row.attempts:
+        if item.attempts > 1:
             self.meter.resent_bytes += len(item.body)
         return await self.lane.send(item.request, item.body)
 
@@ -94,6 +94,8 @@ class SmallFiles:
         self.meter.sent_bytes += len(item.body)
         self._drop(item)
         is_sure = answer.status != 412
+        if is_sure and answer.md5 is None:
+            self.minter.reading.needs_md5 = False  # this store names none: nothing to compare with
         self.collector.sent(item.row, item.session_id, is_sure=is_sure, proved=_proof(item, answer))
 
     def _repeat(self, item: Small, answer: Answer) -> None:
