@@ -17,10 +17,10 @@ FIRST_WINDOW_SECONDS = 0.2  # ours: what twice as many requests bring is seen th
 
 DOUBLING_PAYS = 1.05  # ours: twice the requests for less than this are a crowd
 STEP_PAYS = 1.03
-STEP_COSTS_NOTHING = 0.97
+STEP_COSTS_NOTHING = 0.99
 LONG_STEPS_AFTER = 2  # ours: steps in the same direction, each of which paid
 RESTED_WINDOWS = 4  # ours: between two probes; each of them may cost something
-FADING = 0.98  # a window: what once was the best is no measure for ever
+FADING = 0.99  # a window: what once was the best is no measure for ever
 
 STORM_SHARE = 0.05  # ours: of refusals, above twice as many as are usual
 STORM_REFUSALS = 2  # ours: so few are chance
@@ -119,6 +119,7 @@ class Pace:
 
     def _double(self, rate: float) -> None:
         if rate < DOUBLING_PAYS * self._base_rate:
+            self._is_next_up = False  # fewer may do as well
             self._back()
             return
         self._base, self._base_rate = self.limit, rate
