@@ -107,8 +107,9 @@ class Collector:
 
     async def _ask(self, batch: Sequence[Unseen]) -> None:
         """Those that are verified already are not looked at again: a consumer is at work on them."""
-        for is_verified, ask in ((False, self.broker.complete_many), (True, self.broker.statuses)):
-            some = [unseen for unseen in batch if unseen.is_verified is is_verified]
+        unlooked = [unseen for unseen in batch if not unseen.is_verified]
+        looked = [unseen for unseen in batch if unseen.is_verified]  # before answers make more of them
+        for some, ask in ((unlooked, self.broker.complete_many), (looked, self.broker.statuses)):
             if some:
                 told = await ask([unseen.session_id for unseen in some], self.notify)
                 for unseen, answer in zip(some, told, strict=True):
