@@ -12,6 +12,7 @@ from uploader_standin import KEY, QUICK, serving
 from broker.contract import State
 from uploader import StoreRefused, TreeOrder, Unreachable, Uploader, events
 from uploader.errors import BrokerRefused
+from uploader.transfer.pace import FIRST_LIMIT
 
 
 @pytest.fixture
@@ -91,7 +92,8 @@ async def test_trouble_is_told(tree_uploader: Uploader, many: Many, tree: Path, 
     told = [event for event in onlooker.events if isinstance(event, events.TreeRetrying)]
     assert [(event.what, event.attempt) for event in told] == [("mint", 2)]
     slowed = [event for event in onlooker.events if isinstance(event, events.TreeSlowed)]
-    assert [(event.why, event.concurrency) for event in slowed[:1]] == [("503 SlowDown: about SlowDown", 4)]
+    expected = ("503 SlowDown: about SlowDown", FIRST_LIMIT // 2)
+    assert [(event.why, event.concurrency) for event in slowed[:1]] == [expected]
 
 
 @pytest.mark.parametrize(("times", "exit_code"), [(1, 0), (3, 1)])
