@@ -264,3 +264,18 @@ async def test_status_failures_retry_and_export_are_of_the_same_words(many: Many
     assert said("failures").stdout.startswith(f"{tree}/bad.exe: ")
     assert said("retry").stdout == "1 file is to be sent again\n"
     assert len(said("export").stdout.splitlines()) == FILES + 1
+
+
+async def test_files_that_are_declared_otherwise_now_get_new_sessions(many: Many, tree: Path, manifest: Path) -> None:
+    many.store_faults.extend(["stall"] * 100)
+    process = await start(many, tree, "--manifest", manifest, "--jobs", "4")
+    async with asyncio.timeout(30):
+        await many.body_begun.wait()
+    process.send_signal(signal.SIGINT)
+    assert (await ended(process))[0] == 130
+    many.store_faults.clear()
+    code, _, err = await run(many, tree, "--manifest", manifest, "--metadata", "case=18")
+    assert code == 0, err
+    assert (len(many.paths()), set(many.paths().values())) == (FILES, {1})
+    there = [session for session in many.sessions.values() if session.key in many.objects]
+    assert {session.wanted.metadata["case"] for session in there} == {"18"}
