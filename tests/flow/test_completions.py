@@ -18,7 +18,7 @@ from uploader.client import BrokerClient
 from uploader.retry import RetryPolicy
 from uploader.standings import Told
 
-PATIENT = RetryPolicy(attempts=12, first_delay=timedelta(milliseconds=20), longest_delay=timedelta(seconds=1))
+PATIENT = RetryPolicy(attempts=60, first_delay=timedelta(milliseconds=20), longest_delay=timedelta(seconds=1))
 BODY = b"x" * 1_000
 
 
@@ -82,7 +82,7 @@ async def test_a_broker_that_is_killed_in_the_middle_is_asked_again(stack: Stack
     ids, client = [session["id"] for session in sessions], client_of(stack, http)
     before = len(_told(stack, "upload.verified"))
     asking = asyncio.create_task(client.complete_many(ids, lambda *_: None))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):  # a broker starts again in it
         while len(_told(stack, "upload.verified")) == before:  # noqa: ASYNC110 - another process writes it
             await asyncio.sleep(0)
         stack.broker.kill()

@@ -20,7 +20,7 @@ from uploader.transfer.meter import TreeMeter
 
 MIB = 1 << 20
 FILES = 300
-PATIENT = RetryPolicy(attempts=20, first_delay=timedelta(milliseconds=20), longest_delay=timedelta(seconds=1))
+PATIENT = RetryPolicy(attempts=60, first_delay=timedelta(milliseconds=20), longest_delay=timedelta(seconds=1))
 
 
 @pytest.fixture(scope="module", params=["s3", "gcs"])
