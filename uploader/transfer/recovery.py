@@ -13,7 +13,7 @@ from broker.contract import State
 from uploader.client import BrokerClient
 from uploader.standings import Told
 from uploader.together import together
-from uploader.transfer.collector import BATCH_FILES, Collector
+from uploader.transfer.collector import Collector
 from uploader.transfer.granting import Refusal, refusal_of
 from uploader.transfer.register import Register
 from uploader.transfer.watch import Watch
@@ -22,6 +22,7 @@ from uploader.tree.rows import Row
 from uploader.tree.states import FileState
 
 PAGE_FILES = 1_000
+BATCH_FILES = 50  # ours: what is known is written down soon, should this process be killed as well
 ASKED_AT_ONCE = 3  # calls
 ROUNDS = 8  # ours: of asking about those that the broker did not reach; the collector goes on with them
 PAUSE_SECONDS = 0.5
