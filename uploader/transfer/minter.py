@@ -208,7 +208,7 @@ class Minter:
             return
         self._drop(item.row)
         if refusal is Refusal.KEY:
-            self.register.lost(item.row, error.code, error.message)
+            self.register.redeclared(item.row, error)
         else:
             self.register.failed(item.row, error.code, error.message, is_alive=False)
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from uploader import events
-from uploader.errors import ContentMismatch, UploaderError
+from uploader.errors import BrokerRefused, ContentMismatch, UploaderError
 from uploader.transfer.meter import TreeMeter
 from uploader.transfer.steps import Steps
 from uploader.transfer.watch import Watch
@@ -112,6 +112,10 @@ class Register:
         """What arrived is not what was sent. Nothing can be put in its place: its session is aborted, and another is
         minted. Those who send in parts have sent such a part again by themselves."""
         self.lost(row, error.code, error.message, error.session_id, is_alive=True)
+
+    def redeclared(self, row: Row, error: BrokerRefused) -> None:
+        """An earlier run has declared it otherwise, and had a session for that."""
+        self.lost(row, error.code, error.message, row.session_id, is_alive=row.session_id is not None)
 
     def changed(self, row: Row, session_id: str | None = None) -> None:
         """It is not what the scan saw: once more as it is now, but not a second time.

@@ -56,8 +56,10 @@ class Troubles:
 
     def _refused(self, row: Row, exc: BrokerRefused) -> None:
         refusal = refusal_of(exc.problem)
-        if exc.problem.code == "session-not-found" or refusal is Refusal.KEY:
+        if exc.problem.code == "session-not-found":
             self.register.lost(row, exc.code, exc.message)
+        elif refusal is Refusal.KEY:
+            self.register.redeclared(row, exc)
         elif refusal is Refusal.RUN:
             self.watch.stop(exc)
         else:

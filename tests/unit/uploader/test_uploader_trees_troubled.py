@@ -239,3 +239,33 @@ async def test_a_consumer_can_be_waited_for(tree: Path, manifest: Path) -> None:
         result = await uploader.put_tree([tree], TreeOrder(wait="processed"), manifest=manifest)
     assert (result.exit_code, result.verified_files, len(many.puts)) == (1, 11, 12)
     assert [row.error_code for row in result.failures] == ["session-lost"]
+
+
+@pytest.mark.parametrize("size_bytes", [100, 2 << 20])
+async def test_a_file_that_is_declared_otherwise_than_before_gets_a_new_session(
+    tree_uploader: Uploader, many: Many, tmp_path: Path, manifest: Path, size_bytes: int
+) -> None:
+    root = make_tree(tmp_path / "two", 2, size_bytes)
+    many.store_faults.extend(["slow-down"] * 1_000)
+    first = await tree_uploader.put_tree([root], manifest=manifest)
+    many.store_faults.clear()
+    result = await tree_uploader.put_tree([root], TreeOrder(metadata={"case": "17"}), manifest=manifest)
+    assert (first.exit_code, result.exit_code, result.verified_files) == (4, 0, 2)
+    verified = [session for session in many.sessions.values() if session.state is State.VERIFIED]
+    assert {session.wanted.metadata["case"] for session in verified} == {"17"}
+    assert sum(session.state is State.ABORTED for session in many.sessions.values()) == 2
+    assert len(many.objects) == 2
+
+
+async def test_a_session_that_the_broker_has_forgotten_is_replaced(
+    tree_uploader: Uploader, many: Many, tree: Path, manifest: Path
+) -> None:
+    many.broker_faults["completions"].extend(["busy"] * 8)
+    await tree_uploader.put_tree([tree], manifest=manifest)
+    many.broker_faults["completions"].clear()
+    many.sessions.clear()
+    many.by_idempotency_key.clear()
+    many.objects.clear()
+    result = await tree_uploader.put_tree([tree], manifest=manifest)
+    assert (result.exit_code, result.verified_files, result.sent_files) == (0, 12, 12)
+    assert many.paths() == paths_of(tree)
