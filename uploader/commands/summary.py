@@ -35,8 +35,6 @@ def summary_lines(result: TreeResult) -> Iterator[str]:
         yield f"verified      {_files(result.verified_files)}, {size_text(result.verified_bytes)}"
         if result.sent_files or result.resent_bytes:
             yield f"sent          {_sent_text(result)}"
-        if result.unchanged_files:
-            yield f"unchanged     {_files(result.unchanged_files)}"
     if result.skipped_files:
         yield f"skipped       {_files(result.skipped_files)}; why: {_about('failures --all', result)}"
     if result.vanished_files:

@@ -105,7 +105,18 @@ async def test_what_failed_is_said_first_and_how_to_go_on_last(many: Many, tree:
     code, out, _ = await run(many, tree, "--manifest", manifest, "--json")  # nothing is tried again by itself
     assert (code, json.loads(out.splitlines()[-1])["sent_files"]) == (1, 0)
     (tree / "bad\n.exe").unlink()
-    assert (await run(many, tree, "--manifest", manifest))[0] == 0
+    code, out, _ = await run(many, tree, "--manifest", manifest)
+    assert (code, out.splitlines()[0]) == (0, "nothing to send: 20 files, 2.14 KiB are verified")
+
+
+async def test_what_is_new_is_sent_and_all_that_is_there_is_counted(many: Many, tree: Path, manifest: Path) -> None:
+    await run(many, tree, "--manifest", manifest)
+    write(tree / "new", 50)
+    code, out, _ = await run(many, tree, "--manifest", manifest)
+    lines = out.splitlines()
+    assert (code, lines[0]) == (0, "verified      21 files, 2.19 KiB")
+    assert lines[1].startswith("sent          1 file, 50 B in ")
+    assert lines[2:] == []
 
 
 async def test_files_and_directories_in_one_command(many: Many, tree: Path, manifest: Path) -> None:
