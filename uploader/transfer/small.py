@@ -120,6 +120,7 @@ class SmallFiles:
     def _drop(self, item: Small) -> None:
         self.ahead.give(1)
         self.memory.give(len(item.body))
+        item.body = b""  # for the worker has the item until it gets another one
 
 
 def _proof(item: Small, answer: Answer) -> str | None:
