@@ -3,7 +3,9 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from datetime import timedelta
 
+from uploader.retry import LONGEST_RETRY_AFTER
 from uploader.sender import Answer
 from uploader.transfer.meter import TreeMeter
 from uploader.transfer.pace import Pace
@@ -26,6 +28,11 @@ class Gate:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._held: asyncio.TimerHandle | None = None
         meter.limit = self._pace.limit
+
+    @property
+    def held_until(self) -> float:
+        """Nobody is let in before, on the loop's clock."""
+        return self._pace.held_until
 
     async def enter(self) -> None:
         """In the order in which they came."""
@@ -54,8 +61,8 @@ class Gate:
         if 200 <= answer.status < 300 or answer.status == 412:
             self._pace.took(size_bytes, now, is_full=is_full)
         elif answer.status in TOO_MUCH:
-            after = answer.retry_after.total_seconds() if answer.retry_after else 0.0
-            self._pace.refused(after, now, is_full=is_full)
+            after = min(answer.retry_after or timedelta(), LONGEST_RETRY_AFTER)
+            self._pace.refused(after.total_seconds(), now, is_full=is_full)
             if self._slowed is not None and self._pace.limit < self._meter.limit:
                 self._slowed(str(answer), self._pace.limit)
         self._meter.limit = self._pace.limit

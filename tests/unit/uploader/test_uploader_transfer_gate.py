@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from uploader.retry import LONGEST_RETRY_AFTER
 from uploader.sender import Answer
 from uploader.transfer.gate import Gate
 from uploader.transfer.meter import TreeMeter
@@ -58,6 +59,16 @@ async def test_a_storm_holds_everybody_for_as_long_as_the_store_says() -> None:
     assert asyncio.get_running_loop().time() - began >= 0.2
     gate.leave(TAKEN)
     assert meter.concurrency == 0
+
+
+async def test_a_store_that_asks_for_a_day_does_not_get_it() -> None:
+    meter, loop = TreeMeter(), asyncio.get_running_loop()
+    gate = Gate(8, meter)
+    for _ in range(8):
+        await gate.enter()
+    for _ in range(8):
+        gate.leave(Answer(status=503, code="SlowDown", message="", retry_after=timedelta(days=1)))
+    assert loop.time() < gate.held_until <= loop.time() + LONGEST_RETRY_AFTER.total_seconds()
 
 
 @pytest.mark.parametrize("is_let_in", [True, False])
