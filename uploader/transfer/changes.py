@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from uploader.transfer.reading import is_as_seen
 from uploader.tree.merge import Merge, Tally
 from uploader.tree.rows import Row
-from uploader.tree.scan import Found
+from uploader.tree.scan import Found, mtime_of
 from uploader.tree.seen import Seen
 
 Now = tuple[Row, os.stat_result | None]
@@ -54,4 +54,4 @@ def _stat(row: Row, follows_symlinks: bool) -> os.stat_result | None:
 
 
 def _found(row: Row, seen: os.stat_result) -> Found:
-    return Found(path=row.path, size_bytes=seen.st_size, mtime_ns=seen.st_mtime_ns, mode=seen.st_mode & 0o7777)
+    return Found(path=row.path, size_bytes=seen.st_size, mtime_ns=mtime_of(seen), mode=seen.st_mode & 0o7777)

@@ -15,6 +15,7 @@ from broker.contract import Checksum
 from uploader.checksums import Algorithm
 from uploader.transfer.items import Small
 from uploader.tree.rows import Row
+from uploader.tree.scan import mtime_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ def digests(body: bytes, wanted: Sequence[Algorithm], *, needs_md5: bool) -> tup
 
 
 def is_as_seen(row: Row, now: os.stat_result) -> bool:
-    return now.st_size == row.size_bytes and now.st_mtime_ns == row.mtime_ns and stat.S_ISREG(now.st_mode)
+    return now.st_size == row.size_bytes and mtime_of(now) == row.mtime_ns and stat.S_ISREG(now.st_mode)
 
 
 def _base64(digest: bytes) -> str:

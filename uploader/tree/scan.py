@@ -18,6 +18,8 @@ from msgspec import Struct
 from uploader.errors import FileUnusable
 from uploader.tree.filters import ALL, Filters
 
+LATEST_NS = (1 << 63) - 1  # sqlite.org/datatype3.html: an integer has 64 bits; the year 2262
+
 Reason = Literal["symlink", "dangling-symlink", "symlink-loop", "special", "unreadable", "vanished"]
 
 
@@ -176,16 +178,21 @@ class Walk:
         return Found(
             path=os.fsencode(path),
             size_bytes=seen.st_size,
-            mtime_ns=seen.st_mtime_ns,
+            mtime_ns=mtime_of(seen),
             mode=seen.st_mode & 0o7777,
         )
+
+
+def mtime_of(seen: os.stat_result) -> int:
+    """When a file was modified, in nanoseconds since 1970, as a manifest can have it. A disk may say anything."""
+    return max(-LATEST_NS, min(seen.st_mtime_ns, LATEST_NS))
 
 
 def _whole(root: bytes, seen: os.stat_result) -> Found:
     if not stat.S_ISREG(seen.st_mode):
         kind = _SPECIAL.get(stat.S_IFMT(seen.st_mode), "neither file nor directory")
         raise FileUnusable(f"{os.fsdecode(root)}: {kind}")
-    return Found(path=b"", size_bytes=seen.st_size, mtime_ns=seen.st_mtime_ns, mode=seen.st_mode & 0o7777)
+    return Found(path=b"", size_bytes=seen.st_size, mtime_ns=mtime_of(seen), mode=seen.st_mode & 0o7777)
 
 
 def _open_directory(path: bytes, flags: int) -> int:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tree_manifests import write
 
 from uploader.errors import FileUnusable
 from uploader.tree import scan
@@ -62,6 +63,14 @@ def test_every_file_is_found_once_with_size_time_and_mode(tmp_path: Path) -> Non
 def test_a_root_that_is_a_file_is_one_file_without_a_path(tmp_path: Path) -> None:
     (tmp_path / "one").write_bytes(b"123")
     assert [(each.path, each.size_bytes) for each in walk(tmp_path / "one") if isinstance(each, Found)] == [(b"", 3)]
+
+
+@pytest.mark.parametrize("mtime", [-(10**10), -1, 0, 10**9, 15 * 10**9])
+def test_a_time_that_a_manifest_cannot_have_is_the_nearest_that_it_can(tmp_path: Path, mtime: int) -> None:
+    write(tmp_path / "odd", mtime=mtime)
+    (at_ns,) = [each.mtime_ns for each in walk(tmp_path) if isinstance(each, Found)]
+    seen_ns = (tmp_path / "odd").stat().st_mtime_ns
+    assert at_ns == (seen_ns if abs(seen_ns) < 1 << 63 else (1 << 63) - 1)
 
 
 @pytest.mark.parametrize("name", ["nowhere", "pipe"])
