@@ -101,11 +101,15 @@ class FileSource:
     offset_bytes: int = 0
 
     @classmethod
-    def open(cls, path: Path) -> Self:
-        """:raises FileUnusable: it is not there, not readable or not a regular file."""
+    def open(cls, path: Path, flags: int = 0) -> Self:
+        """
+        :param flags: more of them: with O_NOFOLLOW a symbolic link is no file.
+        :raises FileUnusable: it is not there, not readable or not a regular file.
+        """
+        # O_NONBLOCK: opening a FIFO would otherwise wait for a writer; it means nothing on a regular file.
+        flags |= os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
         try:
-            # O_NONBLOCK: opening a FIFO would otherwise wait for a writer; it means nothing on a regular file.
-            fileno = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+            fileno = os.open(path, flags)
         except OSError as exc:
             raise FileUnusable(f"{path}: {exc.strerror}") from exc
         seen = os.fstat(fileno)
@@ -180,13 +184,14 @@ def _identity(seen: os.stat_result) -> tuple[int, int, int]:
     return seen.st_dev, seen.st_ino, seen.st_mtime_ns
 
 
-def open_source(path: Path) -> Source:
+def open_source(path: Path, flags: int = 0) -> Source:
     """A file, read into memory at once when it is small. May block: call it off the loop.
 
+    :param flags: as for `FileSource.open`.
     :raises FileUnusable: it cannot be read.
     :raises FileChanged: it changed during that one read.
     """
-    file = FileSource.open(path)
+    file = FileSource.open(path, flags)
     if file.size_bytes > SMALL_FILE_BYTES:
         return file
     try:

@@ -6,6 +6,7 @@ again, and with it what is missing.
 """
 
 import asyncio
+import errno
 import os
 import threading
 import time
@@ -50,6 +51,7 @@ from uploader.voice import Voice
 
 SLOTS = 16  # ours: files at a time; the gate says how many requests
 PARTS_AT_ONCE = 8  # ours: of one file
+GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})  # the last one: a link is there now
 
 
 @dataclass(slots=True, kw_only=True)
@@ -96,15 +98,20 @@ class LargeFiles:
         path = Path(os.fsdecode(row.absolute))
         loop = asyncio.get_running_loop()
         try:
-            source = await loop.run_in_executor(self.means.executor, open_source, path)
+            source = await loop.run_in_executor(self.means.executor, open_source, path, self._flags)
         except FileUnusable as exc:
-            if isinstance(exc.__cause__, FileNotFoundError | NotADirectoryError):
+            if isinstance(exc.__cause__, OSError) and exc.__cause__.errno in GONE:
                 raise FileChanged from exc
             raise
         if source.origin is None or not is_as_seen(row, source.origin.seen):
             source.close()
             raise FileChanged
         return source
+
+    @property
+    def _flags(self) -> int:
+        """A link that has taken a file's place leads nowhere, unless links are followed."""
+        return 0 if self.order.follows_symlinks else os.O_NOFOLLOW
 
     async def _deliver(self, row: Row, source: Source) -> None:
         voice = Voice(file=shown(row.absolute), observer=events.Silent())

@@ -132,3 +132,32 @@ async def test_a_change_between_two_runs_leaves_the_old_session_to_nobody(
     before, after = many.sessions.values()
     assert before.state.value in {"aborted", "verified"}  # whichever was first: the scan, or the broker's answer
     assert (after.state.value, after.wanted.size_bytes) == ("verified", 104)
+
+
+async def test_a_link_in_a_large_file_s_place_leads_nowhere(tmp_path: Path, manifest: Path) -> None:
+    secret = write(tmp_path / "secret", 2 << 20)
+    for number in range(60):
+        write(tmp_path / "photos" / f"{number:02d}.jpg", 2 << 20)
+    last = tmp_path / "photos" / "59.jpg"
+
+    def swap(_: int) -> None:
+        if not last.is_symlink():
+            last.unlink()
+            last.symlink_to(secret)
+
+    async with serving(ManyParts()) as many:
+        assert isinstance(many, ManyParts)
+        many.on_batch = swap  # of the first, when the others wait for a slot
+        async with Uploader(many.broker_url, KEY, retry=QUICK) as uploader:
+            result = await uploader.put_tree([tmp_path / "photos"], TreeOrder(sequence="path"), manifest=manifest)
+    assert (result.exit_code, result.verified_files, result.vanished_files) == (0, 59, 1)
+    assert len(many.objects) == 59
+
+
+async def test_a_file_from_a_far_future_is_sent(tree_uploader: Uploader, tmp_path: Path, manifest: Path) -> None:
+    for number, mtime in enumerate((1_000, 10**10, 15 * 10**9)):  # 2286 and 2445; SQLite's nanoseconds end in 2262
+        write(tmp_path / "photos" / f"{number}.jpg", 100, mtime)
+        write(tmp_path / "photos" / f"{number}.mkv", 2 << 20, mtime)
+    result = await tree_uploader.put_tree([tmp_path / "photos"], manifest=manifest)
+    assert (result.exit_code, result.verified_files) == (0, 6)
+    assert (await tree_uploader.put_tree([tmp_path / "photos"], manifest=manifest)).sent_files == 0
