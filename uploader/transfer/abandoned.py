@@ -6,10 +6,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import compress
 
 from uploader.client import BrokerClient
 from uploader.errors import BrokerRefused, Unreachable
 from uploader.together import together
+from uploader.transfer.granting import Refusal, refusal_of
 from uploader.tree.manifest import Manifest
 
 AT_ONCE = 16
@@ -35,9 +37,16 @@ class Abandoned:
         self.is_due.clear()
         with suppress(Unreachable):
             while ids := await asyncio.wrap_future(self.manifest.abandoned(AT_ONCE)):
-                await together([self._abort(each) for each in ids])
-                await asyncio.wrap_future(self.manifest.forget(ids))
+                ended = await together([self._abort(each) for each in ids])
+                await asyncio.wrap_future(self.manifest.forget(list(compress(ids, ended))))
+                if not all(ended):  # somebody else's turn, with another key
+                    return
 
-    async def _abort(self, session_id: str) -> None:
-        with suppress(BrokerRefused):  # it is settled, or gone
+    async def _abort(self, session_id: str) -> bool:
+        """Whether it has ended, by this or before."""
+        try:
             await self.broker.abort(session_id, self.notify)
+        except BrokerRefused as exc:
+            is_of_the_key = refusal_of(exc.problem) is Refusal.RUN and exc.problem.code != "session-not-found"
+            return not is_of_the_key  # else it is settled, or gone
+        return True

@@ -1,10 +1,11 @@
 """A batch of sessions from the broker, and what each answer means. Of an answer only what is needed is decoded."""
 
+from collections.abc import Sequence
 from enum import Enum, auto
 
 from msgspec import UNSET, Struct, UnsetType
 
-from broker.contract import Level, Problem, Reason, State, Upload
+from broker.contract import BatchItem, Level, Problem, Reason, State, Upload
 from uploader.orders import LOST
 
 
@@ -17,6 +18,7 @@ class Granted(Struct, frozen=True):
 
     id: str
     state: State
+    size_bytes: int
     upload: Upload | UnsetType = UNSET
     guarantees: _Guarantees | UnsetType = UNSET
     reason: Reason | UnsetType = UNSET
@@ -35,6 +37,15 @@ class GrantedOrProblem(Struct, frozen=True):
 
 class Grants(Struct, frozen=True):
     sessions: list[GrantedOrProblem]
+
+
+def are_about(answers: Sequence[GrantedOrProblem], items: Sequence[BatchItem]) -> bool:
+    """They are what was asked for: one each, and no session twice, or one file's bytes would be taken for another's."""
+    if len(answers) != len(items):
+        return False
+    sessions = [(item, answer.session) for item, answer in zip(items, answers, strict=True) if answer.session]
+    is_fitting = all(session.size_bytes == item.size_bytes for item, session in sessions)
+    return is_fitting and len({session.id for _, session in sessions}) == len(sessions)
 
 
 class Refusal(Enum):

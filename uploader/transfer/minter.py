@@ -21,7 +21,7 @@ from uploader.sender import EXPIRY_MARGIN
 from uploader.source import SMALL_FILE_BYTES
 from uploader.transfer.collector import Collector
 from uploader.transfer.declaring import Declaring, noted
-from uploader.transfer.granting import Granted, GrantedOrProblem, Grants, Refusal, is_lost, refusal_of
+from uploader.transfer.granting import Granted, GrantedOrProblem, Grants, Refusal, are_about, is_lost, refusal_of
 from uploader.transfer.items import Small
 from uploader.transfer.line import Line
 from uploader.transfer.reading import Changed, Read, Reading, Unreadable, digests
@@ -149,7 +149,7 @@ class Minter:
             return
         items = [self.declaring.item(item.row, item.checksum) for item in batch]
         answers = (await self.broker.mint_many(items, self.notify, Grants)).sessions
-        if len(answers) != len(batch):
+        if not are_about(answers, items):
             raise Unreachable("the broker's answer is not about the files that it was asked for")
         granted = [pair for pair in zip(batch, answers, strict=True) if self._is_granted(*pair)]
         await self.steps.minted([_minted(item) for item, _ in granted])

@@ -17,6 +17,7 @@ from uploader.errors import (
 from uploader.transfer.granting import Refusal, is_lost, refusal_of
 from uploader.transfer.register import Register
 from uploader.transfer.watch import Watch
+from uploader.tree.errors import ManifestUnusable
 from uploader.tree.rows import Row
 
 
@@ -40,7 +41,7 @@ class Troubles:
                 self.register.late(row)
             case CopiesMissing() if exc.exit_code == EXIT_UNREACHABLE:
                 self.register.stumbled(row, exc)
-            case BrokerAway():
+            case BrokerAway() | ManifestUnusable():
                 self.watch.stop(exc)
             case Unreachable() if self.watch.sent_at > began_at:
                 self.register.stumbled(row, exc)
