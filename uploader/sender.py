@@ -33,6 +33,7 @@ SKIPPED_HEADERS = ("Accept", "Accept-Encoding", "Content-Type")  # aiohttp's own
 EXPIRY_MARGIN = timedelta(seconds=5)  # ours: a request that is about to expire is renewed before it is sent
 MAX_REFUSALS = 2  # ours: a fresh signature that is refused as well is not a matter of time
 
+EXPIRED = "ExpiredToken"  # 400: what Cloud Storage says of a signature whose time is over, and S3 of temporary keys
 RETRYABLE_CODES = frozenset({"RequestTimeout", "SlowDown", "ServiceUnavailable", "InternalError", "OperationAborted"})
 
 
@@ -65,7 +66,7 @@ class Answer(Struct, frozen=True, kw_only=True, gc=False):
     def next(self) -> Next:
         if 200 <= self.status < 300 or self.status == 412:
             return Next.CONFIRM
-        if self.status == 403:
+        if self.status == 403 or self.code == EXPIRED:
             return Next.REMINT
         if self.status in {0, 408, 409, 425, 429} or self.status >= 500 or self.code in RETRYABLE_CODES:
             return Next.REPEAT

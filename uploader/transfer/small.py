@@ -6,6 +6,7 @@ A 2xx and a 412 ("it may be mine") both lead to the broker, whose HEAD decides.
 import asyncio
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Protocol
 
 from broker.contract import SignedRequest
@@ -80,13 +81,20 @@ class SmallFiles:
                 self.register.garbled(item.row, error)
             case Next.CONFIRM:
                 self._done(item, answer)
-            case Next.REMINT if item.refusals < MAX_REFUSALS:
-                item.refusals += 1
+            case Next.REMINT if self._may_renew(item):
                 self.minter.again(item)
             case Next.REPEAT:
                 self._repeat(item, answer)
             case _:
                 self._refuse(item, StoreRefused(f"the store refuses the upload: {answer}"))
+
+    def _may_renew(self, item: Small) -> bool:
+        """A request that has expired on its way is no signature that the store does not take."""
+        assert item.request is not None  # noqa: S101 - it was sent
+        if item.request.expires_at <= datetime.now(UTC) and not self.retry.is_last(item.attempts):
+            return True
+        item.refusals += 1
+        return item.refusals <= MAX_REFUSALS
 
     def _done(self, item: Small, answer: Answer) -> None:
         self.watch.took_bytes()

@@ -51,6 +51,7 @@ def test_any_other_retry_after_counts_as_absent_or_as_a_pause(value: str | None)
         (204, "", Next.CONFIRM),
         (412, "PreconditionFailed", Next.CONFIRM),
         (403, "AccessDenied", Next.REMINT),
+        (400, "ExpiredToken", Next.REMINT),
         (0, "connection lost", Next.REPEAT),
         (408, "", Next.REPEAT),
         (409, "ConditionalRequestConflict", Next.REPEAT),

@@ -20,7 +20,9 @@ def tree(tmp_path: Path) -> Path:
     return make_tree(tmp_path / "photos", 12)
 
 
-@pytest.mark.parametrize("fault", ["conflict", "slow-down", "too-many", "reset", "expired", "lost-response"])
+@pytest.mark.parametrize(
+    "fault", ["conflict", "slow-down", "too-many", "reset", "expired", "expired-token", "lost-response"]
+)
 async def test_a_file_in_trouble_is_sent_again(
     tree_uploader: Uploader, many: Many, tree: Path, manifest: Path, fault: str
 ) -> None:
@@ -36,11 +38,22 @@ async def test_a_request_that_expires_before_it_is_sent_is_minted_again(
     tree_uploader: Uploader, many: Many, tree: Path, manifest: Path
 ) -> None:
     many.store_faults.append("slow-down-1s")
-    many.ttls.extend([timedelta(seconds=5.5)] * 12)
+    many.ttls.extend([timedelta(seconds=1.5)] * 12)
     result = await tree_uploader.put_tree([tree], manifest=manifest)
     assert (result.exit_code, len(many.sessions)) == (0, 12)
     assert {put.fault for put in many.puts if put.status == 403} == set()
     assert len(many.batches) >= 2
+
+
+async def test_requests_that_expire_on_their_way_are_no_refusals(
+    tree_uploader: Uploader, many: Many, tmp_path: Path, manifest: Path
+) -> None:
+    """The clock here says that they have expired, so any number of them is a matter of time."""
+    root = make_tree(tmp_path / "one", 1)
+    many.store_faults.extend(["expired-token"] * 5)
+    many.ttls.extend([timedelta(seconds=-1)] * 5)
+    result = await tree_uploader.put_tree([root], manifest=manifest)
+    assert (result.exit_code, result.verified_files, len(many.puts)) == (0, 1, 6)
 
 
 async def test_signatures_that_are_never_taken_fail_the_file(

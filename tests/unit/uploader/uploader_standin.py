@@ -38,6 +38,12 @@ FAULTS_AFTER_THE_BODY: dict[str, tuple[int, str, dict[str, str]]] = {
     "too-many": (429, "", {}),
 }
 
+EARLY_REFUSALS: dict[str | None, tuple[int, str]] = {
+    "expired": (403, "AccessDenied"),
+    "expired-token": (400, "ExpiredToken"),  # the same by Cloud Storage
+    "forbidden": (403, "AccessDenied"),
+    "refuse-early": (400, "EntityTooLarge"),
+}
 GET_REFUSALS: dict[str | None, int] = {"expired": 403, "gone": 404, "replaced": 412, "busy": 503}
 
 MakeFile = Callable[..., Path]
@@ -302,12 +308,11 @@ class StandIn:
             writer.transport.pause_reading()  # type: ignore[attr-defined]
             await _respond(put, writer, 400, "EntityTooLarge", {})
             await asyncio.sleep(60)
-        if put.fault in {"expired", "refuse-early", "forbidden"}:
+        if put.fault in EARLY_REFUSALS:
             self.body_begun.set()
             if session.wanted.size_bytes > 65536:
                 await reader.readexactly(65536)
-            code = {"expired": "AccessDenied", "forbidden": "AccessDenied", "refuse-early": "EntityTooLarge"}[put.fault]
-            return await self._answer_early(put, writer, 400 if put.fault == "refuse-early" else 403, code)
+            return await self._answer_early(put, writer, *EARLY_REFUSALS[put.fault])
         if put.fault == "reset":
             await reader.readexactly(min(65536, session.wanted.size_bytes // 2))
             _reset(writer.transport)
