@@ -1,7 +1,7 @@
 # make demo   everything from nothing to a processed upload (SIZE=1GiB, FILE=path, PROVIDER=gcs)
 # make dev    the same parts, left running, with lines to paste
 # make test   the whole suite
-# make chaos  5,000 uploads through every kind of trouble (UPLOADS=…), about twenty minutes
+# make chaos  5,000 uploads and trees of 5,000 files through every kind of trouble (UPLOADS=…, FILES=…), half an hour
 # make env    .env for docker-compose.yml: fresh secrets
 # PYTHON=python3.12 chooses an interpreter; the first run makes .venv from the lock files.
 
@@ -36,7 +36,7 @@ test-fast: install-dev
 	@$(RUN) pytest -m "not chaos" $(ARGS)
 
 chaos: install-dev
-	@CHAOS_UPLOADS=$(or $(UPLOADS),5000) $(RUN) pytest -m chaos $(ARGS)
+	@CHAOS_UPLOADS=$(or $(UPLOADS),5000) CHAOS_TREE_FILES=$(or $(FILES),5000) $(RUN) pytest -m chaos $(ARGS)
 
 lint: install-dev
 	@$(BIN)/ruff check .
