@@ -1,11 +1,14 @@
 """A batch of sessions from the broker, and what each answer means. Of an answer only what is needed is decoded."""
 
+import re
 from collections.abc import Sequence
 from enum import Enum, auto
 
 from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import replace
 
 from broker.contract import BatchItem, Level, Problem, Reason, State, Upload
+from uploader.errors import BrokerRefused
 from uploader.orders import LOST
 
 
@@ -65,6 +68,12 @@ def refusal_of(problem: Problem) -> Refusal:
     if problem.is_retryable or problem.status in {408, 425, 429} or problem.status >= 500:
         return Refusal.LATER
     return Refusal.FILE
+
+
+def of_file(problem: Problem) -> BrokerRefused:
+    """The refusal of one file: its pointers lead into its own declaration, wherever it stood in the batch."""
+    own = [replace(each, pointer=re.sub(r"^/sessions/[0-9]+", "", each.pointer)) for each in problem.errors]
+    return BrokerRefused(replace(problem, errors=own))
 
 
 def is_lost(state: State) -> bool:

@@ -35,7 +35,7 @@ from uploader.source import Source, open_source
 from uploader.threads import in_thread
 from uploader.transfer.collector import Collector
 from uploader.transfer.declaring import Declaring, noted
-from uploader.transfer.granting import Refusal, refusal_of
+from uploader.transfer.granting import Refusal, of_file, refusal_of
 from uploader.transfer.line import Line
 from uploader.transfer.meter import TreeMeter
 from uploader.transfer.order import TreeOrder
@@ -203,7 +203,7 @@ class LargeFiles:
                 return answers[0].session, not answers[0].is_replayed
             if not answers[0].problem:
                 raise Unreachable("the broker's answer holds neither a session nor a problem")
-            error = BrokerRefused(answers[0].problem)
+            error = of_file(answers[0].problem)
             if refusal_of(error.problem) is not Refusal.LATER:
                 raise error
             if retry.is_last(attempts):

@@ -15,13 +15,22 @@ from datetime import UTC, datetime, timedelta
 
 from broker.contract import Problem, PutUpload, SignedRequest, State
 from uploader.client import BrokerClient
-from uploader.errors import BrokerRefused, Unreachable
+from uploader.errors import Unreachable
 from uploader.retry import RetryPolicy
 from uploader.sender import EXPIRY_MARGIN
 from uploader.source import SMALL_FILE_BYTES
 from uploader.transfer.collector import Collector
 from uploader.transfer.declaring import Declaring, noted
-from uploader.transfer.granting import Granted, GrantedOrProblem, Grants, Refusal, are_about, is_lost, refusal_of
+from uploader.transfer.granting import (
+    Granted,
+    GrantedOrProblem,
+    Grants,
+    Refusal,
+    are_about,
+    is_lost,
+    of_file,
+    refusal_of,
+)
 from uploader.transfer.items import Small
 from uploader.transfer.line import Line
 from uploader.transfer.reading import Changed, Read, Reading, Unreadable, digests
@@ -194,7 +203,7 @@ class Minter:
 
     def _refused(self, item: Small, problem: Problem) -> None:
         refusal = refusal_of(problem)
-        error = BrokerRefused(problem)
+        error = of_file(problem)
         if self.declaring.may_declare_more(problem, item.checksum):
             wanted = self.declaring.algorithms(len(item.body))
             item.checksum, item.md5 = digests(item.body, wanted, needs_md5=True)

@@ -73,7 +73,7 @@ class Many(StandIn):
         await self._hold("batch-before")
         items = msgspec.json.decode(await request.read(), type=contract.CreateUploadSessions).sessions
         self.batches.append(items)
-        answer = _joined([await self._minted(item) for item in items])
+        answer = _joined([_placed(await self._minted(item), place) for place, item in enumerate(items)])
         await self._hold("batch-after")
         return answer
 
@@ -139,6 +139,13 @@ def _told(answer: web.Response) -> dict[str, Any]:
     assert isinstance(answer.body, bytes)
     body = json.loads(answer.body)
     return {"session": body} if answer.status < 300 else {"problem": body}
+
+
+def _placed(told: dict[str, Any], place: int) -> dict[str, Any]:
+    """As the broker has it: a pointer leads into the body of the whole request."""
+    for error in told.get("problem", {}).get("errors", []):
+        error["pointer"] = f"/sessions/{place}{error['pointer']}"
+    return told
 
 
 def _missing() -> dict[str, Any]:

@@ -188,7 +188,7 @@ async def test_a_file_that_the_broker_refuses_spoils_no_other(
     result = await tree_uploader.put_tree([tree], manifest=manifest)
     (row,) = result.failures
     assert (result.exit_code, result.verified_files, row.error_code) == (1, 12, "broker-refused")
-    assert "content-type-not-allowed" in (row.error_message or "")
+    assert "\n  /filename: not here [content-type-not-allowed]" in (row.error_message or "")
 
 
 async def test_a_session_that_was_rejected_is_replaced(
