@@ -154,7 +154,8 @@ async def test_the_lines_of_the_readme_do_what_they_say(command: Command, tmp_pa
     found = re.search(r"^## The uploader$.*?^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
     assert found is not None
     room = tmp_path / "room"
-    room.mkdir()
+    (room / "photos").mkdir(parents=True)
+    (room / "photos" / "one.jpg").write_bytes(b"jpeg")
     (room / "film.mkv").write_bytes(b"film" * 1000)
     bins = str(Path(sys.executable).parent)
     process = await asyncio.create_subprocess_exec(
