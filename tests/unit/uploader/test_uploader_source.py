@@ -17,6 +17,7 @@ from broker.contract import State
 from uploader import FileChanged, FileUnusable, Uploader
 from uploader.checksums import Choice, declare
 from uploader.events import Meter
+from uploader.resumable import CHUNK_BYTES
 from uploader.source import FileSource, MemorySource, open_source
 
 BIG = 24 << 20
@@ -92,8 +93,8 @@ async def test_nor_is_it_put_together_of_the_parts_that_came_before(
     words: str,
     checksum: Choice,
 ) -> None:
-    parted.part_size_bytes, parted.names = 6 << 20, "md5"
-    path = make_file(BIG)
+    parted.part_size_bytes, parted.names = 14 << 20, "md5"  # the last bytes must not leave before the file changes,
+    path = make_file(3 * parted.part_size_bytes)  # and what leaves unread is what buffers take: some 10 MiB at most
     parted.part_faults[3].append("hold")
     async with asyncio.timeout(30):
         task = asyncio.create_task(parts_uploader.put(path, checksum=checksum, jobs=2))
@@ -111,7 +112,7 @@ async def test_nor_is_it_put_together_of_the_parts_that_came_before(
 async def test_nor_of_the_pieces(
     store: ResumableStandIn, make_file: MakeFile, change: Callable[[Path], None], words: str
 ) -> None:
-    path = make_file(BIG)
+    path = make_file(2 * CHUNK_BYTES)  # two pieces
     store.last_faults.append("hold")
     async with Uploader(store.broker_url, KEY, retry=QUICK) as uploader, asyncio.timeout(30):
         task = asyncio.create_task(uploader.put(path, strategy="resumable"))
