@@ -26,15 +26,18 @@ class _Document(msgspec.Struct):
     error: _Error
 
 
-def read_refusal(document: bytes, url: URL) -> tuple[str, str]:
-    """Code and sentence; empty where there is none."""
+def read_refusal(document: bytes, url: URL, reason: str) -> tuple[str, str]:
+    """Code and sentence; empty where there is none.
+
+    :param reason: the phrase of the status line, which stands in for a code.
+    """
     try:
         error = msgspec.json.decode(document, type=_Document).error
     except (msgspec.DecodeError, UnicodeDecodeError):
         code, message = _element(document, b"Code"), _element(document, b"Message")
     else:
         code, message = next((each.reason for each in error.errors), ""), error.message
-    return _plain(code, url), _plain(message, url)
+    return _plain(code or reason, url), _plain(message, url)
 
 
 def _element(document: bytes, name: bytes) -> str:

@@ -137,10 +137,10 @@ async def read_answer(response: aiohttp.ClientResponse) -> Answer:
             text = await read_body(response, MAX_ANSWER_BYTES)
         except (aiohttp.ClientError, OSError):
             text = b""
-    code, message = read_refusal(text, response.request_info.url)
+    code, message = read_refusal(text, response.request_info.url, response.reason or "")
     return Answer(
         status=response.status,
-        code=code or response.reason or "",
+        code=code,
         message=message,
         retry_after=parse_retry_after(response.headers.get("Retry-After")),
         range=response.headers.get("Range"),

@@ -73,11 +73,13 @@ class Reply:
 
     def answer(self, url: str) -> Answer:
         """What arrived of it. The text of an error that is cut off counts as far as it goes."""
-        code, message = read_refusal(self._text, URL(url, encoded=True)) if self.status >= 300 else ("", "")
+        code, message = self._reason(), ""
+        if self.status >= 300:
+            code, message = read_refusal(self._text, URL(url, encoded=True), code)
         heard = {name.decode("latin-1"): value.decode("latin-1") for name, value in self._headers.items()}
         return Answer(
             status=self.status,
-            code=code or self._reason(),
+            code=code,
             message=message,
             retry_after=parse_retry_after(heard.get("retry-after")),
             range=heard.get("range"),

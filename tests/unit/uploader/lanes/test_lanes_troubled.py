@@ -187,6 +187,13 @@ async def test_reasons_are_fit_for_a_terminal(lanes: Lanes) -> None:
         assert str(answer).isprintable()
 
 
+async def test_a_reason_that_repeats_the_request_shows_no_secret(lanes: Lanes) -> None:
+    echo = f"/bucket/key?sig={SECRET}%2B not found, sig {SECRET}+".encode()
+    async with store_of(always(b"HTTP/1.1 404 %s\r\nContent-Length: 0\r\n\r\n" % echo)) as store:
+        answer = await lanes.send(store.request(), BODY)
+        assert (answer.status, answer.code) == (404, "/bucket/key?*** not found, sig ***")
+
+
 # --- stores that are slow, or away ---
 
 
