@@ -7,7 +7,8 @@ every byte that it reads is in the page cache. Small files: 10,000 of 4 KiB; a t
 *Until the last PUT* is counted from exec to the last PUT, or POST that completes parts, in the store's own log, the
 same for all sides: for ours the start of Python, the scan and all minting are in it. *Until the end* is until the
 process has ended, for ours on Ceph with every file verified by a HEAD of the broker; it is compared with s5cmd's last
-PUT, though s5cmd asks nobody what was stored. `aws` takes one turn and has no bar.
+PUT, though s5cmd asks nobody what was stored. All have the same priority (`--no-nice`). `aws` takes one turn and has
+no bar.
 
 Bars: until the last PUT on Ceph at most as long as s5cmd, until verified 1.5 times as long; CPU a small file on the
 sink at most half of s5cmd's; a large file at least as fast. Each is the worst of what it is said of.

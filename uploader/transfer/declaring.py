@@ -25,13 +25,32 @@ class Declaring:
         self._object_metadata = dict(order.object_metadata)
         several = order.destinations if len(order.destinations) > 1 else ()
         self.is_more_demanded = False
+        self._proved_best: Algorithm = "sha256"
+        self._is_known = False
         self._destinations = list(several)
         self._destination = UNSET if several else next(iter(order.destinations), "default")
 
     def algorithms(self, size_bytes: int) -> tuple[Algorithm, ...]:
         """Digests to declare. A large file is not read twice for them, unless somebody wants it."""
-        is_any = self.is_more_demanded and self._order.checksum == "auto"
-        return FOR_ANY_STORE if is_any else chosen(self._order.checksum, size_bytes, copies=len(self._destinations))
+        if self._order.checksum == "auto" and self.is_more_demanded:
+            return FOR_ANY_STORE
+        wanted = chosen(self._order.checksum, size_bytes, copies=len(self._destinations))
+        is_ours_to_choose = self._order.checksum == "auto" and wanted == ("sha256",)
+        return (self._proved_best,) if is_ours_to_choose else wanted
+
+    def learn(self, checksum: Checksum, *, is_proved: bool) -> None:
+        """What the store makes of a digest: it refuses other bytes, or does not look at it.
+
+        `auto` begins with sha256. A store that does not compute that one (Ceph, Cloud Storage) may compute MD5; where
+        it proves neither, sha256 is of more use to whoever reads.
+        """
+        if self._is_known:
+            return
+        if checksum.sha256 and not is_proved and self._proved_best == "sha256":
+            self._proved_best = "md5"
+        elif (checksum.md5 and not checksum.sha256) or is_proved:
+            self._is_known = True
+            self._proved_best = "md5" if is_proved and checksum.md5 else "sha256"
 
     def may_declare_more(self, problem: Problem, checksum: Checksum) -> bool:
         """The destination demands a digest that was not declared: from now on it is."""

@@ -189,6 +189,7 @@ class Minter:
             self._drop(item.row)
             self.collector.sent(item.row, session.id)
         elif isinstance(session.upload, PutUpload):
+            self.declaring.learn(item.checksum, is_proved=session.is_proved)
             if session.is_proved:
                 self.reading.needs_md5, item.md5 = False, b""
             item.request = session.upload.request
