@@ -311,6 +311,7 @@ class FileFailed(TreeEvent, frozen=True, kw_only=True, tag="file.failed"):
 class TreeFinished(TreeEvent, frozen=True, kw_only=True, omit_defaults=False, tag="tree.finished"):
     """How the run ended. `unsettled_files` were sent, but nobody has looked at them yet; `pending_files` were not.
 
+    :ivar unread_files: of those skipped, what could not be read.
     :ivar failures: the first of them; the manifest has all.
     """
 
@@ -328,6 +329,7 @@ class TreeFinished(TreeEvent, frozen=True, kw_only=True, omit_defaults=False, ta
     pending_files: int
     failed_files: int
     skipped_files: int
+    unread_files: int
     vanished_files: int
     failures: list[FileFailed] = []
 

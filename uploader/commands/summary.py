@@ -23,6 +23,8 @@ def trouble_lines(result: TreeResult) -> Iterator[str]:
     more = result.failed_files - len(result.failures)
     if more > 0:
         yield f"failed: and {more:,} more; all of them: {_about('failures', result)}"
+    if result.unread_files:
+        yield f"failed: {_entries(result.unread_files)} could not be read: {_about('failures --all', result)}"
     if result.error is not None:
         yield f"error: {result.error.message}"
 
@@ -98,6 +100,10 @@ def _sent_text(result: TreeResult) -> str:
 
 def _files(number: int) -> str:
     return f"{number:,} {'file' if number == 1 else 'files'}"
+
+
+def _entries(number: int) -> str:
+    return "a file or directory" if number == 1 else f"{number:,} files or directories"
 
 
 def _about(command: str, result: TreeResult) -> str:

@@ -94,6 +94,7 @@ class TreeResult:
     :ivar verified_files: of all runs, as are all that follow.
     :ivar unsettled_files: sent, but nobody has looked yet, or a consumer is not done yet.
     :ivar pending_files: not sent.
+    :ivar unread_files: of those skipped, what could not be read; of a directory nobody knows what is below it.
     :ivar missing_copies: of the unsettled ones: files that have as many copies as they need, but not all.
     :ivar elapsed: the whole run. `sending`: from its begin to the store's last answer.
     :ivar failures: the first of them, by path; the manifest has all.
@@ -111,6 +112,7 @@ class TreeResult:
     pending_files: int
     failed_files: int
     skipped_files: int
+    unread_files: int
     vanished_files: int
     missing_copies: int
     elapsed: timedelta
@@ -129,7 +131,7 @@ class TreeResult:
     def exit_code(self) -> int:
         if self.error is not None:
             return self.error.exit_code
-        if self.failed_files:
+        if self.failed_files or self.unread_files:
             return EXIT_FAILED
         if not self.is_finished:
             return EXIT_UNREACHABLE

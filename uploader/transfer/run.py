@@ -65,7 +65,7 @@ class Transfer:
 
         :raises asyncio.CancelledError: after what was in flight has ended, or had its time.
         """
-        before, _ = await self._look()
+        before, *_ = await self._look()
         self._seed(before)
         self.observer.on_tree(self.meter)
         self.observer.on_event(began(self.manifest.about, self.path, self.order))
@@ -160,11 +160,11 @@ class Transfer:
             executor=self.means.executor,
         )
 
-    async def _look(self) -> tuple[Counts, tuple[Row, ...]]:
+    async def _look(self) -> tuple[Counts, tuple[Row, ...], int]:
         return await asyncio.get_running_loop().run_in_executor(self.means.executor, _counted, self.path)
 
     async def _result(self, rooms: Rooms) -> TreeResult:
-        counts, failures = await self._look()
+        counts, failures, unread = await self._look()
         meter, now = self.meter, time.monotonic()
         return TreeResult(
             manifest=self.path,
@@ -178,6 +178,7 @@ class Transfer:
             pending_files=counts[FileState.PENDING].files + counts[FileState.CLAIMED].files,
             failed_files=counts[FileState.FAILED].files,
             skipped_files=counts[FileState.SKIPPED].files,
+            unread_files=unread,
             vanished_files=counts[FileState.VANISHED].files,
             missing_copies=rooms.large.missing_copies + (self.crew.missing_copies if self.crew else 0),
             elapsed=timedelta(seconds=round(now - meter.began_at, 3)),
@@ -194,6 +195,7 @@ def _left(counts: Counts) -> Count:
     return Count(sum(each.files for each in some), sum(each.size_bytes for each in some))
 
 
-def _counted(path: Path) -> tuple[Counts, tuple[Row, ...]]:
+def _counted(path: Path) -> tuple[Counts, tuple[Row, ...], int]:
     with Reader.open(path) as reader:
-        return reader.counts(), tuple(islice(reader.rows((FileState.FAILED,)), SHOWN_FAILURES))
+        failures = tuple(islice(reader.rows((FileState.FAILED,)), SHOWN_FAILURES))
+        return reader.counts(), failures, reader.unread()

@@ -60,6 +60,7 @@ def finished(result: TreeResult, exit_code: int) -> events.TreeFinished:
         pending_files=result.pending_files,
         failed_files=result.failed_files,
         skipped_files=result.skipped_files,
+        unread_files=result.unread_files,
         vanished_files=result.vanished_files,
         failures=[_failure(row) for row in result.failures],
     )

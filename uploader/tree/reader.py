@@ -45,6 +45,12 @@ class Reader:
         (number,) = self._connection.execute("SELECT count(*) FROM file WHERE gone_ms IS NOT NULL").fetchone()
         return int(number)
 
+    def unread(self) -> int:
+        """Files and directories that could not be read."""
+        statement = "SELECT count(*) FROM file WHERE state = 'skipped' AND error_code = 'unreadable'"
+        (number,) = self._connection.execute(statement).fetchone()
+        return int(number)
+
     def rows(
         self, states: Collection[FileState] = (), *, codes: Collection[str] = (), order: Order = "path"
     ) -> Iterator[Row]:

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -107,6 +108,28 @@ async def test_what_failed_is_said_first_and_how_to_go_on_last(many: Many, tree:
     (tree / "bad\n.exe").unlink()
     code, out, _ = await run(many, tree, "--manifest", manifest)
     assert (code, out.splitlines()[0]) == (0, "nothing to send: 20 files, 2.14 KiB are verified")
+
+
+async def test_a_directory_that_cannot_be_read_is_no_success(many: Many, tree: Path, manifest: Path) -> None:
+    shut = tree / "shut"
+    shut.mkdir()
+    deepest = os.open(shut, os.O_RDONLY)
+    for _ in range(20):  # deeper than any path may be long (Linux, PATH_MAX): root cannot read it, either
+        os.mkdir("d" * 250, dir_fd=deepest)
+        deeper = os.open("d" * 250, os.O_RDONLY, dir_fd=deepest)
+        os.close(deepest)
+        deepest = deeper
+    os.close(os.open("lost.jpg", os.O_WRONLY | os.O_CREAT, dir_fd=deepest))
+    os.close(deepest)
+    for _ in range(2):
+        code, out, err = await run(many, tree, "--manifest", manifest)
+        assert (code, many.paths().total()) == (1, FILES)
+        last = f"failed: a file or directory could not be read: `uploader failures --all --manifest {manifest}`"
+        assert err.splitlines()[-1] == last
+        assert f"skipped       1 file; why: `uploader failures --all --manifest {manifest}`" in out.splitlines()
+    shutil.rmtree(shut)
+    code, out, _ = await run(many, tree, "--manifest", manifest)
+    assert (code, out) == (0, "nothing to send: 20 files, 2.14 KiB are verified\n")
 
 
 async def test_what_is_new_is_sent_and_all_that_is_there_is_counted(many: Many, tree: Path, manifest: Path) -> None:
