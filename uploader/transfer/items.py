@@ -16,7 +16,8 @@ class Small(Struct, gc=False, kw_only=True):
     :ivar dies_at: when its request is of no use any more, on the monotonic clock.
     :ivar begun_at: its first PUT.
     :ivar refusals: signatures that the store did not take.
-    :ivar delays: how often the broker had no request for it yet.
+    :ivar delays: how often the broker had no request for it yet. `fruitless`: since it had one for any other.
+    :ivar delayed_at: the last of them.
     """
 
     row: Row
@@ -30,6 +31,8 @@ class Small(Struct, gc=False, kw_only=True):
     attempts: int = 0
     refusals: int = 0
     delays: int = 0
+    fruitless: int = 0
+    delayed_at: float = 0.0
 
 
 class Unseen(Struct, gc=False, kw_only=True):

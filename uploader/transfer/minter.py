@@ -72,6 +72,7 @@ class Minter:
     takes_small: bool
     _rows: deque[Row] = field(init=False, default_factory=deque)
     _again: Line[Small] = field(init=False, default_factory=Line)
+    _granted_at: float = field(init=False, default=0.0)
     _taking: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
 
     async def run(self) -> None:
@@ -179,6 +180,7 @@ class Minter:
             self.register.lost(item.row, "session-lost", why)
             return False
         item.session_id = session.id
+        self._granted_at = time.monotonic()
         return True
 
     def _is_ready(self, item: Small, answer: GrantedOrProblem, now: float, today: datetime) -> bool:
@@ -223,8 +225,11 @@ class Minter:
             self.register.failed(item.row, error.code, error.message, is_alive=False)
 
     def _later(self, item: Small, why: str) -> None:
+        """A broker that has requests for others, but not for all that want one, is not away: a key's rate, a quota."""
         item.delays += 1
-        if not self.retry.is_last(item.delays):
+        item.fruitless = 1 if self._granted_at > item.delayed_at else item.fruitless + 1
+        item.delayed_at = time.monotonic()
+        if not self.retry.is_last(item.fruitless):
             self.again(item, self.retry.delay(item.delays).total_seconds())
             return
         error = Unreachable(f"the broker gives no request after {item.delays} attempts; last: {why}")

@@ -69,7 +69,7 @@ class Chaotic(ManyParts):
 
     async def _minted(self, item: contract.BatchItem) -> dict[str, Any]:
         if self._is(self.item_rate):
-            return self.dice.choice((_later, _refused))()
+            return self.dice.choice((later, _refused))()
         told = await super()._minted(item)
         if self._is(self.item_rate) and "session" in told:
             session = self.sessions[told["session"]["id"]]
@@ -83,7 +83,7 @@ class Chaotic(ManyParts):
         if self._is(self.item_rate):
             self.unlooked += 1
         if self._is(self.item_rate):
-            return _later() | {"is_looked_at": False}
+            return later() | {"is_looked_at": False}
         return await super()._completed(session_id)
 
 
@@ -97,7 +97,8 @@ def _nonsense(answer: web.Response, kind: str) -> web.Response:
     return web.Response(text="" if kind == "empty" else "<html>Please log in.</html>", content_type="text/html")
 
 
-def _later() -> dict[str, Any]:
+def later() -> dict[str, Any]:
+    """Of one file of a batch: not now."""
     return _problem("ledger-unavailable", 503, is_retryable=True)
 
 

@@ -2,11 +2,14 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
+from chaotic_standin import later
 from many_standin import Many, ManyParts
 from tree_manifests import states, write
 from tree_tools import make_tree
@@ -57,6 +60,28 @@ async def test_a_session_of_another_file_ends_the_run(
     assert isinstance(result.error, Unreachable)
     assert (result.exit_code, result.verified_files, len(many.puts)) == (4, 0, 0)
     assert set(states(manifest).values()) == {"pending"}
+
+
+@pytest.mark.parametrize("one_of", [8, 0])
+async def test_who_waits_for_his_turn_is_not_left_by_the_broker(
+    many: Many, tmp_path: Path, manifest: Path, monkeypatch: pytest.MonkeyPatch, one_of: int
+) -> None:
+    tree, turns, honest = make_tree(tmp_path / "photos", 80), count(1), Many._minted
+
+    async def minted(self: Many, item: contract.BatchItem) -> Told:
+        if one_of and next(turns) % one_of == 0:
+            return await honest(self, item)
+        return later()
+
+    monkeypatch.setattr(Many, "_minted", minted)
+    patient = replace(QUICK, attempts=9)  # one more than the last one may need
+    async with Uploader(many.broker_url, KEY, retry=patient) as uploader:
+        result = await asyncio.wait_for(uploader.put_tree([tree], manifest=manifest), 60)
+    if one_of:
+        assert (result.exit_code, result.verified_files) == (0, 80)
+    else:
+        assert isinstance(result.error, Unreachable)
+        assert (result.exit_code, result.pending_files) == (4, 80)
 
 
 async def test_a_session_that_nobody_may_abort_is_not_forgotten(
