@@ -149,7 +149,8 @@ def _ended(error: UploaderError | None, missing_copies: int) -> Ended:
 
 
 def main() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all of us; the parent decides
+    for number in (signal.SIGINT, signal.SIGTERM):  # a terminal, or systemd, sends it to all of us: the parent decides
+        signal.signal(number, signal.SIG_IGN)
     uvloop.run(serve(socket.socket(fileno=int(sys.argv[1]))))
 
 

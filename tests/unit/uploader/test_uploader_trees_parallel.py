@@ -275,8 +275,15 @@ async def test_an_interrupt_lets_end_what_is_under_way_and_the_same_command_goes
     assert set(many.paths().values()) == {1}
 
 
-async def test_an_interrupt_of_a_terminal_reaches_all_and_is_heard_by_one(
-    many: Many, tree: Path, tmp_path: Path
+def usual_states(home: Path) -> set[str]:
+    """Of the one manifest at its usual place."""
+    (manifest,) = home.glob("upload-broker/manifests/*.sqlite")
+    return set(states(manifest).values())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])  # of a terminal, of systemd
+async def test_an_interrupt_that_reaches_all_is_heard_by_one(
+    many: Many, tree: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     many.store_faults.extend(["hold"] * 10)
     state = tmp_path / "state"
@@ -284,11 +291,12 @@ async def test_an_interrupt_of_a_terminal_reaches_all_and_is_heard_by_one(
         command = await put_command(many.broker_url, state, tree, *COMMAND, start_new_session=True)
         await many.body_begun.wait()
         assert senders(command.pid)
-        os.killpg(command.pid, signal.SIGINT)
+        os.killpg(command.pid, number)
         many.may_go_on.set()
         status, _, err = await finished(command)
         assert status == 130, err
         assert "Traceback" not in err
+        assert "minted" not in usual_states(tmp_path)  # nothing was broken off
         again = await put_command(many.broker_url, state, tree, *COMMAND)
         status, out, err = await finished(again)
     assert status == 0, err
