@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
+from contextlib import suppress
 from typing import ParamSpec, Protocol, TypeVar
 
 P = ParamSpec("P")
@@ -28,7 +29,7 @@ async def in_thread(
         return await asyncio.shield(running)
     except asyncio.CancelledError:
         stop()
-        await asyncio.gather(running, return_exceptions=True)
+        await _end_of(running)
         raise
 
 
@@ -38,10 +39,18 @@ async def opened(executor: Executor, job: Callable[P, C], *args: P.args, **kwarg
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:
-        (found,) = await asyncio.gather(running, return_exceptions=True)
-        if not isinstance(found, BaseException):
-            found.close()
+        await _end_of(running)
+        if running.exception() is None:
+            running.result().close()
         raise
+
+
+async def _end_of(running: asyncio.Future[T]) -> None:
+    """Until the thread has ended, however often the caller is cancelled meanwhile: he would leave it what he closes."""
+    while not running.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([running])
+    running.exception()  # it is told to nobody: the caller has gone
 
 
 def ends_by_itself() -> None:
