@@ -15,7 +15,7 @@ from bench._upload_targets import BUCKET, Target
 TOOLS = Path(sys.executable).parent
 MEASURED = Path(__file__).parent / "_measured.py"
 LIMIT_SECONDS = 300
-OURS, S5CMD, AWS = "ours", "s5cmd", "aws s3 cp"
+OURS, S5CMD, S5CMD_CAREFUL, AWS = "ours", "s5cmd", "s5cmd --no-clobber", "aws s3 cp"
 
 
 class TurnFailed(Exception):
@@ -93,6 +93,15 @@ class Side:
             return [str(TOOLS / "s5cmd"), "cp", f"{tree}/*", f"s3://{BUCKET}/peers/{label}/"]
 
         return cls(name=S5CMD, argv=argv, environment=_of_peers)
+
+    @classmethod
+    def careful_s5cmd(cls) -> Self:
+        """The one that asks before it replaces anything; ours has the store refuse that."""
+
+        def argv(_: Target, tree: Path, label: str) -> Sequence[str]:
+            return [str(TOOLS / "s5cmd"), "cp", "--no-clobber", f"{tree}/*", f"s3://{BUCKET}/careful/{label}/"]
+
+        return cls(name=S5CMD_CAREFUL, argv=argv, environment=_of_peers)
 
     @classmethod
     def aws(cls) -> Self:

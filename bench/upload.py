@@ -7,8 +7,8 @@ every byte that it reads is in the page cache. Small files: 10,000 of 4 KiB; a t
 *Until the last PUT* is counted from exec to the last PUT, or POST that completes parts, in the store's own log, the
 same for all sides: for ours the start of Python, the scan and all minting are in it. *Until the end* is until the
 process has ended, for ours on Ceph with every file verified by a HEAD of the broker; it is compared with s5cmd's last
-PUT, though s5cmd asks nobody what was stored. All have the same priority (`--no-nice`). `aws` takes one turn and has
-no bar.
+PUT, though s5cmd asks nobody what was stored. All have the same priority (`--no-nice`). What ours sends is create-only,
+which s5cmd does as `--no-clobber`, by a HEAD before each PUT; that and `aws` take one turn and have no bar.
 
 Bars: until the last PUT on Ceph at most as long as s5cmd, until verified 1.5 times as long; CPU a small file on the
 sink at most half of s5cmd's; a large file at least as fast. Each is the worst of what it is said of.
@@ -31,7 +31,7 @@ from rich.table import Table
 from bench._broker import version_of
 from bench._harness import print_conditions, wants_check
 from bench._store_log import LogIncomplete
-from bench._upload_sides import AWS, OURS, S5CMD, TOOLS, Run, Side, TurnFailed, missing_tools
+from bench._upload_sides import OURS, S5CMD, TOOLS, Run, Side, TurnFailed, missing_tools
 from bench._upload_targets import KEPT_BYTES, Target, on_ceph, on_sink
 from tests.peers.ceph.cluster import PACKAGES, missing_commands
 from uploader.tree.sample import Sample
@@ -109,7 +109,7 @@ def _made(directory: Path) -> list[Load]:
 
 def _measured(target: Target, loads: Sequence[Load], directory: Path) -> list[Results]:
     """A warm-up of few files for each side, then the loads, and the sides of each in turns."""
-    sides = [Side.ours(), Side.s5cmd(), Side.aws()]
+    sides = [Side.ours(), Side.s5cmd(), Side.careful_s5cmd(), Side.aws()]
     state = directory / f"state-{target.region}"
     state.mkdir()
     warm = Load(name="warm-up", tree=directory / f"warm-{target.region}", files=WARM_FILES, size_bytes=0)
@@ -119,7 +119,7 @@ def _measured(target: Target, loads: Sequence[Load], directory: Path) -> list[Re
         each = Results(target, load)
         for turn in range(1 if load is warm else TURNS):
             for side in sides if turn % 2 == 0 else reversed(sides):
-                if side.name != AWS or turn == 0:
+                if turn == 0 or side.name in {OURS, S5CMD}:
                     each.runs.setdefault(side.name, []).append(_run(side, each, f"{load.tree.name}-{turn}", state))
         results.append(each)
     return results[1:]
