@@ -74,7 +74,7 @@ class Writer:
         except sqlite3.Error as exc:
             self._undo()
             for _, future in all_work:
-                if not future.done():
+                if _is_wanted(future):
                     future.set_exception(ManifestUnusable(f"{self._name}: {exc}"))
         else:
             for future, result in done:
@@ -111,3 +111,8 @@ class Writer:
     def _undo(self) -> None:
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
+
+
+def _is_wanted(future: Future[Any]) -> bool:
+    """Somebody waits for it; and cannot turn away any more, in the very moment in which he is told."""
+    return not future.done() and (future.running() or future.set_running_or_notify_cancel())
