@@ -34,7 +34,7 @@ class Many(StandIn):
     :ivar unlooked: so many answers of completions say that nobody has looked.
     :ivar never: the file that the store takes least of all.
     :ivar is_proved: it is said that the store proves digests.
-    :ivar proves: and of which algorithm alone.
+    :ivar proves_only: and of which algorithm alone.
     :ivar held_at: a call that is held, before it is served or after: `batch-before`, `completions-after` …
     :ivar is_held: somebody is.
     :ivar has_five: the store has five objects.
@@ -44,7 +44,7 @@ class Many(StandIn):
     unlooked: int = 0
     never: str = ""
     is_proved: bool = True
-    proves: str | None = None
+    proves_only: str | None = None
     held_at: str = ""
     is_held: asyncio.Event = field(default_factory=asyncio.Event)
     has_five: asyncio.Event = field(default_factory=asyncio.Event)
@@ -85,7 +85,9 @@ class Many(StandIn):
         named.pop("is_announced")
         answer = await self._mint(_One(msgspec.json.encode(named), key))  # type: ignore[arg-type]
         told = _told(answer) | {"is_replayed": "Idempotency-Replayed" in answer.headers}
-        is_proved = self.is_proved and (self.proves is None or getattr(item.checksum, self.proves) is not None)
+        is_proved = self.is_proved and (
+            self.proves_only is None or getattr(item.checksum, self.proves_only) is not None
+        )
         if "session" in told and not is_proved:
             told["session"]["guarantees"]["checksum"] = "on_read"
         return told

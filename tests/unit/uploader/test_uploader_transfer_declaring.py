@@ -66,7 +66,7 @@ def test_several_destinations_have_both_and_large_files_none() -> None:
 async def test_the_files_of_a_tree_come_to_it_one_batch_after_the_other(
     tree_uploader: Uploader, many: Many, tmp_path: Path, manifest: Path
 ) -> None:
-    many.proves = "md5"
+    many.proves_only = "md5"
     result = await tree_uploader.put_tree([make_tree(tmp_path / "tree", 1_000)], manifest=manifest)
     assert (result.exit_code, result.verified_files) == (0, 1_000)
     first, *_, last = [session.wanted.checksum for session in many.sessions.values()]
